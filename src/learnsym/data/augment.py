@@ -1,0 +1,1 @@
+"""Fixed augmentation of training images (being written)."""

@@ -1,0 +1,91 @@
+"""The one interface of all data sets: what is in them, their splits, and how a batch becomes the input of a network."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from learnsym.data.augment import Augmentation, augmentation
+from learnsym.schema import Task
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """What a reader has to know of a data set to build a network for it and to judge a result.
+
+    Attributes:
+        name: as in `dataset=`.
+        task: classification or regression.
+        input_shape: of one example, [C, H, W].
+        num_outputs: number of classes, or of regression targets.
+        class_names: one per class; empty for regression.
+        target_unit: of a regression target, as in names of metrics ("deg"); empty for classification.
+        mean, std: per channel, of pixels scaled to [0, 1]; (x - mean) / std is what a network sees.
+        sizes: number of examples of each split that exists ("train", "val", "test").
+        provenance: one or two sentences: which files, how rotated, how split.
+        true_widths: where the extent of a symmetry is known, generator -> width of its box, in the generator's units
+            (rotation: radians).
+    """
+
+    name: str
+    task: Task
+    input_shape: tuple[int, int, int]
+    num_outputs: int
+    class_names: tuple[str, ...]
+    target_unit: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    sizes: Mapping[str, int]
+    provenance: str
+    true_widths: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Examples held as tensors: inputs [N, C, H, W] (uint8 in 0..255, or floating point in [0, 1]), targets [N] (int64 class) or
+    [N, K] (float32)."""
+
+    inputs: Tensor
+    targets: Tensor
+
+    def __post_init__(self) -> None:
+        if len(self.inputs) != len(self.targets):
+            raise ValueError(f"{len(self.inputs)} inputs but {len(self.targets)} targets")
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+
+class ImageData:
+    """A data set of images: `info`, `splits`, and `prepare`, which turns stored pixels into what a network sees."""
+
+    def __init__(self, info: DataInfo, splits: Mapping[str, Split], augment: str = "none") -> None:
+        """
+        Args:
+            info: the description.
+            splits: "train" and "test", and "val" where there is one.
+            augment: fixed augmentation of the training images, a name in `learnsym.data.augment`.
+        """
+        self.info = info
+        self.splits = dict(splits)
+        self.augment: Augmentation = augmentation(augment)
+        self._scale_shift: dict[torch.device, tuple[Tensor, Tensor]] = {}
+
+    def prepare(self, inputs: Tensor, train: bool = False) -> Tensor:
+        """Stored pixels [B, C, H, W] -> float32 [B, C, H, W] on the same device: scaled to [0, 1], augmented if `train`, normalised."""
+        images = inputs.float()
+        peak = 255.0 if inputs.dtype == torch.uint8 else 1.0
+        if train:
+            images = self.augment(images)
+        scale, shift = self._constants(images.device, peak)
+        return torch.addcmul(shift, images, scale)
+
+    def _constants(self, device: torch.device, peak: float) -> tuple[Tensor, Tensor]:
+        """Per-channel scale and shift [C, 1, 1] with scale * x + shift = (x / peak - mean) / std, made once per device."""
+        if device not in self._scale_shift:
+            mean = torch.tensor(self.info.mean, dtype=torch.float64)
+            std = torch.tensor(self.info.std, dtype=torch.float64)
+            pair = [(1 / (peak * std)), (-mean / std)]
+            self._scale_shift[device] = tuple(t.float().view(-1, 1, 1).to(device) for t in pair)
+        return self._scale_shift[device]

@@ -1,0 +1,22 @@
+"""Types that carry a range, so that a constructor's signature says all that a valid argument must be.
+
+`learnsym.config` checks every configured value against these annotations before anything is built; a notebook may pass plain
+numbers.
+"""
+
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Le
+
+Size = Annotated[int, Gt(0)]
+"""A whole number of at least one: widths, batch sizes, epochs, copies."""
+Count = Annotated[int, Ge(0)]
+"""A whole number of at least zero: seeds, numbers of held-out examples."""
+Positive = Annotated[float, Gt(0)]
+"""A real number above zero: learning rates, scales."""
+NonNegative = Annotated[float, Ge(0)]
+"""A real number of at least zero: weight decay, regularisation levels."""
+Fraction = Annotated[float, Ge(0), Le(1)]
+"""A real number in [0, 1]: probabilities, parts of a whole."""
+Task = Literal["classification", "regression"]
+"""What a data set asks of a network; it decides the loss, the metrics and how test-time copies are averaged."""
