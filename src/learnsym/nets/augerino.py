@@ -1,0 +1,81 @@
+"""Augerino: a network averaged over transformations of its input, whose extent it learns (Benton et al. 2020)."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from learnsym.distributions.lie_box import LieBox
+from learnsym.groups.actions import warp
+from learnsym.groups.base import LieGroup
+from learnsym.schema import Fraction, NonNegative, Positive, Size, Task
+
+
+class Augerino(nn.Module):
+    """h(x) = E_g f(g x) ~ (1/J) sum_j f(g_j x), with g drawn from a learned box of a Lie algebra (`LieBox`).
+
+    For classification the average is over log-softmax outputs, for regression over plain ones. The loss is
+    task loss + penalty(), with penalty() = -regularisation * R(w): wide distributions are rewarded.
+
+    Args:
+        backbone: the network f, [B, C, H, W] -> [B, K].
+        group: a planar group; its generators say how the sampling grid may move.
+        task: "classification" or "regression".
+        regularisation: lambda, the reward for wide distributions.
+        regulariser: R(w) over the learned generators: "norm" is ||w||_2, "squares" is sum_i w_i^2.
+        learn, initial_width, initial_widths, center, reflection: see `LieBox`.
+        width_cap: a width that has reached it stops being rewarded.
+        train_copies, test_copies: J, transformations per input, in training and in testing.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        group: LieGroup,
+        task: Task = "classification",
+        regularisation: NonNegative = 0.01,
+        regulariser: Literal["norm", "squares"] = "norm",
+        learn: list[str] | Literal["all"] = "all",
+        initial_width: NonNegative = 0.006715348489118068,
+        initial_widths: Mapping[str, NonNegative] | None = None,
+        width_cap: Positive = 10.0,
+        center: bool = True,
+        reflection: Fraction | None = None,
+        train_copies: Size = 1,
+        test_copies: Size = 4,
+    ) -> None:
+        super().__init__()
+        if group.generators.shape[-1] != 3:
+            raise ValueError(f"images need a group of the plane; {group} acts on {group.generators.shape[-1] - 1} dimensions")
+        if min(train_copies, test_copies) < 1:
+            raise ValueError(f"copies must be at least 1, got train_copies={train_copies}, test_copies={test_copies}")
+        self.backbone = backbone
+        self.augmentation = LieBox(group, learn, initial_width, initial_widths, center, reflection)
+        self.task = task
+        self.regularisation = regularisation
+        self.regulariser = regulariser
+        self.width_cap = width_cap
+        self.train_copies = train_copies
+        self.test_copies = test_copies
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, K], in float32 or better: log-probabilities (classification) or values (regression)."""
+        copies = self.train_copies if self.training else self.test_copies
+        outputs = self.backbone(self.augment(images, copies))
+        outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+        if self.task == "classification":
+            outputs = F.log_softmax(outputs, dim=-1)
+        return outputs.unflatten(0, (len(images), copies)).mean(dim=1)
+
+    def augment(self, images: Tensor, copies: int = 1) -> Tensor:
+        """Transformed images [B * copies, C, H, W], the copies of one image side by side."""
+        if copies > 1:
+            images = images.repeat_interleave(copies, dim=0)
+        return warp(images, self.augmentation.sample(len(images), images.device))
+
+    def penalty(self) -> Tensor:
+        """-regularisation * R(w), a scalar to add to the loss."""
+        reward = self.augmentation.norm if self.regulariser == "norm" else self.augmentation.sum_of_squares
+        return -self.regularisation * reward(cap=self.width_cap)
