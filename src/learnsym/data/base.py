@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from learnsym.data.augment import Augmentation, augmentation
+from learnsym.data.augment import Augmentation, AugmentName, augmentation
 from learnsym.schema import Task
 
 
@@ -60,7 +60,7 @@ class Split:
 class ImageData:
     """A data set of images: `info`, `splits`, and `prepare`, which turns stored pixels into what a network sees."""
 
-    def __init__(self, info: DataInfo, splits: Mapping[str, Split], augment: str = "none") -> None:
+    def __init__(self, info: DataInfo, splits: Mapping[str, Split], augment: AugmentName = "none") -> None:
         """
         Args:
             info: the description.
@@ -70,10 +70,10 @@ class ImageData:
         self.info = info
         self.splits = dict(splits)
         self.augment: Augmentation = augmentation(augment)
-        self._scale_shift: dict[torch.device, tuple[Tensor, Tensor]] = {}
+        self._scale_shift: dict[tuple[torch.device, float], tuple[Tensor, Tensor]] = {}
 
     def prepare(self, inputs: Tensor, train: bool = False) -> Tensor:
-        """Stored pixels [B, C, H, W] -> float32 [B, C, H, W] on the same device: scaled to [0, 1], augmented if `train`, normalised."""
+        """Stored pixels [B, C, H, W] -> float32, same shape and device: scaled to [0, 1], augmented if `train`, normalised."""
         images = inputs.float()
         peak = 255.0 if inputs.dtype == torch.uint8 else 1.0
         if train:
@@ -83,9 +83,9 @@ class ImageData:
 
     def _constants(self, device: torch.device, peak: float) -> tuple[Tensor, Tensor]:
         """Per-channel scale and shift [C, 1, 1] with scale * x + shift = (x / peak - mean) / std, made once per device."""
-        if device not in self._scale_shift:
+        if (device, peak) not in self._scale_shift:
             mean = torch.tensor(self.info.mean, dtype=torch.float64)
             std = torch.tensor(self.info.std, dtype=torch.float64)
-            pair = [(1 / (peak * std)), (-mean / std)]
-            self._scale_shift[device] = tuple(t.float().view(-1, 1, 1).to(device) for t in pair)
-        return self._scale_shift[device]
+            scale, shift = (t.float().view(-1, 1, 1).to(device) for t in (1 / (peak * std), -mean / std))
+            self._scale_shift[device, peak] = scale, shift
+        return self._scale_shift[device, peak]

@@ -1,0 +1,117 @@
+"""MNIST and Fashion-MNIST, from the canonical idx files, every picture turned once within a range of the reader's choice."""
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Ge, Le
+
+from learnsym.data.augment import AugmentName
+from learnsym.data.base import ImageData, Split
+from learnsym.data.download import download, find
+from learnsym.data.idx import read_idx
+from learnsym.data.labelled import Parts, check, from_file_or
+from learnsym.data.rotation import how_rotated, rotate_splits
+from learnsym.data.splits import choose, classification_info, take
+from learnsym.errors import DataError
+from learnsym.schema import Count, Fraction, Size
+
+Degrees = Annotated[float, Ge(0), Le(180)]
+"""Half the width of a range of rotations around upright."""
+
+DIGITS = tuple(str(digit) for digit in range(10))
+CLOTHES = ("T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+SHAPE = (1, 28, 28)
+FILES = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+
+
+class MNIST(ImageData):
+    """Handwritten digits, 1 x 28 x 28, 60 000 for training and 10 000 for testing."""
+
+    name = "mnist"
+    class_names = DIGITS
+    mean, std = (0.1307,), (0.3081,)
+    torchvision_class = "MNIST"
+    subfolders = ("MNIST/raw", "mnist", "")
+
+    def __init__(
+        self,
+        data_dir: str = "data",
+        file: str | list[str] | None = None,
+        test_fraction: Fraction = 0.2,
+        rotation_range: Degrees = 0.0,
+        train_size: Size | None = None,
+        val_size: Count = 0,
+        test_size: Size | None = None,
+        augment: AugmentName = "none",
+        seed: Count = 0,
+    ) -> None:
+        """
+        Args:
+            data_dir: folder where the idx files (gzipped or not) are looked for first and downloaded to otherwise.
+            file: .npz file, list of files or pattern to read instead of the canonical files.
+            test_fraction: part of `file` held out for testing if it has no test set of its own.
+            rotation_range: every picture is turned once by an angle uniform within plus or minus so many degrees.
+            train_size, test_size: at most so many, drawn at random; None takes all.
+            val_size: so many are held out from the training part.
+            augment: fixed augmentation of the training images.
+            seed: of the rotations and of the splits.
+        """
+
+        def canonical() -> Parts:
+            return load_idx(type(self), data_dir)
+
+        train, test, source = from_file_or(canonical, file, data_dir, test_fraction, seed, SHAPE, len(self.class_names))
+        chosen = choose(len(train), len(test), train_size, val_size, test_size, seed)
+        counts = {"train": len(train), "test": len(test)}
+        splits = rotate_splits(take(train, test, chosen), chosen, counts, rotation_range, seed)
+        info = classification_info(
+            self.name,
+            splits,
+            self.class_names,
+            self.mean,
+            self.std,
+            f"{source} {how_rotated(rotation_range)}",
+            {"rotation": 2 * math.radians(rotation_range)},
+        )
+        super().__init__(info, splits, augment)
+
+
+class FashionMNIST(MNIST):
+    """Pictures of clothes in the form of MNIST, 1 x 28 x 28."""
+
+    name = "fashion_mnist"
+    class_names = CLOTHES
+    mean, std = (0.2860,), (0.3530,)
+    torchvision_class = "FashionMNIST"
+    subfolders = ("FashionMNIST/raw", "fashion_mnist")  # not the folder itself: the files have the same names as MNIST's
+
+
+def load_idx(kind: type[MNIST], data_dir: str) -> Parts:
+    """Training and test part from the canonical files in `data_dir`, downloaded if they are not there."""
+    parts = {}
+    for part, (images_name, labels_name) in FILES.items():
+        images_path, labels_path = (_locate(kind, name, data_dir) for name in (images_name, labels_name))
+        images, labels = read_idx(images_path, 3), read_idx(labels_path, 1)
+        if len(images) != len(labels):
+            raise DataError(
+                f"{images_path} has {len(images)} images but {labels_path} has {len(labels)} labels; as many would be right."
+            )
+        parts[part] = Split(images[:, None], labels.long())
+        check(parts[part], SHAPE, len(kind.class_names), str(images_path.parent))
+    return parts["train"], parts["test"], f"Canonical idx files in {images_path.parent}."
+
+
+def _locate(kind: type[MNIST], name: str, data_dir: str) -> Path:
+    found = find(data_dir, kind.subfolders, (name, f"{name}.gz"))
+    if found is not None:
+        return found
+    import torchvision.datasets
+
+    canonical = getattr(torchvision.datasets, kind.torchvision_class)
+    md5 = dict(canonical.resources)[f"{name}.gz"]
+    urls = [mirror + f"{name}.gz" for mirror in canonical.mirrors]
+    return download(kind.name, f"{name}.gz", Path(data_dir).expanduser() / kind.subfolders[0], urls, f"md5:{md5}")
