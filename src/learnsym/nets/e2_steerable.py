@@ -1,0 +1,137 @@
+"""The E(2)-steerable baseline of Augerino (Benton et al., 2020), after Weiler and Cesa (2019); bases of kernels from e2cnn."""
+
+from typing import TYPE_CHECKING, Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from learnsym.layers.checks import check_images
+from learnsym.layers.steerable import NormPool, NormReLU, RegularPool, RegularReLU, SteerableConv
+from learnsym.schema import Size
+
+if TYPE_CHECKING:
+    from learnsym.nets.e2cnn_compat import Representation, gspaces
+
+PlanarGroup = Literal["CN", "DN", "SO2", "O2"]
+
+
+class E2Steerable(nn.Module):
+    """A network whose output does not change when the image is turned (and mirrored) by elements of a group, by construction.
+
+    Three steerable convolutions 3 x 3 to `fields` fields, each with batch normalisation and ReLU; a fourth to `last_fields`;
+    average over 3 x 3 pixels; pooling over the group; mean over space; linear to `hidden`, ELU, linear to the outputs.
+
+    * CN, DN: regular fields (N or 2 N components that the group permutes), pooled by their maximum, as in the paper.
+    * SO2, O2 (not in the paper): a field is the direct sum of the irreps of frequency 0 (even, under O2) to `max_frequency`; ReLU
+      acts on norms, and pooling takes norms.
+
+    Quarter turns (where the group has them) and, for DN and O2, mirror images are exact up to rounding on images of any size:
+    every step commutes with the symmetries of the pixel grid. So the average pool has stride 1 here; with stride 3 and 32 pixels
+    it would leave out the last two rows, and with them the symmetry. The mean over space follows anyway. Other angles are
+    approximate, as the grid is (tests/nets/test_e2_steerable.py holds the tolerances).
+
+    Args:
+        in_channels: channels of the images, scalars under the group.
+        num_outputs: classes, or 1 for a regression.
+        group: CN (rotations by 2 pi / N), DN (and mirror images), SO2 (all rotations), O2 (and mirror images).
+        order: N, at least 2, for CN and DN; None for SO2 and O2.
+        max_frequency: largest frequency of the irreps in a field for SO2 and O2; None for CN and DN.
+        fields: fields after each of the first three convolutions (8 in the paper).
+        last_fields: fields after the fourth (2 in the paper).
+        hidden: width of the linear layer (64 in the paper).
+
+    Shape: [B, in_channels, H, W] with H, W >= 3 to [B, num_outputs].
+    """
+
+    smallest_side = 3  # the average pool
+
+    def __init__(
+        self,
+        in_channels: Size,
+        num_outputs: Size,
+        group: PlanarGroup = "CN",
+        order: Size | None = 4,
+        max_frequency: Size | None = None,
+        fields: Size = 8,
+        last_fields: Size = 2,
+        hidden: Size = 64,
+    ) -> None:
+        super().__init__()
+        _check_group(group, order, max_frequency)
+        self.in_channels = in_channels
+        self.group, self.order, self.max_frequency = group, order, max_frequency
+        space, field = _fields_of(group, order, max_frequency)
+        sizes = tuple(space.irreps[name].size for name in field.irreps)
+        trivial = tuple(space.irreps[name].is_trivial() for name in field.irreps)
+
+        layers: list[nn.Module] = []
+        before, count = space.trivial_repr, in_channels
+        for _ in range(3):
+            layers.append(_steerable_conv(space, before, count, field, fields))
+            layers.append(RegularReLU(fields) if order else NormReLU(fields, sizes, trivial))
+            before, count = field, fields
+        layers.append(_steerable_conv(space, before, count, field, last_fields))
+        self.features = nn.Sequential(*layers)
+        self.group_pool = RegularPool(last_fields) if order else NormPool(last_fields, sizes, trivial)
+        invariants = last_fields if order else last_fields * len(sizes)
+        self.head = nn.Sequential(nn.Linear(invariants, hidden), nn.ELU(), nn.Linear(hidden, num_outputs))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[B, in_channels, H, W] to [B, num_outputs]."""
+        check_images("E2Steerable", images, self.in_channels, self.smallest_side)
+        x = F.avg_pool2d(self.features(images), 3, stride=1)
+        return self.head(self.group_pool(x).mean((-2, -1)))
+
+    def extra_repr(self) -> str:
+        """The group, for print(network)."""
+        return f"group={self.group}, order={self.order}, max_frequency={self.max_frequency}"
+
+
+def _check_group(group: str, order: int | None, max_frequency: int | None) -> None:
+    """A finite group has an order and no largest frequency, a continuous one the other way round."""
+    if group in ("CN", "DN"):
+        if order is None or order < 2:
+            raise ValueError(f"order is {order} for the group {group}, which needs a number of rotations of at least 2")
+        if max_frequency is not None:
+            raise ValueError(f"max_frequency is {max_frequency}, but the group {group} has no such setting: leave it null")
+    elif group in ("SO2", "O2"):
+        if max_frequency is None or max_frequency < 1:
+            raise ValueError(f"max_frequency is {max_frequency} for the group {group}, which needs a number of at least 1")
+        if order is not None:
+            raise ValueError(f"order is {order}, but the group {group} is continuous: set it to null")
+    else:
+        raise ValueError(f"group is {group!r}; choose CN, DN, SO2 or O2")
+
+
+def _fields_of(group: PlanarGroup, order: int | None, max_frequency: int | None) -> "tuple[gspaces.GeneralOnR2, Representation]":
+    """The group's action on the plane and the type of a field."""
+    from learnsym.nets.e2cnn_compat import building, directsum, gspaces
+
+    build = gspaces.Rot2dOnR2 if group in ("CN", "SO2") else gspaces.FlipRot2dOnR2
+    with building():
+        if order:
+            space = build(order)
+            return space, space.regular_repr
+        space = build(-1, maximum_frequency=max_frequency)
+        if group == "SO2":
+            irreps = [space.irrep(k) for k in range(max_frequency + 1)]
+        else:  # without the odd scalar: nothing equivariant leads to it from the scalar channels of an image
+            irreps = [space.irrep(0, 0), *(space.irrep(1, k) for k in range(1, max_frequency + 1))]
+        return space, directsum(irreps, name=f"irreps up to {max_frequency}")
+
+
+def _steerable_conv(
+    space: "gspaces.GeneralOnR2", in_repr: "Representation", in_fields: int, out_repr: "Representation", out_fields: int
+) -> SteerableConv:
+    """A 3 x 3 convolution from `in_fields` to `out_fields` fields: e2cnn's basis and initialisation, our layer."""
+    from learnsym.nets.e2cnn_compat import building, enn
+
+    with building():
+        in_type = enn.FieldType(space, [in_repr] * in_fields)
+        out_type = enn.FieldType(space, [out_repr] * out_fields)
+        # recompute: a basis of our own, not the one that e2cnn shares between all networks of the process.
+        conv: enn.R2Conv = enn.R2Conv(in_type, out_type, 3, padding=1, recompute=True)
+    (block,) = conv.basisexpansion.children()  # one pair of field types, hence one block
+    basis = block.sampled_basis.unflatten(-1, (3, 3))
+    weights = conv.weights.detach().view(out_fields, in_fields, len(basis))
+    return SteerableConv(basis, weights, conv.bias_expansion[: out_repr.size, 0])
