@@ -58,7 +58,12 @@ class Split:
 
 
 class ImageData:
-    """A data set of images: `info`, `splits`, and `prepare`, which turns stored pixels into what a network sees."""
+    """A data set of images: `info`, `splits`, and `prepare`, which turns stored pixels into what a network sees.
+
+    `prototypes` are a few examples at their canonical orientation, where the data are made by turning some (None elsewhere).
+    """
+
+    prototypes: Split | None = None
 
     def __init__(self, info: DataInfo, splits: Mapping[str, Split], augment: AugmentName = "none") -> None:
         """

@@ -9,7 +9,7 @@ from learnsym.data.arrays import as_images, find_named, read_npz
 from learnsym.data.augment import AugmentName
 from learnsym.data.base import ImageData
 from learnsym.data.download import find
-from learnsym.data.sprite_task import sprite_info, sprite_splits
+from learnsym.data.sprite_task import sprite_info, sprite_prototypes, sprite_splits
 from learnsym.errors import DataError
 from learnsym.schema import Count, Size
 
@@ -43,8 +43,10 @@ class MarioIggy(ImageData):
                 f"mario_iggy needs the file {FILES[0]} (arrays mario and iggy): put it into {data_dir}, set paths.data to a "
                 "folder that has it, or take dataset=sprites, which needs no file."
             )
-        splits = sprite_splits(read_pair(path), {"train": train_size, "val": val_size, "test": test_size}, seed)
+        pair = read_pair(path)
+        splits = sprite_splits(pair, {"train": train_size, "val": val_size, "test": test_size}, seed)
         super().__init__(sprite_info("mario_iggy", ("mario", "iggy"), splits, f"Sprites from {path}.", seed), splits, augment)
+        self.prototypes = sprite_prototypes(pair)
 
 
 def read_pair(path: Path) -> Tensor:

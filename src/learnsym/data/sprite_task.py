@@ -30,6 +30,11 @@ def sprite_splits(pair: Tensor, sizes: Mapping[str, int], seed: int) -> dict[str
     return splits
 
 
+def sprite_prototypes(pair: Tensor) -> Split:
+    """The four classes without tilt: both sprites upright and upside down, [4, C, H, W]."""
+    return Split(torch.cat([pair, pair.rot90(2, (-2, -1))]), torch.tensor([0, 2, 1, 3]))
+
+
 def sprite_info(name: str, sprites: tuple[str, str], splits: Mapping[str, Split], source: str, seed: int) -> DataInfo:
     """The description; pixels are not shifted, so that the black around a sprite is the zero that a rotation brings in."""
     channels = splits["train"].inputs.shape[1]

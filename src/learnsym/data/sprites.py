@@ -9,7 +9,7 @@ from torch import Tensor
 
 from learnsym.data.augment import AugmentName
 from learnsym.data.base import ImageData
-from learnsym.data.sprite_task import sprite_info, sprite_splits
+from learnsym.data.sprite_task import sprite_info, sprite_prototypes, sprite_splits
 from learnsym.schema import Count, Size
 
 SIDE = 32
@@ -37,6 +37,7 @@ class Sprites(ImageData):
         splits = sprite_splits(pair, {"train": train_size, "val": val_size, "test": test_size}, seed)
         info = sprite_info("sprites", ("snail", "bird"), splits, "Two sprites drawn by code.", seed)
         super().__init__(info, splits, augment)
+        self.prototypes = sprite_prototypes(pair)
 
 
 class Canvas:

@@ -48,7 +48,7 @@ def symmetry_parameters(net: nn.Module) -> list[nn.Parameter]:
 def learned_symmetry(net: nn.Module) -> dict[str, dict[str, dict[str, float | str | bool]]]:
     """Per layer (module path) and generator, the extent: {"augmentation": {"rotation": {"value": 1.57, "unit": "rad", ...}}}."""
     found = ((name, m) for name, m in net.named_modules() if isinstance(m, SymmetryModule))
-    return {name or "input": {e.generator: asdict(e) for e in m.extents()} for name, m in found}
+    return {name or "input": {e.generator: asdict(e) | {"metric": e.metric_name} for e in m.extents()} for name, m in found}
 
 
 def penalty(net: nn.Module) -> Tensor | float:

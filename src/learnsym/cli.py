@@ -1,0 +1,150 @@
+"""What `main.py` calls: Hydra composes, `learnsym.run` works, and whatever goes wrong becomes one sentence and an exit code.
+
+Nothing here imports torch: a wrong key or choice is answered before that.
+"""
+
+import difflib
+import json
+import os
+import re
+import sys
+import traceback
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from learnsym.config import check_top_level, register_resolvers, unknown_key
+from learnsym.errors import ConfigError, LearnSymError
+
+CONFIG_DIR = Path(__file__).parents[2] / "cfg"
+
+
+def main(job: Callable[[], None]) -> None:
+    """Run Hydra's main function; exit 0, or 1 for a failed run or sweep, or 2 for a mistake in the command."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach us as they are; we print the sentence
+    # A person reads our output: libraries' remarks about their own future do not belong there.
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    register_resolvers()
+    try:
+        job()
+    except LearnSymError as error:
+        _stop(str(error), error.exit_code)
+    except (HydraException, OmegaConfBaseException) as error:
+        _stop(explain(error, sys.argv[1:]), 2)
+    except KeyboardInterrupt:
+        _stop("stopped; the same command goes on from the last epoch.", 130)
+    from learnsym.results import sweep
+
+    sys.exit(1 if sweep.failed_jobs else 0)
+
+
+def _stop(sentence: str, code: int) -> None:
+    print(f"error: {sentence}", file=sys.stderr)
+    sys.exit(code)
+
+
+def job(cfg: DictConfig) -> None:
+    """One run. In a sweep its failure is recorded and the others go on."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    register_resolvers()  # a launcher may have started this in a process of its own
+    hydra = HydraConfig.get()
+    overrides = list(hydra.overrides.task)
+    choices = dict(hydra.runtime.choices)
+    if hydra.mode != RunMode.MULTIRUN:
+        try:
+            if choices.get("table"):
+                raise ConfigError(f"table={choices['table']} is a sweep: python main.py -m table={choices['table']}.")
+            _run(cfg, overrides, choices)
+        except LearnSymError as error:
+            _stop(str(error), error.exit_code)
+        except Exception as error:
+            traceback.print_exc()
+            _stop(f"unexpected {type(error).__name__}: {error} (the run's error.txt has the traceback).", 1)
+        return
+    record = {"overrides": overrides, "status": "failed", "directory": None, "error": None}
+    try:
+        record |= {"directory": str(_run(cfg, overrides, choices)), "status": "finished"}
+    except Exception as error:
+        known = isinstance(error, LearnSymError)
+        record |= {"error": str(error) if known else f"{type(error).__name__}: {error}", "directory": getattr(error, "directory", None)}
+        folder = Path(record["directory"] or Path(hydra.sweep.dir) / "jobs" / str(hydra.job.num))
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "error.txt").write_text(f"{error}\n" if known else traceback.format_exc())
+        print(f"failed: {' '.join(overrides)}: {record['error']}", file=sys.stderr)
+    jobs = Path(hydra.sweep.dir) / "jobs"
+    jobs.mkdir(parents=True, exist_ok=True)
+    (jobs / f"{hydra.job.num}.json").write_text(json.dumps(record, indent=2))
+
+
+def _run(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> Path:
+    check_top_level(cfg)
+    from learnsym.run import run  # torch from here on
+
+    return run(cfg, overrides, choices)
+
+
+# --- Hydra's complaints in one sentence -----------------------------------------------------------------------------------------
+
+
+def explain(error: Exception, arguments: list[str]) -> str:
+    """One sentence for what Hydra or OmegaConf says of a command line: which key, what was found, what would be valid."""
+    text = str(error)
+    if match := re.match(r"Could not override '([^']*)'", text):
+        return _explain_key(match[1], text, arguments)
+    if match := re.search(r"Could not find '([^']*)'", text):
+        group, _, choice = match[1].rpartition("/")
+        options = re.findall(r"^\t(\S+)", text, flags=re.MULTILINE)
+        return _no_choice(group, choice, options)
+    if "Error parsing override" in text or "mismatched input" in text or "no viable alternative" in text or "token recognition" in text:
+        found = re.search(r"override '([^']*)'", text)
+        return f"{found[1] if found else ' '.join(arguments)!r} cannot be read as key=value."
+    if match := re.search(r"Could not load '([^']*)'", text):
+        group, _, choice = match[1].rpartition("/")
+        return _no_choice(group, choice, re.findall(r"^\t(\S+)", text, flags=re.MULTILINE))
+    cause = error.__cause__
+    if isinstance(cause, LearnSymError):
+        return str(cause)
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def _no_choice(group: str, choice: str, options: list[str]) -> str:
+    folder = CONFIG_DIR / group
+    if not options and folder.is_dir():
+        options = sorted(p.stem for p in folder.iterdir())
+    close = difflib.get_close_matches(choice, options, n=1)
+    suggestion = f"did you mean {close[0]}? " if close else ""
+    return f"{group}={choice}: there is no such choice; {suggestion}Valid: {', '.join(options)}."
+
+
+def _explain_key(key: str, text: str, arguments: list[str]) -> str:
+    """A key that is not in the composed config: compose without it to know which are."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    if "No match in the defaults list" in text:
+        groups = sorted(p.name for p in CONFIG_DIR.iterdir() if p.is_dir())
+        return unknown_key("", key, groups)
+    others = [a for a in arguments if "=" in a and not a.startswith(("-", "hydra.")) and a.lstrip("+~").split("=")[0] != key]
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+            cfg = compose("config", overrides=[a for a in others if "," not in a])
+    except (HydraException, OmegaConfBaseException):
+        return f"{key}: there is no such setting."
+    parent, _, name = key.rpartition(".")
+    node = OmegaConf.select(cfg, parent) if parent else cfg
+    if isinstance(node, DictConfig):
+        return unknown_key(parent, name, [str(k) for k in node if k != "_target_"])
+    while parent and not isinstance(OmegaConf.select(cfg, parent), DictConfig):
+        parent, _, name = parent.rpartition(".")
+    node = OmegaConf.select(cfg, parent) if parent else cfg
+    return unknown_key(parent, name, [str(k) for k in node if k != "_target_"])
+
+

@@ -1,0 +1,86 @@
+"""What a run does with its network and data: `mode=train` and `mode=test`. The analyses are modes too (learnsym.analysis)."""
+
+import json
+from pathlib import Path
+from typing import Any, Protocol
+
+from learnsym.data.base import ImageData
+from learnsym.results.figures import draw_run
+from learnsym.results.record import RunDirectory, write_atomically
+from learnsym.schema import Count, Size
+
+
+class SessionLike(Protocol):
+    """What a mode works with; see learnsym.run.Session."""
+
+    cfg: Any
+    fabric: Any
+    data: ImageData
+    net: Any
+    directory: RunDirectory
+    training: Any
+    debug: bool
+
+    def load(self, path: Path) -> None:
+        """Put a checkpoint's weights into the network."""
+
+
+class Train:
+    """Train, then test the best validation checkpoint, or the last where there is no validation set."""
+
+    def __init__(self, response_images: Count = 100, response_angles: Size = 72, response_copies: Size = 12) -> None:
+        """
+        Args:
+            response_images: test images whose response to rotation is drawn; 0: none.
+            response_angles: angles on the full circle.
+            response_copies: transformations averaged for it (the paper's figure: 12).
+        """
+        self.response_images, self.response_angles, self.response_copies = response_images, response_angles, response_copies
+
+    def __call__(self, session: SessionLike) -> dict[str, Any]:
+        """Metrics and figures."""
+        training = session.training
+        progress = training.fit()
+        best = session.directory.checkpoints / "best.pt"
+        if "val" in session.data.splits and best.exists():
+            session.load(best)
+        metrics: dict[str, float] = {}
+        if session.fabric.is_global_zero:
+            row = next((r for r in session.directory.rows() if r["epoch"] == (progress.best_epoch or progress.epoch)), {})
+            metrics = {k: v for k, v in row.items() if k not in ("epoch", "step", "lr")}
+            metrics["epochs"] = progress.best_epoch or progress.epoch
+        metrics |= {f"test_{k}": v for k, v in training.evaluate("test").items()}
+        if not session.fabric.is_global_zero:
+            return {"metrics": metrics}
+        curves = self._response(session)
+        write_atomically(session.directory.path / "curves.json", json.dumps(curves))
+        figures = draw_run(session.directory, session.net, session.data, curves)
+        return {"metrics": metrics, "figures": [str(f) for f in figures]}
+
+    def _response(self, session: SessionLike) -> dict[str, Any]:
+        from learnsym.analysis.angle_response import angle_response
+
+        if not self.response_images or session.data.info.task != "classification":
+            return {}
+        angles = 8 if session.debug else self.response_angles
+        with session.fabric.autocast():
+            return {
+                "angle_response": angle_response(
+                    session.net, session.data, session.fabric.device, self.response_images, angles, self.response_copies
+                )
+            }
+
+
+class Test:
+    """Test a checkpoint on the test set (and the validation set where there is one)."""
+
+    reads_checkpoint = True
+    needs_checkpoint = True
+    __test__ = False  # not a test of pytest's
+
+    def __call__(self, session: SessionLike) -> dict[str, Any]:
+        """Metrics; learned extents as in the checkpoint."""
+        session.load(Path(session.cfg.checkpoint))
+        names = [n for n in ("val", "test") if n in session.data.splits]
+        metrics = {f"{n}_{k}": v for n in names for k, v in session.training.evaluate(n).items()}
+        return {"metrics": metrics | session.training.extents()}

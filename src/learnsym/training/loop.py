@@ -1,0 +1,270 @@
+"""The training loop, from top to bottom: epochs, steps, validation, records, checkpoints, exact resume.
+
+Every process holds the same generator state and draws for the whole global batch (see `learnsym.randomness`), so a run gives the same
+numbers for any number of processes, and the state in a checkpoint is that of all of them.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from learnsym.data.base import ImageData, Split
+from learnsym.distributions.base import learned_symmetry, penalty, symmetry_parameters
+from learnsym.errors import CheckpointError, RunError
+from learnsym.randomness import rows_of_batch
+from learnsym.training import checkpoint
+from learnsym.training.settings import TrainSettings
+from learnsym.training.tasks import Classification, Regression, TaskLike
+
+
+class Recorder(Protocol):
+    """Where a run's numbers go. `learnsym.results.record` and the loggers implement it."""
+
+    def log(self, row: dict[str, Any]) -> None:
+        """One epoch's numbers."""
+
+    def truncate(self, epochs: int) -> None:
+        """Forget the rows after so many epochs: a resumed run writes them again."""
+
+    def progress(self, epoch: int, epochs: int, steps: int) -> Any:
+        """A context whose value is called after every step."""
+
+
+@dataclass
+class Progress:
+    """Where a training stands; all of it is in a checkpoint."""
+
+    epoch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    best: float | None = None
+    best_epoch: int = 0
+
+
+def task_for(data: ImageData) -> TaskLike:
+    """The loss and metrics for a data set."""
+    if data.info.task == "classification":
+        return Classification()
+    return Regression(unit=data.info.target_unit, mean=float(data.splits["train"].targets.double().mean()))
+
+
+def parameter_groups(net: nn.Module, symmetry_lr: float | None) -> list[dict[str, Any]]:
+    """Two groups: weights; and what describes a symmetry, without weight decay and with its own learning rate."""
+    symmetry = symmetry_parameters(net)
+    known = {id(p) for p in symmetry}
+    groups: list[dict[str, Any]] = [{"params": [p for p in net.parameters() if id(p) not in known]}]
+    if symmetry:
+        groups.append({"params": symmetry, "weight_decay": 0.0} | ({} if symmetry_lr is None else {"lr": symmetry_lr}))
+    return groups
+
+
+class Training:
+    """One training of one network on one data set."""
+
+    def __init__(
+        self,
+        fabric: Fabric,
+        net: nn.Module,
+        data: ImageData,
+        settings: TrainSettings,
+        recorder: Recorder,
+        folder: Path,
+        *,
+        seed: int,
+        resident_bytes: float = 4e9,
+        max_batches: int | None = None,
+        config: dict[str, Any] | None = None,
+    ) -> None:
+        """
+        Args:
+            fabric: launched; decides device, precision and processes.
+            net: the network; its parameters are those of `settings.optimizer`.
+            data: what to learn from.
+            settings: the recipe.
+            recorder: gets one row an epoch (process 0 only).
+            folder: where checkpoints `last.pt` and `best.pt` go.
+            seed: of the order of the examples and of evaluation; the caller has seeded the rest.
+            resident_bytes: splits up to this size live on the device.
+            max_batches: of every epoch and evaluation (debugging); None: all.
+            config: kept in the checkpoints.
+        """
+        self.fabric, self.data, self.settings, self.recorder, self.folder = fabric, data, settings, recorder, folder
+        self.seed, self.max_batches, self.config = seed, max_batches, config or {}
+        self.resident_bytes = resident_bytes
+        self.task = task_for(data)
+        self.plain_net = net
+        optimizer: Optimizer = settings.optimizer
+        self.steps_per_epoch = self._count_batches(len(data.splits["train"]), settings.batch_size)
+        self.epochs = settings.epochs
+        if settings.max_steps is not None:
+            self.epochs = min(self.epochs, math.ceil(settings.max_steps / self.steps_per_epoch))
+        self.schedule = settings.schedule.attach(optimizer, self.steps_per_epoch, self.epochs)
+        self.net, self.optimizer = fabric.setup(net, optimizer)
+        self.progress = Progress()
+        self._resident: dict[str, Split] = {}
+
+    # --- one epoch --------------------------------------------------------------------------------------------------------------
+
+    def fit(self) -> Progress:
+        """Train to the end, from the last checkpoint where there is one.
+
+        Raises:
+            RunError: the loss is not finite (the last good checkpoint is kept), or a file cannot be written.
+            CheckpointError: the last checkpoint cannot be read or does not fit.
+        """
+        self.resume()
+        while self.progress.epoch < self.epochs:
+            started = time.perf_counter()
+            row = {"epoch": self.progress.epoch + 1} | self._train_epoch()
+            if "val" in self.data.splits:
+                row |= {f"val_{k}": v for k, v in self.evaluate("val").items()}
+            self.progress.epoch += 1
+            row |= {"step": self.progress.step, "lr": self.optimizer.param_groups[0]["lr"], **self.extents()}
+            self._check_finite(row)
+            if self.settings.schedule.every == "epoch":
+                self.schedule.step(row.get("val_loss", row["train_loss"]))
+            self.progress.seconds += time.perf_counter() - started
+            self._keep(row)
+        return self.progress
+
+    def _train_epoch(self) -> dict[str, float]:
+        self.net.train()
+        split, settings = self._split("train"), self.settings
+        order = torch.randperm(len(split), generator=torch.Generator().manual_seed(self.seed * 1_000_003 + self.progress.epoch))
+        sums = self.task.no_sums(self.fabric.device)
+        with self.recorder.progress(self.progress.epoch + 1, self.epochs, self.steps_per_epoch) as tick:
+            for inputs, targets, share in self._batches(split, order, settings.batch_size, train=True):
+                if settings.max_steps is not None and self.progress.step >= settings.max_steps:
+                    break
+                outputs = self.net(inputs)
+                # DDP averages gradients over processes; `share` makes that the mean over the global batch.
+                loss = self.task.loss(outputs, targets) * share + penalty(self.plain_net)
+                self.optimizer.zero_grad(set_to_none=True)
+                self.fabric.backward(loss)
+                if settings.clip_norm is not None:
+                    self.fabric.clip_gradients(self.net, self.optimizer, max_norm=settings.clip_norm)
+                self.optimizer.step()
+                if settings.schedule.every == "step":
+                    self.schedule.step()
+                self.progress.step += 1
+                sums = sums + self.task.sums(outputs.detach(), targets)
+                tick()
+        return {f"train_{k}": v for k, v in self._metrics(sums).items()}
+
+    @torch.no_grad()
+    def evaluate(self, name: str) -> dict[str, float]:
+        """Metrics on a split. Random numbers are drawn from a generator of its own, so that an evaluation is repeatable and
+        leaves the training's as it was."""
+        split = self._split(name)
+        self.net.eval()
+        devices = [self.fabric.device] if self.fabric.device.type == "cuda" else []
+        sums = self.task.no_sums(self.fabric.device)
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(self.seed)
+            for inputs, targets, _ in self._batches(split, torch.arange(len(split)), self.settings.test_batch_size, train=False):
+                with self.fabric.autocast():
+                    sums = sums + self.task.sums(self.plain_net(inputs), targets)
+        return self._metrics(sums)
+
+    # --- batches ----------------------------------------------------------------------------------------------------------------
+
+    def _count_batches(self, examples: int, batch_size: int) -> int:
+        whole = math.ceil(examples / batch_size)
+        return whole if self.max_batches is None else min(whole, self.max_batches)
+
+    def _batches(self, split: Split, order: Tensor, batch_size: int, train: bool) -> Iterator[tuple[Tensor, Tensor, float]]:
+        """This process's rows of every global batch: inputs, targets, and their share (rows here x processes / rows in all)."""
+        rank, processes = self.fabric.global_rank, self.fabric.world_size
+        for index in order.split(batch_size)[: self._count_batches(len(order), batch_size)]:
+            total = len(index)
+            start, stop = rank * total // processes, (rank + 1) * total // processes
+            if train and total < processes or start == stop:
+                continue  # a step needs a row for every process, an evaluation does not
+            rows = index[start:stop].to(split.inputs.device)
+            inputs, targets = split.inputs[rows], split.targets[rows]
+            inputs, targets = (t.to(self.fabric.device, non_blocking=True) for t in (inputs, targets))
+            with rows_of_batch(start, stop, total):
+                yield self.data.prepare(inputs, train=train), targets, (stop - start) * processes / total
+
+    def _split(self, name: str) -> Split:
+        """A split, moved to the device as a whole where it fits."""
+        if name not in self._resident:
+            split = self.data.splits[name]
+            small = split.inputs.nbytes <= self.resident_bytes
+            device = self.fabric.device if small else torch.device("cpu")
+            self._resident[name] = Split(split.inputs.to(device), split.targets.to(device))
+        return self._resident[name]
+
+    # --- numbers ----------------------------------------------------------------------------------------------------------------
+
+    def _metrics(self, sums: Tensor) -> dict[str, float]:
+        return self.task.metrics([float(s) for s in self.fabric.all_reduce(sums, reduce_op="sum").tolist()])
+
+    def extents(self) -> dict[str, float]:
+        """The learned extents as metrics; a layer's name is added where several layers report the same generator."""
+        layers = learned_symmetry(self.plain_net)
+        return {
+            (e["metric"] if len(layers) == 1 else f"{e['metric']}/{layer}"): e["value"]
+            for layer, extents in layers.items()
+            for e in extents.values()
+        }
+
+    def _check_finite(self, row: dict[str, Any]) -> None:
+        bad = next((k for k in ("train_loss", "val_loss") if k in row and not math.isfinite(row[k])), None)
+        if bad:
+            raise RunError(
+                f"{bad} is {row[bad]} in epoch {row['epoch']}: the training has diverged (try a smaller train.optimizer.lr, or "
+                f"train.clip_norm); what was computed before is kept in {self.folder}."
+            )
+
+    # --- checkpoints ------------------------------------------------------------------------------------------------------------
+
+    def _keep(self, row: dict[str, Any]) -> None:
+        """Record first, then the checkpoint: a row without its checkpoint is written again, with the same numbers."""
+        score = row.get(f"val_{self.task.best}")
+        better = score is not None and (self.progress.best is None or self.task.sign * (score - self.progress.best) > 0)
+        if better:
+            self.progress.best, self.progress.best_epoch = score, self.progress.epoch
+        if self.fabric.is_global_zero:
+            self.recorder.log(row)
+            state = self.state()
+            if better:
+                checkpoint.save(self.folder / "best.pt", state)
+            checkpoint.save(self.folder / "last.pt", state)
+        self.fabric.barrier()
+
+    def state(self) -> dict[str, Any]:
+        """All that a training is: tensors and plain containers."""
+        return {
+            "net": self.plain_net.state_dict(),
+            "optimizer": self.settings.optimizer.state_dict(),
+            "schedule": {k: v for k, v in self.schedule.state_dict().items() if k != "lr_lambdas"},
+            "progress": vars(self.progress).copy(),
+            "random": checkpoint.random_state(),
+            "config": self.config,
+        }
+
+    def resume(self) -> None:
+        """Go on from the last checkpoint of this folder, if there is one."""
+        path = self.folder / "last.pt"
+        if not path.exists():
+            self.recorder.truncate(0)
+            return
+        state = checkpoint.load(path)
+        try:
+            self.plain_net.load_state_dict(state["net"])
+            self.settings.optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise CheckpointError(f"checkpoint {path}: it does not fit this network; fresh=true starts over.") from error
+        self.schedule.load_state_dict(state["schedule"] | ({"lr_lambdas": [None] * 9} if "lr_lambdas" in vars(self.schedule) else {}))
+        self.progress = Progress(**state["progress"])
+        checkpoint.set_random_state(state["random"])
+        self.recorder.truncate(self.progress.epoch)

@@ -1,0 +1,55 @@
+"""What `train` and `trainer` in the configuration say: the recipe of a training, and the machine that it runs on."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch.optim import Optimizer
+
+from learnsym.schema import NonNegative, Positive, Size
+from learnsym.training.schedules import Schedule
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """The recipe.
+
+    Attributes:
+        epochs: passes over the training examples.
+        batch_size: examples in one step, over all processes together.
+        test_batch_size: examples at a time in validation and test.
+        optimizer: of torch.optim, on the network's parameter groups (see `learnsym.training.loop.parameter_groups`).
+        schedule: how its learning rate moves.
+        symmetry_lr: learning rate of the parameters that describe a symmetry; None: that of the weights.
+        clip_norm: largest 2-norm of the gradient; None: not clipped.
+        max_steps: stop after this many steps, whatever `epochs` says; None: no limit.
+    """
+
+    epochs: Size
+    batch_size: Size
+    test_batch_size: Size
+    optimizer: Optimizer
+    schedule: Schedule
+    symmetry_lr: Positive | None = None
+    clip_norm: Positive | None = None
+    max_steps: Size | None = None
+
+
+@dataclass(frozen=True)
+class TrainerSettings:
+    """The machine.
+
+    Attributes:
+        accelerator: as in lightning Fabric; "auto" takes a GPU where there is one.
+        devices: how many processes (one a device; on a CPU: processes).
+        precision: arithmetic of the forward pass.
+        progress: a progress bar; "auto": on a terminal.
+        threads: CPU threads for one process; None: torch's own choice.
+        resident_bytes: a split of at most this many bytes is kept on the device as a whole.
+    """
+
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    devices: Size = 1
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    progress: bool | Literal["auto"] = "auto"
+    threads: Size | None = None
+    resident_bytes: NonNegative = 4e9
