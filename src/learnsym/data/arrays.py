@@ -22,10 +22,13 @@ def read_npz(path: Path, needed: Sequence[str] = ()) -> dict[str, np.ndarray]:
     """All arrays of a .npz file; a DataError names the file and what is wrong: unreadable, holding objects, lacking `needed`."""
     right = f"a .npz file with arrays {', '.join(needed)}" if needed else "a .npz file of plain arrays"
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # numpy leaves a file open that it opened itself and cannot read.
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise DataError(f"{path} holds a single array (.npy); {right} would be right.")
-            arrays = {name: archive[name] for name in archive.files}
+            with archive:
+                arrays = {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise DataError(f"There is no file {path}; {right} would be right.") from None
     except ValueError as error:

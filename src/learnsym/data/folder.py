@@ -108,5 +108,5 @@ def read_picture(name: str, size: int, channels: int) -> np.ndarray:
             image = image.convert("L" if channels == 1 else "RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{name} cannot be read as a picture ({error}); remove it or put it right.") from error
-    array = np.asarray(center_crop(resize(image, [size]), [size, size]))
+    array = np.array(center_crop(resize(image, [size]), [size, size]))
     return np.ascontiguousarray(array[None] if channels == 1 else array.transpose(2, 0, 1))

@@ -19,7 +19,7 @@ class NpzImages(ImageData):
         self,
         file: str | list[str],
         data_dir: str = "data",
-        task: Task = "classification",
+        kind: Task = "classification",
         target_unit: str = "",
         test_fraction: Fraction = 0.2,
         train_size: Size | None = None,
@@ -32,7 +32,7 @@ class NpzImages(ImageData):
         Args:
             file: a .npz file, a list of files or a pattern; several are read one after the other.
             data_dir: folder where a relative name is looked for if it is not in the current one.
-            task: classification (labels: whole numbers from 0, [N]) or regression (labels: numbers [N] or [N, K]).
+            kind: classification (labels: whole numbers from 0, [N]) or regression (labels: numbers [N] or [N, K]).
             target_unit: unit of regression targets, for the names of metrics.
             test_fraction: part held out for testing if there is no test set.
             train_size, test_size: at most so many, drawn at random; None takes all.
@@ -40,10 +40,10 @@ class NpzImages(ImageData):
             augment: fixed augmentation of the training images.
             seed: of the splits.
         """
-        train, test, paths = read_files(file, data_dir, task)
+        train, test, paths = read_files(file, data_dir, kind)
         names = ", ".join(map(str, paths))
         source = f"Read from {names}."
-        outputs = number_of_outputs([train] if test is None else [train, test], task, names)
+        outputs = number_of_outputs([train] if test is None else [train, test], kind, names)
         if test is None:
             train, test = split_off_test(train, test_fraction, seed, names)
             source += f" The test set was held out at random (fraction {test_fraction:g}, seed {seed})."
@@ -55,11 +55,11 @@ class NpzImages(ImageData):
         channels, height, width = train.inputs.shape[1:]
         info = DataInfo(
             name="npz",
-            task=task,
+            task=kind,
             input_shape=(channels, height, width),
             num_outputs=outputs,
-            class_names=tuple(str(label) for label in range(outputs)) if task == "classification" else (),
-            target_unit=target_unit if task == "regression" else "",
+            class_names=tuple(str(label) for label in range(outputs)) if kind == "classification" else (),
+            target_unit=target_unit if kind == "regression" else "",
             mean=mean,
             std=std,
             sizes={name: len(split) for name, split in splits.items()},
