@@ -97,12 +97,6 @@ def _series(q: Tensor, order: int) -> Tensor:
     return total.add_(terms[0])
 
 
-def motion_exp(angle: Tensor, shift: Tensor) -> Tensor:
-    """exp of a planar motion: rotation by `angle` [...] and V(angle) shift [..., 2], as [..., 3, 3]; V as in `turning_mean`."""
-    turned = turning_mean(angle) @ shift.unsqueeze(-1)
-    return with_last_row(torch.cat([rotation_exp(angle), turned], -1))
-
-
 def rotation_exp(angle: Tensor) -> Tensor:
     """[[cos, -sin], [sin, cos]] [..., 2, 2] of angles [...] in radians."""
     cos, sin = angle.cos(), angle.sin()
@@ -112,8 +106,8 @@ def rotation_exp(angle: Tensor) -> Tensor:
 def turning_mean(angle: Tensor) -> Tensor:
     """V(a) = integral over tau in [0, 1] of R(tau a) = [[sin a, cos a - 1], [1 - cos a, sin a]] / a, [..., 2, 2]; V(0) = 1."""
     half = 0.5 * angle
-    # V(a) = sin(a/2) / (a/2) R(a/2)
-    shrink = 2 * _Weights.apply(torch.zeros_like(half), -half * half, 0)[0][..., 0, 3:4, None] * 0.5
+    # V(a) = sin(a / 2) / (a / 2) R(a / 2), and sin h / h = 2 c'(-h^2)
+    shrink = _Weights.apply(torch.zeros_like(half), -half * half, 0)[0][..., 0, 3, None, None]
     return shrink * rotation_exp(half)
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from learnsym.groups.base import LieGroup
-from learnsym.groups.exponential import affine_exp, motion_exp, rotation_exp, turning_mean, with_last_row
+from learnsym.groups.exponential import affine_exp, rotation_exp, turning_mean, with_last_row
 from learnsym.schema import Positive
 
 
@@ -88,9 +88,8 @@ class SE2(LieGroup):
         self.translation_scale = translation_scale
 
     def exp(self, u: Tensor) -> Tensor:
-        """[..., 3] -> [..., 3, 3]."""
-        u = self.checked(u)
-        return motion_exp(u[..., 2], self.translation_scale * u[..., :2])
+        """[..., 3] -> [..., 3, 3], see `affine_exp`."""
+        return affine_exp(self.algebra(u))
 
     def log(self, elements: Tensor) -> Tensor:
         """The coefficients [..., 3] of proper motions [..., 3, 3]; inverse of `exp` for angles in (-pi, pi]."""
