@@ -2,10 +2,10 @@
 
     python benchmarks/data_pipeline.py --data ../shared/data
 
-Ours: a batch is selected by index from the images held as bytes, in a shuffled order, then `prepare`d (scaled, normalised). Theirs:
-torchvision's class with ToTensor and Normalize behind a DataLoader with two workers, which starts them anew for each pass, as it
-does by default. Both deliver float32 batches of 128 from the training set; repetitions alternate, medians are compared. The target
-is a ratio of at least 10. Each pass goes through at most --images images.
+Ours: a batch is selected by index from the images held as bytes, in a shuffled order, then `prepare`d (scaled, normalised).
+Theirs: torchvision's class with ToTensor and Normalize behind a DataLoader with two workers, which starts them anew for each
+pass, as it does by default. Both deliver float32 batches of 128 from the training set; repetitions alternate, medians are
+compared. The target is a ratio of at least 10. Each pass goes through at most --images images.
 """
 
 import argparse
@@ -40,8 +40,7 @@ def ours(data: ImageData, batch: int, limit: int) -> Batches:
 def theirs(dataset: torch.utils.data.Dataset, batch: int, limit: int, workers: int) -> Batches:
     """The same by torch's loader; workers copy what they need."""
     chosen = Subset(dataset, torch.randperm(len(dataset))[:limit].tolist())
-    for images, targets in DataLoader(chosen, batch, shuffle=True, num_workers=workers):
-        yield images, targets
+    yield from DataLoader(chosen, batch, shuffle=True, num_workers=workers)
 
 
 def torchvision_mnist(folder: str, scratch: str, data: ImageData) -> torch.utils.data.Dataset:
