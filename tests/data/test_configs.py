@@ -12,6 +12,8 @@ import yaml
 import learnsym.data
 
 FOLDER = Path(__file__).parents[2] / "cfg" / "dataset"
+SMALLER = {("sprites", "train_size"), ("sprites", "test_size")}
+"""Where the YAML deliberately departs from the constructor: the default run has to be quick."""
 FILES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
@@ -24,6 +26,9 @@ def test_a_config_lists_every_argument_with_its_default(name):
     assert set(config) == set(parameters)
     for key, value in config.items():
         default = parameters[key].default
+        if (name, key) in SMALLER:
+            assert 0 < value <= default
+            continue
         assert value == ("${paths.data}" if key == "data_dir" else "???" if default is inspect.Parameter.empty else default)
     keys = [line for line in text.splitlines() if line and not line.startswith(("#", "_target_"))]
     assert all("  # " in line for line in keys), "every key says what it is for"
