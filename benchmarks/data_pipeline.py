@@ -6,6 +6,9 @@ Ours: a batch is selected by index from the images held as bytes, in a shuffled 
 Theirs: torchvision's class with ToTensor and Normalize behind a DataLoader with two workers, which starts them anew for each
 pass, as it does by default. Both deliver float32 batches of 128 from the training set; repetitions alternate, medians are
 compared. The target is a ratio of at least 10. Each pass goes through at most --images images.
+
+Needs idle cores: where others take them, torch's threads wait for each other in each of our small operations (OMP_NUM_THREADS=1
+avoids that and shows the ratio even then).
 """
 
 import argparse
