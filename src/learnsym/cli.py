@@ -73,7 +73,10 @@ def job(cfg: DictConfig) -> None:
         record |= {"directory": str(_run(cfg, overrides, choices)), "status": "finished"}
     except Exception as error:
         known = isinstance(error, LearnSymError)
-        record |= {"error": str(error) if known else f"{type(error).__name__}: {error}", "directory": getattr(error, "directory", None)}
+        record |= {
+            "error": str(error) if known else f"{type(error).__name__}: {error}",
+            "directory": getattr(error, "directory", None),
+        }
         folder = Path(record["directory"] or Path(hydra.sweep.dir) / "jobs" / str(hydra.job.num))
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "error.txt").write_text(f"{error}\n" if known else traceback.format_exc())
@@ -100,14 +103,19 @@ def explain(error: Exception, arguments: list[str]) -> str:
         return _explain_key(match[1], text, arguments)
     if match := re.search(r"Could not find '([^']*)'", text):
         group, _, choice = match[1].rpartition("/")
-        options = re.findall(r"^\t(\S+)", text, flags=re.MULTILINE)
+        options = re.findall(r"^\t([\w-]+)$", text, flags=re.MULTILINE)
         return _no_choice(group, choice, options)
-    if "Error parsing override" in text or "mismatched input" in text or "no viable alternative" in text or "token recognition" in text:
+    if (
+        "Error parsing override" in text
+        or "mismatched input" in text
+        or "no viable alternative" in text
+        or "token recognition" in text
+    ):
         found = re.search(r"override '([^']*)'", text)
         return f"{found[1] if found else ' '.join(arguments)!r} cannot be read as key=value."
     if match := re.search(r"Could not load '([^']*)'", text):
         group, _, choice = match[1].rpartition("/")
-        return _no_choice(group, choice, re.findall(r"^\t(\S+)", text, flags=re.MULTILINE))
+        return _no_choice(group, choice, re.findall(r"^\t([\w-]+)$", text, flags=re.MULTILINE))
     cause = error.__cause__
     if isinstance(cause, LearnSymError):
         return str(cause)
@@ -146,5 +154,3 @@ def _explain_key(key: str, text: str, arguments: list[str]) -> str:
         parent, _, name = parent.rpartition(".")
     node = OmegaConf.select(cfg, parent) if parent else cfg
     return unknown_key(parent, name, [str(k) for k in node if k != "_target_"])
-
-

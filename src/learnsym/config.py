@@ -175,12 +175,28 @@ def check_effect(cfg: DictConfig, overrides: list[str]) -> None:
         touched = next((o for o in overrides if re.match(rf"[+~]*{name}[.=@]", o)), None)
         if touched and name not in interpolations:
             net = cfg.net._target_.rpartition(".")[2]
-            raise ConfigError(f"{touched} would have no effect: {net} takes no {name}; choose a net that does, such as net=augerino.")
-    for wanted, keys in (("test", ("checkpoint",)),):
-        for key in keys:
-            modes = [wanted, *(m for m in ("width_sweep", "angle_response"))]
-            if cfg.get(key) is not None and cfg.mode.get("name") not in modes:
-                raise ConfigError(f"{key}={cfg[key]} would have no effect with mode={cfg.mode.name}; valid modes: {', '.join(modes)}.")
+            raise ConfigError(
+                f"{touched} would have no effect: {net} takes no {name}; choose a net that does, such as net=augerino."
+            )
+
+
+def rehearse(cfg: DictConfig) -> None:
+    """Build what costs nothing, for an imaginary data set, so that constructors refuse what their signatures cannot say.
+
+    A class that is slow to build has a static method `check_arguments`, which is called instead.
+
+    Raises:
+        ConfigError: a constructor refuses its arguments.
+    """
+    import torch
+
+    parameter = [torch.nn.Parameter(torch.zeros(1))]
+    for path in ("base_group", "trainer", "mode", "logger", "net"):
+        _build(OmegaConf.to_container(cfg[path], resolve=True), path, REHEARSAL, rehearsal=True)
+    build(cfg, "train", params=parameter)
+
+
+REHEARSAL = {"in_channels": 3, "num_outputs": 2, "task": "classification"}
 
 
 # --- building -------------------------------------------------------------------------------------------------------------------
@@ -203,17 +219,20 @@ def build(cfg: DictConfig, path: str, **supplied: Any) -> Any:
     return _build(OmegaConf.to_container(node, resolve=True), path, supplied)
 
 
-def _build(node: Any, path: str, supplied: Mapping[str, Any]) -> Any:
+def _build(node: Any, path: str, supplied: Mapping[str, Any], rehearsal: bool = False) -> Any:
     if not isinstance(node, dict) or "_target_" not in node:
         return node
     cls = locate(path, node["_target_"])
     names = inspect.signature(cls).parameters
-    arguments = {k: _build(v, f"{path}.{k}", supplied) for k, v in node.items() if k != "_target_"}
+    arguments = {k: _build(v, f"{path}.{k}", supplied, rehearsal) for k, v in node.items() if k != "_target_"}
     arguments |= {k: v for k, v in supplied.items() if k in names}
     try:
+        if rehearsal and hasattr(cls, "check_arguments"):
+            cls.check_arguments(**arguments)
+            return None
         return cls(**arguments)
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"{path}: {error}") from error
+        raise ConfigError(f"{path}: {str(error).rstrip('.')}.") from error
 
 
 def identity(cfg: DictConfig) -> str:

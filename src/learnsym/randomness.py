@@ -26,9 +26,7 @@ def rows_of_batch(start: int, stop: int, total: int) -> Iterator[None]:
         _rows = before
 
 
-def uniform(
-    count: int, *shape: int, device: torch.device | str | None = None, dtype: torch.dtype | None = None
-) -> Tensor:
+def uniform(count: int, *shape: int, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Tensor:
     """Uniform numbers in [0, 1) for `count` examples: [count, *shape].
 
     `count` may be a multiple of the rows at hand (several copies of each example, the copies of one example side by side).

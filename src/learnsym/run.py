@@ -15,7 +15,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from learnsym.config import build, check, check_effect, identity, locate
+from learnsym.config import build, check, check_effect, identity, locate, rehearse
 from learnsym.data.base import ImageData
 from learnsym.distributions.base import learned_symmetry
 from learnsym.errors import CheckpointError, ConfigError, LearnSymError, RunError
@@ -46,6 +46,7 @@ def run(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> Path:
     cfg = adopt_checkpoint(cfg, overrides)
     check(cfg)
     check_effect(cfg, overrides)
+    rehearse(cfg)
     if cfg.debug:
         with tempfile.TemporaryDirectory() as folder:
             _work_and_show(cfg, RunDirectory(Path(folder)), overrides)
@@ -64,7 +65,9 @@ def check_checkpoint(cfg: DictConfig, choices: dict[str, str], mode_class: type)
     """`checkpoint=` goes with the modes that read one."""
     reads, needs = getattr(mode_class, "reads_checkpoint", False), getattr(mode_class, "needs_checkpoint", False)
     if cfg.checkpoint is not None and not reads:
-        raise ConfigError(f"checkpoint={cfg.checkpoint} would have no effect with mode={choices['mode']}; it goes with mode=test.")
+        raise ConfigError(
+            f"checkpoint={cfg.checkpoint} would have no effect with mode={choices['mode']}; it goes with mode=test."
+        )
     if cfg.checkpoint is None and needs:
         raise ConfigError(f"mode={choices['mode']} needs checkpoint=<run directory>/checkpoints/last.pt (or best.pt).")
 
@@ -127,7 +130,9 @@ class Session:
         try:
             self.net.load_state_dict(state["net"])
         except (RuntimeError, KeyError) as error:
-            raise CheckpointError(f"checkpoint {path}: it does not fit this network ({str(error).splitlines()[-1].strip()}).") from error
+            raise CheckpointError(
+                f"checkpoint {path}: it does not fit this network ({str(error).splitlines()[-1].strip()})."
+            ) from error
 
 
 def _work_and_show(cfg: DictConfig, directory: RunDirectory, overrides: list[str]) -> None:
@@ -154,7 +159,9 @@ def _launch(config: dict[str, Any], directory: RunDirectory, overrides: list[str
     try:
         fabric = Fabric(accelerator=trainer.accelerator, devices=trainer.devices, strategy=strategy, precision=trainer.precision)
     except (MisconfigurationException, ValueError, RuntimeError) as error:
-        raise ConfigError(f"trainer.accelerator={trainer.accelerator}, devices={trainer.devices}: {error}".splitlines()[0]) from error
+        raise ConfigError(
+            f"trainer.accelerator={trainer.accelerator}, devices={trainer.devices}: {error}".splitlines()[0]
+        ) from error
     try:
         fabric.launch(_work, config, directory.path, overrides, digest)
     except ProcessRaisedException as error:

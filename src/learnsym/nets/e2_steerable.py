@@ -76,6 +76,11 @@ class E2Steerable(nn.Module):
         invariants = last_fields if order else last_fields * len(sizes)
         self.head = nn.Sequential(nn.Linear(invariants, hidden), nn.ELU(), nn.Linear(hidden, num_outputs))
 
+    @staticmethod
+    def check_arguments(group: PlanarGroup, order: int | None, max_frequency: int | None, **others: object) -> None:
+        """What the constructor refuses (ValueError), without the seconds that e2cnn takes to build."""
+        _check_group(group, order, max_frequency)
+
     def forward(self, images: Tensor) -> Tensor:
         """[B, in_channels, H, W] to [B, num_outputs]."""
         check_images("E2Steerable", images, self.in_channels, self.smallest_side)

@@ -55,7 +55,9 @@ def draw_run(directory: RunDirectory, net: nn.Module, data: ImageData, curves: M
     rotation = next((k for k in rows[-1] if k.startswith("learned_rotation_width_rad")), None) if rows else None
     others = [k for k in rows[-1] if k.startswith("learned_") and k != rotation] if rows else []
     response = curves.get("angle_response")
-    panels = [name for name, there in (("rotation", rotation), ("box", rotation), ("others", others), ("response", response)) if there]
+    panels = [
+        name for name, there in (("rotation", rotation), ("box", rotation), ("others", others), ("response", response)) if there
+    ]
     if not panels:
         return []
     augments = hasattr(net, "augment")

@@ -54,7 +54,9 @@ def code_hash() -> str:
 
 def versions() -> dict[str, str]:
     """Versions of what decides a number."""
-    found = {name: metadata.version(name) for name in ("learnsym", "torch", "torchvision", "numpy", "lightning-fabric", "hydra-core")}
+    found = {
+        name: metadata.version(name) for name in ("learnsym", "torch", "torchvision", "numpy", "lightning-fabric", "hydra-core")
+    }
     return found | {"python": platform.python_version(), "code": code_hash()}
 
 

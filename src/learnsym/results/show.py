@@ -24,7 +24,10 @@ def show(result: Mapping[str, Any], directory: RunDirectory | None, is_new: bool
     published: dict[str, list[Mapping[str, Any]]] = {}
     for entry in result.get("paper") or []:
         published.setdefault(entry["metric"], []).append(entry)
-    rows = [(name, number(value), "; ".join(_published(e) for e in published.get(name, []))) for name, value in result["metrics"].items()]
+    rows = [
+        (name, number(value), "; ".join(_published(e) for e in published.get(name, [])))
+        for name, value in result["metrics"].items()
+    ]
     width = max((len(name) for name, *_ in rows), default=0)
     for name, value, paper in rows:
         print(f"  {name:<{width}}  {value:>10}" + (f"   paper: {paper}" if paper else ""))

@@ -85,7 +85,9 @@ def tables(groups: Mapping[str, list[dict[str, Any]]]) -> tuple[str, str]:
         metrics = dict.fromkeys(k for run in runs for k in run["result"]["metrics"])
         published = {e["metric"]: e for run in runs for e in run["result"].get("paper") or []}
         for metric in metrics:
-            values = pd.Series([run["result"]["metrics"][metric] for run in runs if metric in run["result"]["metrics"]], dtype=float)
+            values = pd.Series(
+                [run["result"]["metrics"][metric] for run in runs if metric in run["result"]["metrics"]], dtype=float
+            )
             paper = published.get(metric, {})
             rows.append(
                 {
@@ -104,13 +106,17 @@ def tables(groups: Mapping[str, list[dict[str, Any]]]) -> tuple[str, str]:
     for label, part in frame.groupby("run", sort=False):
         cells = {row["metric"]: _cell(row) for _, row in part.iterrows()}
         lines.append(f"| {label} | {int(part['n'].max())} | " + " | ".join(cells.get(m, "") for m in chosen) + " |")
-    note = "\nMean ± standard deviation over seeds (n runs)." + (" In brackets: the paper's value and its status." if frame["paper"].notna().any() else "")
+    note = "\nMean ± standard deviation over seeds (n runs)." + (
+        " In brackets: the paper's value and its status." if frame["paper"].notna().any() else ""
+    )
     return "\n".join(lines) + "\n" + note + "\n", frame.to_csv(index=False)
 
 
 def _cell(row: Any) -> str:
     text = f"{row['mean']:.4g}" + (f" ± {row['sd']:.2g}" if not math.isnan(row["sd"]) else "")
-    return text + (f" ({row['paper']} [{row['paper_status']}])" if row["paper"] is not None and row["paper"] == row["paper"] else "")
+    return text + (
+        f" ({row['paper']} [{row['paper_status']}])" if row["paper"] is not None and row["paper"] == row["paper"] else ""
+    )
 
 
 def draw_sweep(path: Path, groups: Mapping[str, list[dict[str, Any]]]) -> Path | None:
@@ -120,7 +126,9 @@ def draw_sweep(path: Path, groups: Mapping[str, list[dict[str, Any]]]) -> Path |
     key = "learned_rotation_width_rad"
     learned = {label: [r["rows"] for r in runs if r["rows"] and key in r["rows"][-1]] for label, runs in groups.items()}
     learned = {label: rows for label, rows in learned.items() if rows}
-    responses = {label: [r["curves"]["angle_response"] for r in runs if "angle_response" in r["curves"]] for label, runs in groups.items()}
+    responses = {
+        label: [r["curves"]["angle_response"] for r in runs if "angle_response" in r["curves"]] for label, runs in groups.items()
+    }
     responses = {label: curves for label, curves in responses.items() if curves}
     truths = {label: runs[0]["result"].get("true_widths", {}).get("rotation") for label, runs in groups.items()}
     panels = [name for name, there in (("bands", learned), ("final", learned), ("responses", responses)) if there]

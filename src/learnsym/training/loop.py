@@ -186,7 +186,7 @@ class Training:
         for index in order.split(batch_size)[: self._count_batches(len(order), batch_size)]:
             total = len(index)
             start, stop = rank * total // processes, (rank + 1) * total // processes
-            if train and total < processes or start == stop:
+            if (train and total < processes) or start == stop:
                 continue  # a step needs a row for every process, an evaluation does not
             rows = index[start:stop].to(split.inputs.device)
             inputs, targets = split.inputs[rows], split.targets[rows]
@@ -264,7 +264,9 @@ class Training:
             self.settings.optimizer.load_state_dict(state["optimizer"])
         except (RuntimeError, ValueError, KeyError) as error:
             raise CheckpointError(f"checkpoint {path}: it does not fit this network; fresh=true starts over.") from error
-        self.schedule.load_state_dict(state["schedule"] | ({"lr_lambdas": [None] * 9} if "lr_lambdas" in vars(self.schedule) else {}))
+        self.schedule.load_state_dict(
+            state["schedule"] | ({"lr_lambdas": [None] * 9} if "lr_lambdas" in vars(self.schedule) else {})
+        )
         self.progress = Progress(**state["progress"])
         checkpoint.set_random_state(state["random"])
         self.recorder.truncate(self.progress.epoch)
