@@ -28,7 +28,8 @@ def warp(images: Tensor, matrices: Tensor) -> Tensor:
     height, width = images.shape[-2:]
     # F.affine_grid multiplies one small matrix per image; a single product for the whole batch is several times faster.
     with torch.autocast(matrices.device.type, enabled=False):  # half a pixel would be lost in bfloat16
-        grid = matrices[:, :2].flatten(1) @ _coordinates(height, width, matrices.device, matrices.dtype)
+        rows = matrices.flatten(1)  # all of it: cutting off the last row would cost a copy in the backward pass
+        grid = rows @ _coordinates(height, width, matrices.device, matrices.dtype)[: rows.shape[1]]
         precise = torch.promote_types(images.dtype, torch.float32)
         grid = grid.view(-1, height, width, 2).to(precise)
         warped = F.grid_sample(images.to(precise), grid, mode="bilinear", padding_mode="zeros", align_corners=True)
@@ -38,14 +39,15 @@ def warp(images: Tensor, matrices: Tensor) -> Tensor:
 @lru_cache(maxsize=16)
 @torch.inference_mode(False)  # a constant first needed at test time must serve in training too
 def _coordinates(height: int, width: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """The linear map [6, H * W * 2] from the rows of an affine map to its sampling grid (x, y) over the pixels."""
+    """The linear map [9, H * W * 2] from an affine map [3, 3] to its sampling grid (x, y) over the pixels; its last row is idle."""
 
     def axis(count: int) -> Tensor:
         return torch.linspace(-1, 1, count, dtype=torch.float64) if count > 1 else torch.zeros(1, dtype=torch.float64)
 
     y, x = torch.meshgrid(axis(height), axis(width), indexing="ij")
     pixels = torch.stack([x.flatten(), y.flatten(), torch.ones(height * width, dtype=torch.float64)])
-    return torch.kron(torch.eye(2, dtype=torch.float64).unsqueeze(1), pixels.unsqueeze(-1)).reshape(6, -1).to(device, dtype)
+    rows = torch.eye(3, 2, dtype=torch.float64).unsqueeze(1)
+    return torch.kron(rows, pixels.unsqueeze(-1)).reshape(9, -1).to(device, dtype)
 
 
 def act_on_images(elements: Tensor, images: Tensor) -> Tensor:

@@ -24,13 +24,56 @@ def affine_exp(algebra: Tensor) -> Tensor:
 
     The integral phi(M) is a Gauss-Legendre sum over 16 nodes, exact to rounding (float64) for |M| <= 20.
     """
-    split, unit, corner = _constants(algebra.device, algebra.dtype)
-    scale, rest = (algebra.flatten(-2) @ split).split((1, 9), dim=-1)
-    rest = rest.unflatten(-1, (3, 3))  # [[N, t], [0, 0]], and its square is [[q I, N t], [0, 0]]
-    square = rest @ rest
-    weights, _ = _Weights.apply(scale.squeeze(-1), square[..., 0, 0], 0)
-    of_unit, of_rest, of_square = weights.unflatten(-1, (3, 1, 3)).squeeze(-4).unbind(-3)
-    return corner.addcmul(of_unit, unit).addcmul(of_rest, rest).addcmul(of_square, square)
+    return split_exp(algebra.flatten(-2) @ split_map(algebra.device, algebra.dtype))
+
+
+def split_exp(parts: Tensor) -> Tensor:
+    """The same from s and the flat matrix [[N, t], [0, 0]] in one row, [..., 10], as `split_map` gives them."""
+    return _Exp.apply(parts)[0]
+
+
+class _Exp(torch.autograd.Function):
+    """exp(A) = sum_m w_m Z_m + corner, with Z = (unit of the plane, Y, Y^2), Y = [[N, t], [0, 0]], Y^2 = [[q I, N t], [0, 0]].
+
+    The weights w_m, one per column, are functions of s and q alone (`_Weights`). Written as one function with its adjoint, since
+    a graph of these twenty small operations would take longer than warping the images.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(parts: Tensor) -> tuple[Tensor, ...]:
+        unit, corner = _constants(parts.device, parts.dtype)
+        rest = parts[..., 1:].unflatten(-1, (3, 3))
+        square = rest @ rest
+        weights, slopes = _Weights.forward(parts[..., 0], square[..., 0, 0], 0)
+        basis = torch.stack([unit.expand_as(rest), rest, square], -3)
+        elements = (weights.unflatten(-1, (3, 3)).squeeze(-3).unsqueeze(-2) * basis).sum(-3) + corner
+        return elements, basis, weights, slopes
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, ...]) -> None:
+        ctx.save_for_backward(inputs[0], *output[1:])
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor | None, *_: None) -> Tensor | None:
+        if grad is None:
+            return None
+        parts, basis, weights, slopes = ctx.saved_tensors
+        rest = basis[..., 1, :, :]
+        if torch.is_grad_enabled():  # somebody will differentiate the gradient: what was saved has forgotten where it came from
+            rest = parts[..., 1:].unflatten(-1, (3, 3))
+            basis = torch.stack([basis[..., 0, :, :], rest, rest @ rest], -3)
+            weights, slopes = _Weights.apply(parts[..., 0], basis[..., 2, 0, 0], 0)
+        of_weights = (grad.unsqueeze(-3) * basis).sum(-2).flatten(-2)
+        of_s_and_q = (of_weights.unsqueeze(-2) * slopes).sum(-1)
+        _, of_rest, of_square = (grad.unsqueeze(-3) * weights.reshape(*grad.shape[:-2], 3, 1, 3)).unbind(-3)
+        of_square = of_square + of_s_and_q[..., 1, None, None] * _corner_of_q(grad.device, grad.dtype)
+        turned = rest.transpose(-1, -2)
+        of_rest = of_rest + of_square @ turned + turned @ of_square
+        return torch.cat([of_s_and_q[..., :1], of_rest.flatten(-2)], -1)
 
 
 class _Weights(torch.autograd.Function):
@@ -79,7 +122,11 @@ def _cosh_root(q: Tensor, order: int) -> list[Tensor]:
     """c(q) = cosh(sqrt q) and its derivatives up to `order` >= 1, from 4 q c'' + 2 c' - c = 0; near 0 as power series."""
     root = q.abs().clamp(min=1e-30).sqrt_()
     grows = q > 0
-    found = [torch.where(grows, root.cosh(), root.cos()), torch.where(grows, root.sinh(), root.sin()).div_(root).mul_(0.5)]
+    # cosh r = 1 + m^2 / 2 e^r, sinh r = (m + m / e^r) / 2 with m = e^r - 1: several times faster than torch.cosh and torch.sinh.
+    above = torch.expm1(root)
+    ratio = above / (above + 1)
+    cosh, sinh = (above * ratio).mul_(0.5).add_(1), (above + ratio).mul_(0.5)
+    found = [torch.where(grows, cosh, root.cos()), torch.where(grows, sinh, root.sin()).div_(root).mul_(0.5)]
     near = q.abs() < 1
     safe = torch.where(near, 0.25, 0.25 / q)
     for n in range(order - 1):
@@ -120,13 +167,27 @@ def with_last_row(rows: Tensor) -> Tensor:
 
 @lru_cache(maxsize=16)
 @torch.inference_mode(False)  # a constant first needed at test time must serve in training too
-def _constants(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """The map [9, 10] from a flat A to s and the flat [[N, t], [0, 0]]; the unit matrix of the plane; the corner entry."""
+def split_map(device: torch.device, dtype: torch.dtype) -> Tensor:
+    """The map [9, 10] from a flat A to s and the flat [[N, t], [0, 0]]."""
     split = np.zeros((9, 10))
     split[[0, 4], 0] = 0.5
     split[[0, 0, 4, 4], [1, 5, 1, 5]] = [0.5, -0.5, -0.5, 0.5]
     split[[1, 2, 3, 5], [2, 3, 4, 6]] = 1
-    return tuple(torch.tensor(m, device=device, dtype=dtype) for m in (split, np.diag([1.0, 1, 0]), np.diag([0.0, 0, 1])))
+    return torch.tensor(split, device=device, dtype=dtype)
+
+
+@lru_cache(maxsize=16)
+@torch.inference_mode(False)
+def _constants(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The unit matrix of the plane and the corner entry, [3, 3]."""
+    return tuple(torch.tensor(m, device=device, dtype=dtype).diag() for m in ([1, 1, 0], [0, 0, 1]))
+
+
+@lru_cache(maxsize=16)
+@torch.inference_mode(False)
+def _corner_of_q(device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Where Y^2 has its entry q, [3, 3]."""
+    return torch.tensor([1, 0, 0], device=device, dtype=dtype).diag()
 
 
 @lru_cache(maxsize=64)
