@@ -89,7 +89,7 @@ def targets(cfg: DictConfig, path: str = "") -> Iterator[tuple[str, DictConfig]]
 
 
 def locate(path: str, target: str) -> type:
-    """The class that a `_target_` names. Only classes of the allowed packages: a config file must not be able to call anything."""
+    """The class that a `_target_` names: only classes of the allowed packages; a config file must not call anything."""
     if not isinstance(target, str) or not target.startswith(ALLOWED):
         raise ConfigError(f"{path}._target_={target}: only classes of {', '.join(a[:-1] for a in ALLOWED)} may be built.")
     module, _, name = target.rpartition(".")
@@ -236,7 +236,7 @@ def _build(node: Any, path: str, supplied: Mapping[str, Any], rehearsal: bool = 
 
 
 def identity(cfg: DictConfig) -> str:
-    """Hash (8 hex digits) of what decides a run's result: the resolved config less where things are kept and how they are shown."""
+    """Hash (8 hex digits) of what decides a result: the resolved config less where things are kept and how they are shown."""
     content = OmegaConf.to_container(_without_places(cfg), resolve=True)
     assert isinstance(content, dict)
     for key in ("paths", "logger", "fresh", "launcher", "paper", "hydra"):

@@ -75,8 +75,8 @@ def check_checkpoint(cfg: DictConfig, choices: dict[str, str], mode_class: type)
 def adopt_checkpoint(cfg: DictConfig, overrides: list[str]) -> DictConfig:
     """Take net, data and recipe from the checkpoint's own configuration, save what the command line says anew.
 
-    A section that the command chooses (`dataset=mnist`, `experiment=...`) stays as composed; single keys (`dataset.rotation_range=90`)
-    are set on top of the checkpoint's.
+    A section that the command chooses (`dataset=mnist`, `experiment=...`) stays as composed; single keys
+    (`dataset.rotation_range=90`) are set on top of the checkpoint's.
     """
     if cfg.checkpoint is None:
         return cfg

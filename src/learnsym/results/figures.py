@@ -81,7 +81,7 @@ def draw_run(directory: RunDirectory, net: nn.Module, data: ImageData, curves: M
 
 
 def draw_bands(axes: "Axes", runs: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]], key: str, truth: float | None) -> None:
-    """The learned rotations as bands [-w/2, w/2] over training: per label the mean over runs, the deviation shaded at its edge."""
+    """Learned rotations as bands [-w/2, w/2] over training: per label the mean over runs, the deviation shaded at its edge."""
     for colour, (label, repeats) in zip(_cycle(len(runs)), runs.items(), strict=True):
         length = min(len(rows) for rows in repeats)
         widths = torch.tensor([[row[key] for row in rows[:length]] for rows in repeats], dtype=torch.float64)

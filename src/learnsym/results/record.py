@@ -122,7 +122,7 @@ class RunDirectory:
             kept = [row for row in self.rows() if row["epoch"] <= epochs]
             write_atomically(path, "".join(json.dumps(row) + "\n" for row in kept))
 
-    # --- result.json and error.txt ------------------------------------------------------------------------------------------------
+    # --- result.json and error.txt ----------------------------------------------------------------------------------------------
 
     @property
     def result_path(self) -> Path:

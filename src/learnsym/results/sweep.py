@@ -1,4 +1,4 @@
-"""What ends a sweep: a table with mean and standard deviation over seeds, a figure of all runs, and the names of those that failed."""
+"""What ends a sweep: a table with mean and standard deviation over seeds, one figure, the names of those that failed."""
 
 import json
 import math
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict, read_write
 
 from learnsym.results.record import read_rows, write_atomically
 
@@ -20,7 +20,10 @@ class SweepTable(Callback):
     """Hydra's callback around a multirun. The jobs leave a record each (see `learnsym.cli.job`), on whatever machine they ran."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Forget the records of an earlier call of the same sweep; the runs themselves stay."""
+        """Forget the records of an earlier call of the same sweep (the runs themselves stay), and tell all jobs its directory, which
+        is named after the overrides of the whole sweep: a job's own overrides are fewer."""
+        with read_write(config), open_dict(config):
+            config.hydra.overrides.hydra.append(f"hydra.sweep.dir={config.hydra.sweep.dir}")
         for record in (Path(config.hydra.sweep.dir) / "jobs").glob("*.json"):
             record.unlink()
 

@@ -1,7 +1,7 @@
 """The training loop, from top to bottom: epochs, steps, validation, records, checkpoints, exact resume.
 
-Every process holds the same generator state and draws for the whole global batch (see `learnsym.randomness`), so a run gives the same
-numbers for any number of processes, and the state in a checkpoint is that of all of them.
+Every process holds the same generator state and draws for the whole global batch (see `learnsym.randomness`), so a run gives the
+same numbers for any number of processes, and the state in a checkpoint is that of all of them.
 """
 
 import math

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class TaskLike(Protocol):
-    """A loss and its metrics. `best` names the metric of the validation set that picks a checkpoint, `sign` +1 if more is better."""
+    """A loss and its metrics. `best`: the metric of the validation set that picks a checkpoint; `sign`: +1 if more is better."""
 
     best: str
     sign: int
