@@ -53,7 +53,8 @@ def draw_run(directory: RunDirectory, net: nn.Module, data: ImageData, curves: M
     measured."""
     rows = directory.rows()
     rotation = next((k for k in rows[-1] if k.startswith("learned_rotation_width_rad")), None) if rows else None
-    others = [k for k in rows[-1] if k.startswith("learned_") and k != rotation] if rows else []
+    learned = [k for k in rows[-1] if k.startswith("learned_")] if rows else []
+    others = [k for k in learned if k != rotation and rows[-1][k] != rows[0][k]]  # those that are learned: they have moved
     response = curves.get("angle_response")
     panels = [
         name for name, there in (("rotation", rotation), ("box", rotation), ("others", others), ("response", response)) if there
@@ -98,7 +99,7 @@ def draw_bands(axes: "Axes", runs: Mapping[str, Sequence[Sequence[Mapping[str, A
         for sign in (-1, 1):
             axes.axhline(sign * truth / 2, color="black", linestyle="--", linewidth=1, label="truth" if sign == 1 else None)
     _radians(axes)
-    axes.legend(fontsize=7, frameon=False, loc="center right")
+    axes.legend(fontsize=7, frameon=False, loc="best")
     style(axes, "learned rotation over training", "epoch", "angle (rad)")
 
 

@@ -183,12 +183,13 @@ class Training:
     def _batches(self, split: Split, order: Tensor, batch_size: int, train: bool) -> Iterator[tuple[Tensor, Tensor, float]]:
         """This process's rows of every global batch: inputs, targets, and their share (rows here x processes / rows in all)."""
         rank, processes = self.fabric.global_rank, self.fabric.world_size
+        order = order.to(split.inputs.device)  # once an epoch, so that no step waits for a copy
         for index in order.split(batch_size)[: self._count_batches(len(order), batch_size)]:
             total = len(index)
             start, stop = rank * total // processes, (rank + 1) * total // processes
             if (train and total < processes) or start == stop:
                 continue  # a step needs a row for every process, an evaluation does not
-            rows = index[start:stop].to(split.inputs.device)
+            rows = index[start:stop]
             inputs, targets = split.inputs[rows], split.targets[rows]
             inputs, targets = (t.to(self.fabric.device, non_blocking=True) for t in (inputs, targets))
             with rows_of_batch(start, stop, total):

@@ -43,7 +43,7 @@ class Classification:
         """[sum of losses, number right, number of examples]."""
         loss = F.cross_entropy(outputs.float(), targets, reduction="sum")
         right = (outputs.argmax(dim=1) == targets).sum()
-        return torch.stack([loss, right.to(loss.dtype), loss.new_tensor(len(targets))]).double()
+        return torch.stack([loss, right.to(loss.dtype), loss.new_full((), len(targets))]).double()
 
     def no_sums(self, device: torch.device) -> Tensor:
         """Zeros [3]."""
@@ -78,7 +78,7 @@ class Regression:
         """[sum of squared errors, of absolute errors, of squared deviations from the training mean, number of examples]."""
         error = outputs.float() - targets
         per_example = [error.square(), error.abs(), (targets - self.mean).square()]
-        return torch.stack([*(e.flatten(1).mean(1).sum() for e in per_example), error.new_tensor(len(targets))]).double()
+        return torch.stack([*(e.flatten(1).mean(1).sum() for e in per_example), error.new_full((), len(targets))]).double()
 
     def no_sums(self, device: torch.device) -> Tensor:
         """Zeros [4]."""
