@@ -142,7 +142,14 @@ def test_the_reward_counts_learned_generators_only():
 def test_mirrors_come_with_their_probability(probability):
     torch.manual_seed(0)
     box = LieBox(E2(), initial_width=1.0, reflection=probability)
-    share = (torch.linalg.det(box.sample(COUNT)) < 0).double().mean().item()
+    elements = box.sample(COUNT).detach()
+    mirrored = torch.linalg.det(elements) < 0
+    share = mirrored.double().mean().item()
+    if 0 < probability < 1:  # and say nothing about the rest of the element
+        heights = torch.stack([elements[:, 1, 2], mirrored.float(), elements[:, 1, 0]])
+        assert (torch.corrcoef(heights) - torch.eye(3)).abs()[1].max() < 5 / math.sqrt(COUNT)
+        left = elements[:, 0, 2] * torch.where(mirrored, -1, 1)
+        assert torch.corrcoef(torch.stack([left, mirrored.float()]))[0, 1].abs() < 5 / math.sqrt(COUNT)
     assert share == pytest.approx(probability, abs=5 * math.sqrt(0.25 / COUNT) if 0 < probability < 1 else 0)
 
 

@@ -39,7 +39,7 @@ def warp(images: Tensor, matrices: Tensor) -> Tensor:
 @lru_cache(maxsize=16)
 @torch.inference_mode(False)  # a constant first needed at test time must serve in training too
 def _coordinates(height: int, width: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """The linear map [9, H * W * 2] from an affine map [3, 3] to its sampling grid (x, y) over the pixels; its last row is idle."""
+    """The linear map [9, H * W * 2] from an affine map [3, 3] to its sampling grid (x, y); the last row is idle."""
 
     def axis(count: int) -> Tensor:
         return torch.linspace(-1, 1, count, dtype=torch.float64) if count > 1 else torch.zeros(1, dtype=torch.float64)

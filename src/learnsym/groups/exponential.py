@@ -6,15 +6,21 @@ A = [[M, t], [0, 0]] with M = s I + N, N traceless, hence N^2 = q I with q = -de
     exp(A) = [[exp(M), phi(M) t], [0, 1]],    phi(M) = integral over tau in [0, 1] of exp(tau M)
 
 c is entire, c(q) = sum_k q^k / (2k)!, so nothing here has a singular point: not the identity, not a derivative of any order.
+
+The formulas are written once for two engines, torch and NumPy. In host memory NumPy does them: they are some sixty operations on
+a few thousand numbers, and a call costs NumPy a third of what it costs torch.
 """
 
 import math
 from functools import lru_cache
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+Array = Tensor | np.ndarray
 
 _NODES = 16
 
@@ -24,32 +30,25 @@ def affine_exp(algebra: Tensor) -> Tensor:
 
     The integral phi(M) is a Gauss-Legendre sum over 16 nodes, exact to rounding (float64) for |M| <= 20.
     """
-    return split_exp(algebra.flatten(-2) @ split_map(algebra.device, algebra.dtype))
-
-
-def split_exp(parts: Tensor) -> Tensor:
-    """The same from s and the flat matrix [[N, t], [0, 0]] in one row, [..., 10], as `split_map` gives them."""
-    return _Exp.apply(parts)[0]
+    return _Exp.apply(algebra)[0]
 
 
 class _Exp(torch.autograd.Function):
     """exp(A) = sum_m w_m Z_m + corner, with Z = (unit of the plane, Y, Y^2), Y = [[N, t], [0, 0]], Y^2 = [[q I, N t], [0, 0]].
 
-    The weights w_m, one per column, are functions of s and q alone (`_Weights`). Written as one function with its adjoint, since
-    a graph of these twenty small operations would take longer than warping the images.
+    The weights w_m, one per column, are functions of s and q alone (`_Weights`).
     """
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(parts: Tensor) -> tuple[Tensor, ...]:
-        unit, corner = _constants(parts.device, parts.dtype)
-        rest = parts[..., 1:].unflatten(-1, (3, 3))
-        square = rest @ rest
-        weights, slopes = _Weights.forward(parts[..., 0], square[..., 0, 0], 0)
-        basis = torch.stack([unit.expand_as(rest), rest, square], -3)
-        elements = (weights.unflatten(-1, (3, 3)).squeeze(-3).unsqueeze(-2) * basis).sum(-3) + corner
-        return elements, basis, weights, slopes
+    def forward(algebra: Tensor) -> tuple[Tensor, ...]:
+        if algebra.device.type != "cpu" or torch._C._are_functorch_transforms_active():
+            s, basis = _split(algebra, torch)
+            return _combine(basis, *_weights(s, basis[..., 2, 0, 0], 0, torch))
+        with np.errstate(all="ignore"):  # as torch: a branch that is not taken may overflow
+            s, basis = _split(algebra.detach().numpy(), np)
+            return tuple(map(torch.from_numpy, _combine(basis, *_weights(s, basis[..., 2, 0, 0], 0, np))))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, ...]) -> None:
@@ -61,43 +60,23 @@ class _Exp(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor | None, *_: None) -> Tensor | None:
         if grad is None:
             return None
-        parts, basis, weights, slopes = ctx.saved_tensors
-        rest = basis[..., 1, :, :]
-        if torch.is_grad_enabled():  # somebody will differentiate the gradient: what was saved has forgotten where it came from
-            rest = parts[..., 1:].unflatten(-1, (3, 3))
-            basis = torch.stack([basis[..., 0, :, :], rest, rest @ rest], -3)
-            weights, slopes = _Weights.apply(parts[..., 0], basis[..., 2, 0, 0], 0)
-        of_weights = (grad.unsqueeze(-3) * basis).sum(-2).flatten(-2)
-        of_s_and_q = (of_weights.unsqueeze(-2) * slopes).sum(-1)
-        _, of_rest, of_square = (grad.unsqueeze(-3) * weights.reshape(*grad.shape[:-2], 3, 1, 3)).unbind(-3)
-        of_square = of_square + of_s_and_q[..., 1, None, None] * _corner_of_q(grad.device, grad.dtype)
-        turned = rest.transpose(-1, -2)
-        of_rest = of_rest + of_square @ turned + turned @ of_square
-        return torch.cat([of_s_and_q[..., :1], of_rest.flatten(-2)], -1)
+        algebra, *saved = ctx.saved_tensors
+        if torch.is_grad_enabled():  # the gradient will be differentiated: what was saved has forgotten where it came from
+            s, basis = _split(algebra, torch)
+            return _adjoint(grad, basis, *_Weights.apply(s, basis[..., 2, 0, 0], 0))
+        if grad.device.type != "cpu":
+            return _adjoint(grad, *saved)
+        return torch.from_numpy(_adjoint(grad.detach().numpy(), *(t.numpy() for t in saved)))
 
 
 class _Weights(torch.autograd.Function):
-    """The numbers of s and q that exp(A) is made of, and all their derivatives.
-
-    (s [...], q [...], order n) -> [..., n + 1, 9] and [..., n + 2, 9]: the mixed derivatives of order n and n + 1, the ones with
-    respect to s first, of three rows of weights, one weight per column of exp(A):
-
-        of [[I, 0], [0, 0]]     e^s c(q),     e^s c(q),     0
-        of [[N, t], [0, 0]]     e^s 2 c'(q),  e^s 2 c'(q),  integral of e^(s tau) c(q tau^2)
-        of its square           0,            0,            integral of e^(s tau) 2 tau c'(q tau^2)
-
-    The derivatives of order n + 1 are an output so that the backward pass has them at hand and can itself be differentiated.
-    """
+    """`_weights`, differentiable any number of times: the derivatives of the next order are an output of its own."""
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(s: Tensor, q: Tensor, order: int) -> tuple[Tensor, Tensor]:
-        tau, tau_squared, table = _quadrature(order, q.device, q.dtype)
-        growth = torch.exp(s.unsqueeze(-1) * tau)
-        values = torch.stack(_cosh_root(q.unsqueeze(-1) * tau_squared, order + 2), dim=-2) * growth.unsqueeze(-2)
-        weights = (values.flatten(-2) @ table).unflatten(-1, (2 * order + 3, 9))
-        return weights[..., : order + 1, :], weights[..., order + 1 :, :]
+        return _weights(s, q, order, torch)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: tuple[Tensor, Tensor]) -> None:
@@ -118,30 +97,75 @@ class _Weights(torch.autograd.Function):
         return along_s, along_q, None
 
 
-def _cosh_root(q: Tensor, order: int) -> list[Tensor]:
+def _split(algebra: Array, xp: ModuleType) -> tuple[Array, Array]:
+    """s [...] and Z [..., 3, 3, 3] of A [..., 3, 3]."""
+    unit, _, _ = _units(*_kind(algebra))
+    s = 0.5 * (algebra[..., 0, 0] + algebra[..., 1, 1])
+    rest = algebra - s[..., None, None] * unit
+    return s, xp.stack([xp.zeros_like(rest) + unit, rest, rest @ rest], -3)
+
+
+def _combine(basis: Array, weights: Array, slopes: Array) -> tuple[Array, Array, Array, Array]:
+    """exp(A), and what its adjoint needs."""
+    _, corner, _ = _units(*_kind(basis))
+    elements = (weights.reshape(*basis.shape[:-3], 3, 1, 3) * basis).sum(-3) + corner
+    return elements, basis, weights, slopes
+
+
+def _adjoint(grad: Array, basis: Array, weights: Array, slopes: Array) -> Array:
+    """The gradient with respect to A [..., 3, 3], from the one with respect to exp(A); slopes are d weights / d (s, q)."""
+    unit, _, of_q = _units(*_kind(grad))
+    rest = basis[..., 1, :, :].swapaxes(-1, -2)
+    of_weights = (grad[..., None, :, :] * basis).sum(-2).reshape(*weights.shape)
+    of_s_and_q = (of_weights * slopes).sum(-1)[..., None, None]
+    weighted = grad[..., None, :, :] * weights.reshape(*basis.shape[:-3], 3, 1, 3)
+    of_square = weighted[..., 2, :, :] + of_s_and_q[..., 1, :, :] * of_q
+    of_rest = weighted[..., 1, :, :] + of_square @ rest + rest @ of_square
+    trace = of_rest[..., 0, 0] + of_rest[..., 1, 1]
+    return of_rest + (0.5 * (of_s_and_q[..., 0, :, :] - trace[..., None, None])) * unit
+
+
+def _weights(s: Array, q: Array, order: int, xp: ModuleType) -> tuple[Array, Array]:
+    """The numbers of s and q that exp(A) is made of, and their derivatives.
+
+    (s [...], q [...], order n) -> [..., n + 1, 9] and [..., n + 2, 9]: the mixed derivatives of order n and n + 1, the ones with
+    respect to s first, of three rows of weights, one weight per column of exp(A):
+
+        of [[I, 0], [0, 0]]     e^s c(q),     e^s c(q),     0
+        of [[N, t], [0, 0]]     e^s 2 c'(q),  e^s 2 c'(q),  integral of e^(s tau) c(q tau^2)
+        of its square           0,            0,            integral of e^(s tau) 2 tau c'(q tau^2)
+    """
+    tau, tau_squared, table = _quadrature(order, *_kind(q))
+    values = xp.stack(_cosh_root(q[..., None] * tau_squared, order + 2, xp), -2) * xp.exp(s[..., None] * tau)[..., None, :]
+    weights = (values.reshape(*q.shape, -1) @ table).reshape(*q.shape, 2 * order + 3, 9)
+    return weights[..., : order + 1, :], weights[..., order + 1 :, :]
+
+
+def _cosh_root(q: Array, order: int, xp: ModuleType) -> list[Array]:
     """c(q) = cosh(sqrt q) and its derivatives up to `order` >= 1, from 4 q c'' + 2 c' - c = 0; near 0 as power series."""
-    root = q.abs().clamp(min=1e-30).sqrt_()
+    root = xp.sqrt(xp.clip(xp.abs(q), 1e-30, None))
     grows = q > 0
-    # cosh r = 1 + m^2 / 2 e^r, sinh r = (m + m / e^r) / 2 with m = e^r - 1: several times faster than torch.cosh and torch.sinh.
-    above = torch.expm1(root)
+    # cosh r = 1 + m^2 / (2 e^r), sinh r = (m + m / e^r) / 2 with m = e^r - 1: several times faster than cosh and sinh.
+    above = xp.expm1(root)
     ratio = above / (above + 1)
-    cosh, sinh = (above * ratio).mul_(0.5).add_(1), (above + ratio).mul_(0.5)
-    found = [torch.where(grows, cosh, root.cos()), torch.where(grows, sinh, root.sin()).div_(root).mul_(0.5)]
-    near = q.abs() < 1
-    safe = torch.where(near, 0.25, 0.25 / q)
+    first = xp.where(grows, 1 + 0.5 * above * ratio, xp.cos(root))
+    found = [first, xp.where(grows, 0.5 * (above + ratio), xp.sin(root)) * (0.5 / root)]
+    near = xp.abs(q) < 1
+    inverse = 0.25 / xp.where(near, xp.ones_like(q), q)
     for n in range(order - 1):
-        far = (found[n] - (4 * n + 2) * found[n + 1]) * safe
-        found.append(torch.where(near, _series(q, n + 2), far))
+        far = (found[n] - (4 * n + 2) * found[n + 1]) * inverse
+        found.append(xp.where(near, _series(q, n + 2), far))
     return found
 
 
-def _series(q: Tensor, order: int) -> Tensor:
+def _series(q: Array, order: int) -> Array:
     """The derivative of c of the given order, sum_k k! / (k - order)! q^(k - order) / (2k)!, to rounding for |q| <= 1."""
-    terms = [math.perm(k, order) / math.factorial(2 * k) for k in range(order, order + (9 if q.dtype == torch.float64 else 6))]
+    terms = _coefficients(order, 9 if q.dtype in (torch.float64, np.float64) else 6)
     total = q * terms[-1]
-    for term in reversed(terms[1:-1]):
-        total = total.add_(term).mul_(q)
-    return total.add_(terms[0])
+    for term in terms[-2:0:-1]:
+        total += term
+        total *= q
+    return total + terms[0]
 
 
 def rotation_exp(angle: Tensor) -> Tensor:
@@ -165,35 +189,32 @@ def with_last_row(rows: Tensor) -> Tensor:
     return torch.cat([rows, last], -2)
 
 
-@lru_cache(maxsize=16)
+def _kind(array: Array) -> tuple[Any, torch.device | None]:
+    """dtype and device; NumPy has none."""
+    return array.dtype, array.device if isinstance(array, Tensor) else None
+
+
 @torch.inference_mode(False)  # a constant first needed at test time must serve in training too
-def split_map(device: torch.device, dtype: torch.dtype) -> Tensor:
-    """The map [9, 10] from a flat A to s and the flat [[N, t], [0, 0]]."""
-    split = np.zeros((9, 10))
-    split[[0, 4], 0] = 0.5
-    split[[0, 0, 4, 4], [1, 5, 1, 5]] = [0.5, -0.5, -0.5, 0.5]
-    split[[1, 2, 3, 5], [2, 3, 4, 6]] = 1
-    return torch.tensor(split, device=device, dtype=dtype)
+def _constants(arrays: list[np.ndarray], dtype: Any, device: torch.device | None) -> tuple[Array, ...]:
+    """float64 arrays in the dtype and engine that calls for them."""
+    return tuple(a.astype(dtype) if device is None else torch.tensor(a, dtype=dtype, device=device) for a in arrays)
 
 
 @lru_cache(maxsize=16)
-@torch.inference_mode(False)
-def _constants(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """The unit matrix of the plane and the corner entry, [3, 3]."""
-    return tuple(torch.tensor(m, device=device, dtype=dtype).diag() for m in ([1, 1, 0], [0, 0, 1]))
+def _units(dtype: Any, device: torch.device | None) -> tuple[Array, ...]:
+    """[3, 3] each: the unit of the plane, the corner entry, and the place of q in Y^2."""
+    return _constants([np.diag(d) for d in ([1.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0])], dtype, device)
 
 
 @lru_cache(maxsize=16)
-@torch.inference_mode(False)
-def _corner_of_q(device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Where Y^2 has its entry q, [3, 3]."""
-    return torch.tensor([1, 0, 0], device=device, dtype=dtype).diag()
+def _coefficients(order: int, count: int) -> tuple[float, ...]:
+    """The first coefficients of `_series`."""
+    return tuple(math.perm(k, order) / math.factorial(2 * k) for k in range(order, order + count))
 
 
 @lru_cache(maxsize=64)
-@torch.inference_mode(False)
-def _quadrature(order: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """Nodes tau [17] (the last is 1), their squares, and the sums [(order + 3) * 17, (2 order + 3) * 9] of `_Weights`.
+def _quadrature(order: int, dtype: Any, device: torch.device | None) -> tuple[Array, ...]:
+    """Nodes tau [17] (the last is 1), their squares, and the sums [(order + 3) * 17, (2 order + 3) * 9] of `_weights`.
 
     d^a/ds^a d^b/dq^b of e^(s tau) c(q tau^2) is e^(s tau) tau^(a + 2b) c^(b)(q tau^2), and likewise with 2 tau c' for c.
     """
@@ -208,5 +229,4 @@ def _quadrature(order: int, device: torch.device, dtype: torch.dtype) -> tuple[T
         table[b, :, place, 5] = integral * even
         table[b + 1, :, place, [3, 4]] = 2 * end * even
         table[b + 1, :, place, 8] = 2 * integral * even * tau
-    table = table.reshape((order + 3) * (_NODES + 1), -1)
-    return tuple(torch.tensor(m, device=device, dtype=dtype) for m in (tau, tau**2, table))
+    return _constants([tau, tau**2, table.reshape((order + 3) * (_NODES + 1), -1)], dtype, device)
