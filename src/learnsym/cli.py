@@ -17,10 +17,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from learnsym.config import check_top_level, register_resolvers, unknown_key
+from learnsym.config import CONFIG_DIR, check_top_level, register_resolvers, unknown_key
 from learnsym.errors import ConfigError, LearnSymError
-
-CONFIG_DIR = Path(__file__).parents[2] / "cfg"
 
 
 def main(job: Callable[[], None]) -> None:
@@ -30,11 +28,12 @@ def main(job: Callable[[], None]) -> None:
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     warnings.filterwarnings("ignore", category=FutureWarning)
     register_resolvers()
+    _check_flags(sys.argv[1:])
     try:
         job()
     except LearnSymError as error:
         _stop(str(error), error.exit_code)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueErrors: Hydra's, of some overrides
         _stop(explain(error, sys.argv[1:]), 2)
     except KeyboardInterrupt:
         _stop("stopped; the same command goes on from the last epoch.", 130)
@@ -48,6 +47,21 @@ def _stop(sentence: str, code: int) -> None:
     sys.exit(code)
 
 
+def _check_flags(arguments: list[str]) -> None:
+    """Refuse a flag that Hydra does not know: in one sentence, which its own parser does not manage."""
+    from hydra._internal.utils import get_args_parser
+
+    def refuse(message: str) -> None:
+        found = message.removeprefix("unrecognized arguments: ")
+        if found != message and not found.startswith("-"):
+            message = f"{found}: flags such as -m come before all settings"
+        _stop(f"{message} (--hydra-help tells of all flags).", 2)
+
+    parser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign, assignment]
+    parser.parse_args(arguments)
+
+
 def job(cfg: DictConfig) -> None:
     """One run. In a sweep its failure is recorded and the others go on."""
     from hydra.core.hydra_config import HydraConfig
@@ -55,7 +69,9 @@ def job(cfg: DictConfig) -> None:
 
     register_resolvers()  # a launcher may have started this in a process of its own
     hydra = HydraConfig.get()
-    overrides = list(hydra.overrides.task)
+    # As typed: an interpolation in an override belongs into the config, where its key is known if it fails.
+    overrides = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    assert isinstance(overrides, list)
     choices = dict(hydra.runtime.choices)
     if hydra.mode != RunMode.MULTIRUN:
         try:
@@ -65,8 +81,11 @@ def job(cfg: DictConfig) -> None:
         except LearnSymError as error:
             _stop(str(error), error.exit_code)
         except Exception as error:
-            traceback.print_exc()
-            _stop(f"unexpected {type(error).__name__}: {error} (the run's error.txt has the traceback).", 1)
+            directory = getattr(error, "directory", None)
+            if directory is None:  # no run yet that could keep it
+                traceback.print_exc()
+            where = f"in {directory}/error.txt" if directory else "above"
+            _stop(f"unexpected {type(error).__name__}: {error}; the traceback is {where}.", 1)
         return
     record = {"overrides": overrides, "status": "failed", "directory": None, "error": None}
     try:
@@ -101,34 +120,49 @@ def explain(error: Exception, arguments: list[str]) -> str:
     text = str(error)
     if match := re.match(r"Could not override '([^']*)'", text):
         return _explain_key(match[1], text, arguments)
-    if match := re.search(r"Could not find '([^']*)'", text):
-        group, _, choice = match[1].rpartition("/")
-        options = re.findall(r"^\t([\w-]+)$", text, flags=re.MULTILINE)
-        return _no_choice(group, choice, options)
-    if (
-        "Error parsing override" in text
-        or "mismatched input" in text
-        or "no viable alternative" in text
-        or "token recognition" in text
-    ):
+    if match := re.search(r"Could not (?:find|load) '([^']*)'", text):
+        return _no_choice(match[1])
+    if match := re.match(r"Ambiguous value for argument '(.*?)'", text):
+        key, _, values = match[1].partition("=")
+        return f"{match[1]}: several values are a sweep, which needs -m (a list is written {key}=[{values}])."
+    if re.search("Error parsing override|mismatched input|no viable alternative|token recognition", text):
         found = re.search(r"override '([^']*)'", text)
         return f"{found[1] if found else ' '.join(arguments)!r} cannot be read as key=value."
-    if match := re.search(r"Could not load '([^']*)'", text):
-        group, _, choice = match[1].rpartition("/")
-        return _no_choice(group, choice, re.findall(r"^\t([\w-]+)$", text, flags=re.MULTILINE))
+    if "Config group override must be" in text:
+        return _explain_group_value(arguments)
     cause = error.__cause__
     if isinstance(cause, LearnSymError):
         return str(cause)
-    return text.splitlines()[0] if text else type(error).__name__
+    lines = [line for e in (error, cause) if e is not None for line in str(e).splitlines()[:1]]
+    return f"{': '.join(lines) or type(error).__name__}."
 
 
-def _no_choice(group: str, choice: str, options: list[str]) -> str:
+def choices_of(group: str) -> list[str]:
+    """What may be chosen in a config group, as it is typed; names with an underscore in front are ingredients of others."""
     folder = CONFIG_DIR / group
-    if not options and folder.is_dir():
-        options = sorted(p.stem for p in folder.iterdir())
+    found = folder.rglob("*.yaml") if group in ("experiment", "table") else folder.glob("*.yaml")
+    return sorted(p.relative_to(folder).with_suffix("").as_posix() for p in found if not p.name.startswith("_"))
+
+
+def _no_choice(path: str) -> str:
+    """The sentence for a group/choice that does not exist."""
+    top, _, rest = path.partition("/")
+    group, choice = (top, rest) if top in ("experiment", "table") else path.rpartition("/")[::2]
+    options = choices_of(group)
     close = difflib.get_close_matches(choice, options, n=1)
     suggestion = f"did you mean {close[0]}? " if close else ""
     return f"{group}={choice}: there is no such choice; {suggestion}Valid: {', '.join(options)}."
+
+
+def _explain_group_value(arguments: list[str]) -> str:
+    """A config group was given something that is no name (null, a number)."""
+    for argument in arguments:
+        group, _, value = argument.lstrip("+~").partition("=")
+        if not group:
+            return f"{argument!r} cannot be read as key=value."
+        if (options := choices_of(group)) and value not in options:
+            return f"{group}={value}: a choice is wanted. Valid: {', '.join(options)}."
+    return f"{' '.join(arguments)!r} cannot be read as key=value."
 
 
 def _explain_key(key: str, text: str, arguments: list[str]) -> str:
@@ -136,6 +170,8 @@ def _explain_key(key: str, text: str, arguments: list[str]) -> str:
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
+    if key.startswith("hydra."):
+        return f"{key}: Hydra has no such setting; main.py --cfg hydra shows all."
     if "No match in the defaults list" in text:
         groups = sorted(p.name for p in CONFIG_DIR.iterdir() if p.is_dir())
         return unknown_key("", key, groups)
@@ -147,10 +183,9 @@ def _explain_key(key: str, text: str, arguments: list[str]) -> str:
     except (HydraException, OmegaConfBaseException):
         return f"{key}: there is no such setting."
     parent, _, name = key.rpartition(".")
-    node = OmegaConf.select(cfg, parent) if parent else cfg
-    if isinstance(node, DictConfig):
-        return unknown_key(parent, name, [str(k) for k in node if k != "_target_"])
     while parent and not isinstance(OmegaConf.select(cfg, parent), DictConfig):
+        if OmegaConf.select(cfg, parent) is not None:
+            return f"{key}: there is no such setting; {parent} is a single value."
         parent, _, name = parent.rpartition(".")
     node = OmegaConf.select(cfg, parent) if parent else cfg
     return unknown_key(parent, name, [str(k) for k in node if k != "_target_"])

@@ -12,6 +12,7 @@ import math
 import re
 import typing
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -34,6 +35,12 @@ TOP_LEVEL: dict[str, Any] = {
 }
 
 
+GROUPS = ("base_group", "dataset", "logger", "mode", "net", "paths", "train", "trainer")
+"""The other top-level keys: one per config group (table, experiment and launcher leave nothing under their own names)."""
+PATHS = ("data", "out")
+CONFIG_DIR = Path(__file__).parents[2] / "cfg"
+
+
 def register_resolvers() -> None:
     """Make `${softplus:x}` and `${at_scale:full,cpu,smoke}` known to OmegaConf."""
     OmegaConf.register_new_resolver("softplus", lambda raw: math.log1p(math.exp(raw)), replace=True)
@@ -52,8 +59,9 @@ def _at_scale(full: Any, cpu: Any, smoke: Any, *, _root_: DictConfig) -> Any:
 
 def _sweep_name(overrides: ListConfig) -> str:
     """A readable, repeatable directory name for a sweep: its table or experiment, and a hash of its overrides."""
-    named = [o.split("=", 1)[1] for o in overrides if o.startswith(("table=", "experiment=")) and "," not in o]
-    digest = hashlib.sha256("\n".join(sorted(o for o in overrides if not o.startswith("fresh="))).encode()).hexdigest()
+    typed = [str(o) for o in OmegaConf.to_container(overrides, resolve=False)]
+    named = [o.split("=", 1)[1] for o in typed if o.startswith(("table=", "experiment=")) and "," not in o]
+    digest = hashlib.sha256("\n".join(sorted(o for o in typed if not o.startswith("fresh="))).encode()).hexdigest()
     return "-".join([*(n.replace("/", "-") for n in named), digest[:8]])
 
 
@@ -69,12 +77,22 @@ def check(cfg: DictConfig) -> None:
 
 def check_top_level(cfg: DictConfig) -> None:
     """The few keys that belong to no group, and that every interpolation resolves. Needs no torch."""
-    for key, hint in TOP_LEVEL.items():
-        _check_value(key, cfg.get(key), hint)
+    known = [*TOP_LEVEL, *GROUPS, "paper"]
+    key = "config"
     try:
+        for key in cfg:
+            if key not in known:
+                raise ConfigError(unknown_key("", str(key), known))
+        for key, hint in TOP_LEVEL.items():
+            _check_value(key, cfg.get(key), hint)
+        for key in cfg.paths:
+            if key not in PATHS:
+                raise ConfigError(unknown_key("paths", str(key), list(PATHS)))
+            _check_value(f"paths.{key}", cfg.paths[key], str)
+        key = "config"
         OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{error.full_key or 'config'}: {str(error).splitlines()[0]}.") from error
+        raise ConfigError(f"{error.full_key or key}: {str(error).splitlines()[0]}.") from error
 
 
 def targets(cfg: DictConfig, path: str = "") -> Iterator[tuple[str, DictConfig]]:
@@ -136,24 +154,39 @@ def _check_value(path: str, value: Any, hint: Any) -> None:
     plain = OmegaConf.to_container(value, resolve=True) if isinstance(value, DictConfig | ListConfig) else value
     try:
         adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
-    except PydanticUserError:
-        return  # an annotation that describes no plain value (a class of objects): `build` finds out
+    except PydanticUserError as error:
+        if isinstance(hint, type):
+            raise _needs_choice(path, plain, hint) from error
+        return  # an annotation that pydantic cannot read: `build` finds out
     try:
         # JSON mode: lists may stand for tuples and whole numbers for reals, but "3" is not 3.
         adapter.validate_json(json.dumps(plain), strict=True)
     except ValidationError as error:
         reasons = dict.fromkeys(_reason(e) for e in error.errors() if e["type"] != "needs_python_object")
+        if not reasons:
+            raise _needs_choice(path, plain, hint) from error
         where = next((e["loc"] for e in error.errors()), ())
         inner = "".join(f"[{p}]" for p in where if isinstance(p, int))
-        raise ConfigError(f"{path}{inner}={_shown(plain)}: {' or '.join(reasons) or 'not valid'}.") from error
+        raise ConfigError(f"{path}{inner}={_shown(plain)}: {' or '.join(reasons)}.") from error
+
+
+def _needs_choice(path: str, plain: Any, hint: Any) -> ConfigError:
+    """The sentence for a plain value where an object belongs."""
+    group = path.replace(".", "/")
+    options = sorted(p.stem for p in (CONFIG_DIR / group).glob("*.yaml"))
+    right = f"it is chosen by {group}=<choice>; valid: {', '.join(options)}" if options else f"a {_names([hint])} is wanted"
+    return ConfigError(f"{path}={_shown(plain)}: {right}.")
+
+
+def _names(classes: list[Any]) -> str:
+    return " or ".join(getattr(c, "__name__", str(c)) for c in classes)
 
 
 def _check_class(path: str, node: DictConfig, hint: Any) -> None:
     wanted = [h for h in (typing.get_args(hint) or (hint,)) if isinstance(h, type)]
     found = locate(path, node["_target_"])
     if wanted and not issubclass(found, tuple(wanted)):
-        names = " or ".join(w.__name__ for w in wanted)
-        raise ConfigError(f"{path}: a {found.__name__} cannot stand where a {names} is wanted.")
+        raise ConfigError(f"{path}: a {found.__name__} cannot stand where a {_names(wanted)} is wanted.")
 
 
 def _reason(error: Mapping[str, Any]) -> str:

@@ -230,6 +230,7 @@ def open_session(fabric: Any, cfg: DictConfig, directory: RunDirectory) -> Sessi
     data = build(cfg, "dataset")
     seed_everything(cfg.seed)
     net = build(cfg, "net", in_channels=data.info.input_shape[0], num_outputs=data.info.num_outputs, task=data.info.task)
+    try_out(net, data)
     if fabric.world_size > 1:
         synchronise_norms(net)
     settings = build(cfg, "train", params=parameter_groups(net, cfg.train.get("symmetry_lr")))
@@ -246,6 +247,25 @@ def open_session(fabric: Any, cfg: DictConfig, directory: RunDirectory) -> Sessi
         config=OmegaConf.to_container(cfg, resolve=True),
     )
     return Session(cfg, fabric, data, net, directory, training, bool(cfg.debug))
+
+
+@torch.no_grad()
+def try_out(net: nn.Module, data: ImageData) -> None:
+    """Put one example through the network, so that data that do not fit it are refused before the training; draws nothing.
+
+    Raises:
+        ConfigError: they do not.
+    """
+    net.eval()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            net(data.prepare(data.splits["train"].inputs[:1]))
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise ConfigError(
+            f"net does not fit dataset={data.info.name} (inputs {list(data.info.input_shape)}): {reason}."
+        ) from error
+    net.train()
 
 
 def seed_everything(seed: int) -> None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -67,7 +67,6 @@ class RunDirectory:
         self.path = path
         self.checkpoints = path / "checkpoints"
         self.figures = path / "figures"
-        self._metrics: TextIO | None = None
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -103,11 +102,10 @@ class RunDirectory:
         """Append one epoch's numbers and see them to the disk."""
         path = self.path / "metrics.jsonl"
         try:
-            if self._metrics is None:
-                self._metrics = path.open("a")
-            self._metrics.write(json.dumps(row) + "\n")
-            self._metrics.flush()
-            os.fsync(self._metrics.fileno())
+            with path.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
         except OSError as error:
             raise _unwritable(path, error) from error
 

@@ -259,10 +259,12 @@ class Training:
         if not path.exists():
             self.recorder.truncate(0)
             return
-        state = checkpoint.load(path)
         try:
+            state = checkpoint.load(path)
             self.plain_net.load_state_dict(state["net"])
             self.settings.optimizer.load_state_dict(state["optimizer"])
+        except CheckpointError as error:
+            raise CheckpointError(f"{str(error).rstrip('.')}; fresh=true starts over.") from error
         except (RuntimeError, ValueError, KeyError) as error:
             raise CheckpointError(f"checkpoint {path}: it does not fit this network; fresh=true starts over.") from error
         self.schedule.load_state_dict(
