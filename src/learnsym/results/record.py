@@ -114,10 +114,16 @@ class RunDirectory:
         return read_rows(self.path / "metrics.jsonl")
 
     def truncate(self, epochs: int) -> None:
-        """Keep the rows of the first `epochs` epochs."""
+        """Keep the rows of the first `epochs` epochs.
+
+        Raises:
+            RunError: some of them are not there. (A row is on the disk before its checkpoint; somebody has meddled.)
+        """
         path = self.path / "metrics.jsonl"
+        kept = [row for row in self.rows() if row["epoch"] <= epochs]
+        if len(kept) < epochs:
+            raise RunError(f"{path} has rows of {len(kept)} epochs, the checkpoint is of epoch {epochs}; fresh=true starts over.")
         if path.exists():
-            kept = [row for row in self.rows() if row["epoch"] <= epochs]
             write_atomically(path, "".join(json.dumps(row) + "\n" for row in kept))
 
     # --- result.json and error.txt ----------------------------------------------------------------------------------------------
