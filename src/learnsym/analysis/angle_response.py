@@ -37,14 +37,14 @@ def angle_response(
     net.eval()
     if copies is not None and before[1] is not None:
         net.test_copies = copies  # type: ignore[assignment]
-    rows = []
+    rows, dtype = [], next((p.dtype for p in net.parameters()), torch.float32)
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         for angle in grid:
             torch.manual_seed(DRAWS_SEED)
             turned = rotate_images(stored.float(), angle.expand(len(stored)))
             # Back to the stored scale, so that `prepare` sees what it knows.
             seen = turned.round().to(stored.dtype) if stored.dtype == torch.uint8 else turned
-            probabilities = net(data.prepare(seen)).float().softmax(dim=1)
+            probabilities = net(data.prepare(seen).to(dtype)).float().softmax(dim=1)
             rows.append(probabilities.gather(1, targets[:, None])[:, 0])
     net.train(before[0])
     if before[1] is not None:

@@ -110,7 +110,7 @@ class WidthSweep:
             torch.manual_seed(session.cfg.seed)
             slope = torch.sigmoid(box.raw_widths.detach()[place]).double()  # d width / d raw
             for inputs, targets in self.examples(session):
-                outputs = session.net(session.data.prepare(inputs))
+                outputs = session.net(session.data.prepare(inputs).to(box.raw_widths.dtype))
                 (raw_gradient,) = torch.autograd.grad(training.task.loss(outputs, targets), box.raw_widths)
                 gradient += raw_gradient[place].double() / slope
                 sums += training.task.sums(outputs.detach(), targets)

@@ -2,13 +2,16 @@
 
 import json
 import math
-from collections.abc import Mapping
+import sys
+import traceback
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, open_dict, read_write
 
+from learnsym.errors import LearnSymError
 from learnsym.results.record import read_rows, write_atomically
 
 failed_jobs: list[str] = []
@@ -35,11 +38,22 @@ class SweepTable(Callback):
         failures = [r for r in records if r["status"] != "finished"]
         failed_jobs.extend(" ".join(r["overrides"]) for r in failures)
         if finished and not config.get("debug"):
-            summarise(folder, finished)
+            _try(summarise, folder, finished)
         if failures:
             print(f"\n{len(failures)} of {len(records)} jobs failed; the same command again does only these:")
             for record in failures:
                 print(f"  {' '.join(record['overrides'])}\n    {record['error']}")
+
+
+def _try(work: Callable[..., None], *arguments: Any) -> None:
+    """Do it; a failure counts as one of the sweep. (Hydra makes a warning of what a callback raises, and exits with 0.)"""
+    try:
+        work(*arguments)
+    except Exception as error:
+        if not isinstance(error, LearnSymError):
+            traceback.print_exc()
+        failed_jobs.append("the table")
+        print(f"error: {error}", file=sys.stderr)
 
 
 def summarise(folder: Path, records: list[dict[str, Any]]) -> None:

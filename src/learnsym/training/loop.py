@@ -108,6 +108,7 @@ class Training:
             self.epochs = min(self.epochs, math.ceil(settings.max_steps / self.steps_per_epoch))
         self.schedule = settings.schedule.attach(optimizer, self.steps_per_epoch, self.epochs)
         self.net, self.optimizer = fabric.setup(net, optimizer)
+        self.dtype = next(net.parameters()).dtype  # float64 at precision 64-true, float32 otherwise
         self.progress = Progress()
         self._resident: dict[str, Split] = {}
 
@@ -193,7 +194,8 @@ class Training:
             inputs, targets = split.inputs[rows], split.targets[rows]
             inputs, targets = (t.to(self.fabric.device, non_blocking=True) for t in (inputs, targets))
             with rows_of_batch(start, stop, total):
-                yield self.data.prepare(inputs, train=train), targets, (stop - start) * processes / total
+                prepared = self.data.prepare(inputs, train=train).to(self.dtype)
+                yield prepared, targets, (stop - start) * processes / total
 
     def _split(self, name: str) -> Split:
         """A split, moved to the device as a whole where it fits."""

@@ -49,7 +49,7 @@ class TrainerSettings:
 
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     devices: Size = 1
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    precision: Literal["32-true", "bf16-mixed", "64-true"] = "32-true"
     progress: bool | Literal["auto"] = "auto"
     threads: Size | None = None
     resident_bytes: NonNegative = 4e9

@@ -4,10 +4,30 @@ torch.nn.SyncBatchNorm takes GPU tensors only; this one is plain differentiable 
 numbers of one.
 """
 
+from typing import Any
+
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.nn.functional import all_reduce
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    """The sum of all processes' tensors. Each process's loss depends on it, so the gradient is a sum over processes too."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        total = grad.clone()
+        dist.all_reduce(total)
+        return total
+
+
+all_reduce = _SumOverProcesses.apply
 
 
 class GlobalBatchNorm2d(nn.BatchNorm2d):
@@ -17,7 +37,7 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         """Normalise with the statistics of the global batch in training, with the running ones in evaluation."""
         if not self.training or not dist.is_initialized() or self.running_mean is None or self.running_var is None:
             return super().forward(input)
-        x = input.float()
+        x = input.to(torch.promote_types(input.dtype, torch.float32))
         count = x.new_full((1,), x.numel() / x.shape[1])
         count, total = torch.split(all_reduce(torch.cat([count, x.sum(dim=(0, 2, 3))])), [1, self.num_features])
         mean = total / count

@@ -8,6 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+def precise(outputs: Tensor) -> Tensor:
+    """Outputs in float32, or float64 where the network computes in it."""
+    return outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+
+
 class TaskLike(Protocol):
     """A loss and its metrics. `best`: the metric of the validation set that picks a checkpoint; `sign`: +1 if more is better."""
 
@@ -36,12 +41,12 @@ class Classification:
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean cross-entropy in nats."""
-        return F.cross_entropy(outputs.float(), targets)
+        return F.cross_entropy(precise(outputs), targets)
 
     @torch.no_grad()
     def sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """[sum of losses, number right, number of examples]."""
-        loss = F.cross_entropy(outputs.float(), targets, reduction="sum")
+        loss = F.cross_entropy(precise(outputs), targets, reduction="sum")
         right = (outputs.argmax(dim=1) == targets).sum()
         return torch.stack([loss, right.to(loss.dtype), loss.new_full((), len(targets))]).double()
 
@@ -71,12 +76,12 @@ class Regression:
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean squared error."""
-        return F.mse_loss(outputs.float(), targets)
+        return F.mse_loss(precise(outputs), targets.to(precise(outputs).dtype))
 
     @torch.no_grad()
     def sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """[sum of squared errors, of absolute errors, of squared deviations from the training mean, number of examples]."""
-        error = outputs.float() - targets
+        error = precise(outputs) - targets
         per_example = [error.square(), error.abs(), (targets - self.mean).square()]
         return torch.stack([*(e.flatten(1).mean(1).sum() for e in per_example), error.new_full((), len(targets))]).double()
 
