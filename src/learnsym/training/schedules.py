@@ -28,7 +28,8 @@ class Schedule:
             epoch = step / steps_per_epoch
             # The first step of a warm-up already moves: at (step + 1) / (steps of the warm-up).
             warm = (epoch + 1 / steps_per_epoch) / self.warmup_epochs if self.warmup_epochs else 1.0
-            return min(warm, 1.0) * self.factor(epoch, epochs, getattr(self, "minimum", 0.0) / base_lr)
+            floor = getattr(self, "minimum", 0.0) / base_lr if base_lr else 0.0
+            return min(warm, 1.0) * self.factor(epoch, epochs, floor)
 
         rates = [group["lr"] for group in optimizer.param_groups]
         return LambdaLR(optimizer, [lambda step, lr=lr: multiple(step, lr) for lr in rates])
