@@ -275,6 +275,8 @@ def identity(cfg: DictConfig) -> str:
     for key in ("paths", "logger", "fresh", "launcher", "paper", "hydra"):
         content.pop(key, None)
     content.get("trainer", {}).pop("progress", None)
+    if content.get("checkpoint"):  # its content, not its name: the run that wrote it may have been done again
+        content["checkpoint"] = hashlib.sha256(Path(content["checkpoint"]).read_bytes()).hexdigest()
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
 
 

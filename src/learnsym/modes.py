@@ -2,27 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from learnsym.data.base import ImageData
 from learnsym.results.figures import draw_run
-from learnsym.results.record import RunDirectory, write_atomically
+from learnsym.results.record import write_atomically
 from learnsym.schema import Count, Size
-
-
-class SessionLike(Protocol):
-    """What a mode works with; see learnsym.run.Session."""
-
-    cfg: Any
-    fabric: Any
-    data: ImageData
-    net: Any
-    directory: RunDirectory
-    training: Any
-    debug: bool
-
-    def load(self, path: Path) -> None:
-        """Put a checkpoint's weights into the network."""
+from learnsym.session import Session
 
 
 class Train:
@@ -37,7 +22,7 @@ class Train:
         """
         self.response_images, self.response_angles, self.response_copies = response_images, response_angles, response_copies
 
-    def __call__(self, session: SessionLike) -> dict[str, Any]:
+    def __call__(self, session: Session) -> dict[str, Any]:
         """Metrics and figures."""
         training = session.training
         progress = training.fit()
@@ -57,7 +42,7 @@ class Train:
         figures = draw_run(session.directory, session.net, session.data, curves)
         return {"metrics": metrics, "figures": [str(f) for f in figures]}
 
-    def _response(self, session: SessionLike) -> dict[str, Any]:
+    def _response(self, session: Session) -> dict[str, Any]:
         from learnsym.analysis.angle_response import angle_response
 
         if not self.response_images or session.data.info.task != "classification":
@@ -78,7 +63,7 @@ class Test:
     needs_checkpoint = True
     __test__ = False  # not a test of pytest's
 
-    def __call__(self, session: SessionLike) -> dict[str, Any]:
+    def __call__(self, session: Session) -> dict[str, Any]:
         """Metrics; learned extents as in the checkpoint."""
         session.load(Path(session.cfg.checkpoint))
         names = [n for n in ("val", "test") if n in session.data.splits]

@@ -23,8 +23,10 @@ class SweepTable(Callback):
     """Hydra's callback around a multirun. The jobs leave a record each (see `learnsym.cli.job`), on whatever machine they ran."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Forget the records of an earlier call of the same sweep (the runs themselves stay), and tell all jobs its directory, which
-        is named after the overrides of the whole sweep: a job's own overrides are fewer."""
+        """Forget the records of an earlier call of the same sweep (the runs themselves stay), and tell all jobs its directory.
+
+        It is named after the overrides of the whole sweep, and a job knows only its own.
+        """
         with read_write(config), open_dict(config):
             config.hydra.overrides.hydra.append(f"hydra.sweep.dir={config.hydra.sweep.dir}")
         for record in (Path(config.hydra.sweep.dir) / "jobs").glob("*.json"):
