@@ -128,26 +128,6 @@ def test_an_unwritable_table_is_a_failure(main, tiny, monkeypatch):
     assert len(results("runs")) == 2
 
 
-def test_a_table_is_a_ready_sweep(main):
-    """cfg/table sets the sweep's values; a value on the command line takes the place of the table's."""
-    import hydra
-    from hydra.core.global_hydra import GlobalHydra
-
-    from learnsym.config import register_resolvers
-
-    register_resolvers()
-    for path in sorted((Path(__file__).parents[2] / "cfg" / "table").rglob("*.yaml")):
-        name = path.relative_to(path.parents[1]).with_suffix("").as_posix()
-        GlobalHydra.instance().clear()
-        with hydra.initialize_config_dir(str(path.parents[2]), version_base="1.3"):
-            cfg = hydra.compose("config", overrides=[f"table={name}"], return_hydra_config=True)
-        params = cfg.hydra.sweeper.params
-        assert "experiment" in params
-        for experiment in str(params.experiment).split(","):
-            assert (path.parents[2] / "experiment" / f"{experiment}.yaml").exists(), f"{name}: {experiment}"
-        assert f"main.py -m table={name}" in path.read_text(), "the header states the command"
-
-
 def test_jobs_side_by_side(process, tiny):
     done = process("-m", "launcher=joblib", "hydra.launcher.n_jobs=2", *tiny, "train.epochs=1", "seed=0,1", limit=200)
     assert done.code == 0, done.out + done.err
