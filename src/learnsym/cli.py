@@ -134,7 +134,7 @@ def explain(error: Exception, arguments: list[str]) -> str:
     if isinstance(cause, LearnSymError):
         return str(cause)
     lines = [line for e in (error, cause) if e is not None for line in str(e).splitlines()[:1]]
-    return f"{': '.join(lines) or type(error).__name__}."
+    return f"{': '.join(lines).rstrip('.') or type(error).__name__}."
 
 
 def choices_of(group: str) -> list[str]:

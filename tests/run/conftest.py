@@ -92,6 +92,19 @@ def tiny():
     return TINY
 
 
+@pytest.fixture
+def drawn():
+    """For a test that looks at a figure: it is rendered."""
+
+
+@pytest.fixture(autouse=True)
+def figures_are_not_rendered(request, monkeypatch):
+    """Laying out and rendering the figure would take half of a tiny run's time; an empty file stands for it."""
+    figures = importlib.import_module("learnsym.results.figures")
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr(figures, "save", lambda figure, path: figures.write_atomically(path, b""))
+
+
 @pytest.fixture(autouse=True)
 def one_thread():
     """Tiny networks are slower on several threads, and other tests may be running."""

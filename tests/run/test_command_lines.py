@@ -34,6 +34,7 @@ SETTINGS = [
     (["seed"], ["'seed'", "key=value"]),
     (["=3"], ["'=3'", "key=value"]),
     (["net.regularisation=[1"], ["net.regularisation=[1", "key=value"]),
+    (["+seed=3"], ["append", "'seed'"]),
     (["--no-such-flag"], ["--no-such-flag", "--hydra-help"]),
     (["seed=0", "-m", "train.epochs=1,2"], ["train.epochs=1,2", "-m come before"]),
     (["seed=0,1"], ["seed=0,1", "-m"]),
@@ -81,7 +82,7 @@ SETTINGS = [
     (["table=augerino/nothing"], ["table=augerino/nothing", "augerino/rotmnist"]),
     (["-m", "net=augerino,nothing"], ["net=nothing", "Valid: augerino"]),
     (["dataset.augment=spin"], ["dataset.augment=spin", "'flip'"]),
-    (["trainer.precision=16"], ["trainer.precision=16", "'32-true' or 'bf16-mixed'"]),
+    (["trainer.precision=16"], ["trainer.precision=16", "'32-true'", "'bf16-mixed'"]),
     (["trainer.accelerator=tpu"], ["trainer.accelerator=tpu", "'auto', 'cpu'"]),
     (["net=e2_steerable", "net.group=XN"], ["net.group=XN", "'CN', 'DN', 'SO2' or 'O2'"]),
     # Combinations that make no sense.
@@ -100,7 +101,7 @@ SETTINGS = [
     (["net=e2_steerable", "net.group=SO2"], ["max_frequency", "SO2"]),
     (["net=e2_steerable", "net.max_frequency=2"], ["max_frequency is 2", "null"]),
     (["train/optimizer=sgd", "train.optimizer.momentum=0"], ["train.optimizer", "momentum"]),
-    (["train/schedule=plateau", "+train.schedule.warmup_epochs=3"], ["warmup_epochs=3", "use 0"]),
+    (["train/schedule=plateau", "train.schedule.warmup_epochs=3"], ["warmup_epochs=3", "use 0"]),
     # What a config must not be able to call.
     (["net._target_=os.system"], ["net._target_=os.system", "learnsym, torch, torchvision, lightning_fabric"]),
     (["net._target_=torch.hub.load"], ["net._target_=torch.hub.load", "not a class"]),

@@ -103,7 +103,7 @@ def test_wandb_writes_offline(process, tiny):
     assert (done.directory / "metrics.jsonl").exists()
 
 
-def test_the_figure_and_the_responses(main, tiny):
+def test_the_figure_and_the_responses(main, tiny, drawn):
     done = main(*tiny, "mode.response_images=3", "mode.response_angles=4", "mode.response_copies=2")
     curve = json.loads((done.directory / "curves.json").read_text())["angle_response"]
     assert len(curve["angles_deg"]) == len(curve["probability"])

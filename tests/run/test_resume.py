@@ -46,9 +46,9 @@ def outcome(out):
 
 
 def test_a_run_killed_at_ten_random_moments_ends_as_if_nothing_had_been(tmp_path):
-    """And one that is killed at twelve of its writes to the disk, when the old file and the new one are both there."""
+    """And one that is killed at many of its writes to the disk, when the old file and the new one are both there."""
     done = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("kill_driver.py")), "0", "10", str(tmp_path), *STATEFUL, "train.epochs=12"],
+        [sys.executable, str(Path(__file__).with_name("kill_driver.py")), "0", "10", str(tmp_path), *STATEFUL, "train.epochs=10"],
         capture_output=True,
         text=True,
         timeout=300,
@@ -58,16 +58,16 @@ def test_a_run_killed_at_ten_random_moments_ends_as_if_nothing_had_been(tmp_path
     report = json.loads(done.stdout)
     assert set(report["codes"]) == {0}, done.stderr
     assert report["kills"] >= 10
-    assert report["syncs"] >= 8
+    assert report["syncs"] >= 5
     expected = outcome(tmp_path / "undisturbed")
-    assert expected[0].count(b"\n") == 12
+    assert expected[0].count(b"\n") == 10
     for out in report["outs"]:
         assert outcome(tmp_path / out) == expected
     assert not list(tmp_path.rglob("error.txt"))
 
 
-def test_a_process_that_is_killed(tmp_path, process):
-    """The whole of it, as a person would see it: a process, SIGKILL in the middle of the training, the same command."""
+def test_a_process_that_is_killed(tmp_path, main):
+    """The whole of it, as a person would see it: SIGKILL in the middle of the training, then the same command."""
     words = (*STATEFUL, "train.epochs=60", "mode.response_images=0")
     victim = subprocess.Popen(
         [sys.executable, str(ROOT / "main.py"), *words, "paths.out=killed"],
@@ -82,7 +82,7 @@ def test_a_process_that_is_killed(tmp_path, process):
     time.sleep(0.1)
     victim.send_signal(signal.SIGKILL)
     assert victim.wait() == -signal.SIGKILL, "it had ended before it could be killed"
-    again = process(*words, "paths.out=killed")
+    again = main(*words, "paths.out=killed")
     assert again.code == 0, again.err
     assert "continuing after epoch" in again.out
     result = json.loads((again.directory / "result.json").read_text())

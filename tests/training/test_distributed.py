@@ -1,73 +1,14 @@
-"""Two processes give the numbers of one: batch norm over the global batch, draws that belong to examples, gradients averaged."""
+"""What two processes need to give the numbers of one: batch norm over the global batch, and rows that make it up. (Whole runs:
+tests/run/test_two_processes.py.)"""
 
-import json
 import math
-import os
-import subprocess
-import sys
-from pathlib import Path
 
-import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing
 from torch import nn
 
 from learnsym.training.sync_norm import GlobalBatchNorm2d, synchronise_norms
-
-ROOT = Path(__file__).parents[2]
-# 45 = 3 * 15: batches of 15 divide into 7 and 8 rows, the last validation and test batches into other parts; dropout, learned
-# transformations, a fixed augmentation and a regulariser all draw or add.
-WORDS = (
-    "net/backbone=conv5",
-    "net.backbone.width=2",
-    "net.learn=all",
-    "net.test_copies=2",
-    "dataset.train_size=40",
-    "dataset.val_size=21",
-    "dataset.test_size=33",
-    "dataset.augment=rotation",
-    "train.batch_size=15",
-    "train.test_batch_size=16",
-    "train.epochs=3",
-    "train.clip_norm=1.0",
-    "train/schedule=cosine",
-    "train.optimizer.lr=0.003",
-    "trainer.accelerator=cpu",
-    "trainer.threads=1",
-    "mode.response_images=2",
-    "mode.response_angles=2",
-)
-
-
-def metrics_with(processes, folder):
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "main.py"), *WORDS, f"trainer.devices={processes}", f"paths.out=p{processes}"],
-        capture_output=True,
-        text=True,
-        timeout=200,
-        cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr
-    path = Path(done.stdout.splitlines()[-1].removeprefix("result: "))
-    result = json.loads(path.read_text())
-    assert result["processes"] == processes
-    rows = [json.loads(line) for line in (path.parent / "metrics.jsonl").read_text().splitlines()]
-    return result["metrics"], rows, done
-
-
-def test_two_processes_give_the_metrics_of_one(tmp_path):
-    one, rows_of_one, _ = metrics_with(1, tmp_path)
-    two, rows_of_two, done = metrics_with(2, tmp_path)
-    assert set(one) == set(two)
-    assert len(rows_of_one) == len(rows_of_two) == 3
-    for a, b in zip([one, *rows_of_one], [two, *rows_of_two], strict=True):
-        for key in a:
-            assert b[key] == pytest.approx(a[key], abs=1e-4, rel=1e-4), key
-    assert done.stdout.count("epoch 3/3") == 1, "only one process speaks"
-    assert "Traceback" not in done.stderr
-    assert "Warning" not in done.stderr
 
 
 def _norm_worker(rank, port, folder):
