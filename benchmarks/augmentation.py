@@ -1,4 +1,4 @@
-"""How fast is the learned transformation of images? (issue 2, measurement 9)
+"""How fast is the learned transformation of images?
 
 One step: draw coefficients from the learned box of the affine group's six generators, exponentiate, warp the images, and carry
 a gradient back to the widths. Compared, in one process and in alternating repetitions, with

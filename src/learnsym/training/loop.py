@@ -93,7 +93,7 @@ class Training:
             folder: where checkpoints `last.pt` and `best.pt` go.
             seed: of the order of the examples and of evaluation; the caller has seeded the rest.
             resident_bytes: splits up to this size live on the device.
-            max_batches: of every epoch and evaluation (debugging); None: all.
+            max_batches: of every epoch and evaluation, and two epochs (debugging); None: all.
             config: kept in the checkpoints.
         """
         self.fabric, self.data, self.settings, self.recorder, self.folder = fabric, data, settings, recorder, folder
@@ -104,6 +104,8 @@ class Training:
         optimizer: Optimizer = settings.optimizer
         self.steps_per_epoch = self._count_batches(len(data.splits["train"]), settings.batch_size)
         self.epochs = settings.epochs
+        if max_batches is not None:
+            self.epochs = min(self.epochs, 2)  # one that starts, one that continues
         if settings.max_steps is not None:
             self.epochs = min(self.epochs, math.ceil(settings.max_steps / self.steps_per_epoch))
         self.schedule = settings.schedule.attach(optimizer, self.steps_per_epoch, self.epochs)
