@@ -22,13 +22,14 @@ from torch import Tensor
 
 Array = Tensor | np.ndarray
 
-_NODES = 16
+_NODES = {"float64": 16, "float32": 10}
+"""Nodes of the quadrature: exact to rounding for |M| <= 20 in float64, for |M| <= 13 in float32."""
 
 
 def affine_exp(algebra: Tensor) -> Tensor:
     """exp of [[M, t], [0, 0]] [..., 3, 3] for any 2x2 matrix M and shift t: [..., 3, 3].
 
-    The integral phi(M) is a Gauss-Legendre sum over 16 nodes, exact to rounding (float64) for |M| <= 20.
+    The integral phi(M) is a Gauss-Legendre sum, exact to rounding for |M| <= 20 (in float32: 13).
     """
     return _Exp.apply(algebra)[0]
 
@@ -214,14 +215,15 @@ def _coefficients(order: int, count: int) -> tuple[float, ...]:
 
 @lru_cache(maxsize=64)
 def _quadrature(order: int, dtype: Any, device: torch.device | None) -> tuple[Array, ...]:
-    """Nodes tau [17] (the last is 1), their squares, and the sums [(order + 3) * 17, (2 order + 3) * 9] of `_weights`.
+    """Nodes tau [n + 1] (the last is 1), their squares, and the sums [(order + 3) (n + 1), (2 order + 3) * 9] of `_weights`.
 
     d^a/ds^a d^b/dq^b of e^(s tau) c(q tau^2) is e^(s tau) tau^(a + 2b) c^(b)(q tau^2), and likewise with 2 tau c' for c.
     """
-    nodes, weights = np.polynomial.legendre.leggauss(_NODES)
+    count = _NODES["float64" if dtype in (torch.float64, np.float64) else "float32"]
+    nodes, weights = np.polynomial.legendre.leggauss(count)
     tau = np.append((nodes + 1) / 2, 1.0)
-    integral, end = np.append(weights / 2, 0.0), np.append(np.zeros(_NODES), 1.0)
-    table = np.zeros((order + 3, _NODES + 1, 2 * order + 3, 9))
+    integral, end = np.append(weights / 2, 0.0), np.append(np.zeros(count), 1.0)
+    table = np.zeros((order + 3, count + 1, 2 * order + 3, 9))
     powers = [(n - b, b) for n in (order, order + 1) for b in range(n + 1)]
     for place, (a, b) in enumerate(powers):
         even = tau ** (a + 2 * b)
@@ -229,4 +231,4 @@ def _quadrature(order: int, dtype: Any, device: torch.device | None) -> tuple[Ar
         table[b, :, place, 5] = integral * even
         table[b + 1, :, place, [3, 4]] = 2 * end * even
         table[b + 1, :, place, 8] = 2 * integral * even * tau
-    return _constants([tau, tau**2, table.reshape((order + 3) * (_NODES + 1), -1)], dtype, device)
+    return _constants([tau, tau**2, table.reshape((order + 3) * (count + 1), -1)], dtype, device)
