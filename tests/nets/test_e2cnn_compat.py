@@ -56,7 +56,7 @@ def test_the_shared_bases_of_e2cnn_hash_too():
     for space in (gspaces.FlipRot2dOnR2(4), gspaces.Rot2dOnR2(-1, maximum_frequency=1), gspaces.Flip2dOnR2()):
         with building():
             kind = enn.FieldType(space, [space.trivial_repr])
-            enn.R2Conv(kind, kind, 3, padding=1)
+            assert enn.R2Conv(kind, kind, 3, padding=1).weights.numel() > 0
 
 
 def test_induced_representations_of_o2():

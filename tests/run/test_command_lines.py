@@ -121,7 +121,7 @@ SETTINGS = [
 ]
 
 
-def one_sentence(done, code, *parts):
+def check_one_sentence(done, code, *parts):
     """The contract: nothing but `error: <sentence>` on standard error, the exit code, and what the sentence must hold."""
     assert done.code == code, done.out + done.err
     lines = done.err.strip().splitlines()
@@ -138,7 +138,7 @@ def test_a_wrong_command_is_answered_in_one_sentence(main, no_network, tiny, wor
     sized = [w for w in tiny if w.startswith(("train.", "dataset.")) and w.split("=")[0] not in " ".join(words)]
     unsized = {"dataset=", "train=", "seed=0 -m"}
     extra = [] if any(u in " ".join(words) for u in unsized) or words == ["~train.epochs"] else sized
-    one_sentence(main(*words, *extra), 2, *parts)
+    check_one_sentence(main(*words, *extra), 2, *parts)
 
 
 def test_there_are_forty_of_them():
@@ -148,7 +148,7 @@ def test_there_are_forty_of_them():
 @pytest.mark.parametrize("group", ["base_group", "dataset", "launcher", "logger", "mode", "net", "paths", "train", "trainer"])
 def test_every_group_lists_its_choices(main, group):
     options = sorted(p.stem for p in (ROOT / "cfg" / group).glob("*.yaml"))
-    one_sentence(main(f"{group}=nothing_like_it"), 2, f"{group}=nothing_like_it", f"Valid: {', '.join(options)}.")
+    check_one_sentence(main(f"{group}=nothing_like_it"), 2, f"{group}=nothing_like_it", f"Valid: {', '.join(options)}.")
 
 
 # --- files that are corrupt, or not what they should be -------------------------------------------------------------------------
@@ -185,7 +185,7 @@ CHECKPOINTS = {
 def test_a_checkpoint_that_is_none(main, tmp_path, kind):
     make, part = CHECKPOINTS[kind]
     make(tmp_path / "bad.pt")
-    one_sentence(main("mode=test", "checkpoint=bad.pt"), 2, "bad.pt", part)
+    check_one_sentence(main("mode=test", "checkpoint=bad.pt"), 2, "bad.pt", part)
     assert not (tmp_path / "executed").exists()
 
 
@@ -209,7 +209,7 @@ FILES = {
 def test_a_data_file_that_is_none(main, tmp_path, kind):
     make, part = FILES[kind]
     make(tmp_path / "bad.npz")
-    one_sentence(main("dataset=npz", "dataset.file=bad.npz", "train.epochs=1"), 2, "bad.npz", part)
+    check_one_sentence(main("dataset=npz", "dataset.file=bad.npz", "train.epochs=1"), 2, "bad.npz", part)
 
 
 def test_a_corrupt_idx_file(main, tmp_path, no_network):
@@ -217,13 +217,13 @@ def test_a_corrupt_idx_file(main, tmp_path, no_network):
     raw.mkdir(parents=True)
     for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
         (raw / f"{name}-ubyte.gz").write_bytes(gzip.compress(b"\0\0\x08\x03 far too short"))
-    one_sentence(main("dataset=mnist", "train.epochs=1"), 2, "ubyte.gz")
+    check_one_sentence(main("dataset=mnist", "train.epochs=1"), 2, "ubyte.gz")
 
 
 def test_an_image_too_small_for_the_network(main, tmp_path):
     np.savez(tmp_path / "small.npz", images=np.zeros((20, 3, 3), np.uint8), labels=np.arange(20) % 2)
     done = main("dataset=npz", "dataset.file=small.npz", "train.epochs=1", "train.batch_size=4")
-    one_sentence(done, 2, "SimpleConv", "3")
+    check_one_sentence(done, 2, "SimpleConv", "3")
 
 
 # --- runs that fail on their way ------------------------------------------------------------------------------------------------
@@ -242,7 +242,7 @@ def test_a_diverging_run_keeps_what_it_has(main, tiny):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Training, "_train_epoch", diverge)
         done = main(*tiny, "train.epochs=4")
-    one_sentence(done, 1, "train_loss is nan in epoch 3", "train.optimizer.lr")
+    check_one_sentence(done, 1, "train_loss is nan in epoch 3", "train.optimizer.lr")
     (folder,) = Path("runs").iterdir()
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [1, 2]
@@ -256,7 +256,7 @@ def test_a_diverging_run_keeps_what_it_has(main, tiny):
 
 
 def test_an_absurd_learning_rate(main, tiny):
-    one_sentence(main(*tiny, "train.optimizer.lr=1e30"), 1, "train_loss is nan", "train.optimizer.lr")
+    check_one_sentence(main(*tiny, "train.optimizer.lr=1e30"), 1, "train_loss is nan", "train.optimizer.lr")
 
 
 @pytest.mark.parametrize("where", ["last.pt", "metrics.jsonl", "result.json"])
@@ -279,7 +279,7 @@ def test_a_full_disk(main, tiny, monkeypatch, where):
         patch.setattr(checkpoint.os, "fsync", fsync)
         assert record.os is checkpoint.os
         done = main(*tiny)
-    one_sentence(done, 1, where, "No space left on device")
+    check_one_sentence(done, 1, where, "No space left on device")
     (folder,) = Path("runs").iterdir()
     assert not list(folder.rglob("*.partial"))
     assert torch.load(folder / "checkpoints" / "last.pt", weights_only=True)["progress"]["epoch"] >= 1
@@ -291,21 +291,21 @@ def test_a_full_disk(main, tiny, monkeypatch, where):
 
 def test_a_folder_that_cannot_be_written(main, tiny, tmp_path):
     (tmp_path / "a_file").write_text("not a folder")
-    one_sentence(main(*tiny, "paths.out=a_file"), 1, "a_file", "cannot be written")
+    check_one_sentence(main(*tiny, "paths.out=a_file"), 1, "a_file", "cannot be written")
 
 
 def test_a_run_that_another_process_is_at(main, tiny):
     folder = main(*tiny).directory
     before = (folder / "result.json").read_bytes()
     with FileLock(folder / ".lock"):
-        one_sentence(main(*tiny, "fresh=true"), 1, str(folder), "another process")
+        check_one_sentence(main(*tiny, "fresh=true"), 1, str(folder), "another process")
     assert (folder / "result.json").read_bytes() == before
 
 
 def test_a_result_that_cannot_be_read(main, tiny):
     folder = main(*tiny).directory
     (folder / "result.json").write_text("{")
-    one_sentence(main(*tiny), 1, "result.json", "fresh=true")
+    check_one_sentence(main(*tiny), 1, "result.json", "fresh=true")
     assert main(*tiny, "fresh=true").code == 0
 
 
@@ -314,20 +314,20 @@ def test_a_last_checkpoint_that_is_torn(main, tiny):
     (folder / "result.json").unlink()
     path = folder / "checkpoints" / "last.pt"
     path.write_bytes(path.read_bytes()[:3000])
-    one_sentence(main(*tiny), 2, "last.pt", "fresh=true")
+    check_one_sentence(main(*tiny), 2, "last.pt", "fresh=true")
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 2, "nothing is thrown away before the user says so"
 
 
 def test_a_checkpoint_of_another_network(main, tiny):
     folder = main(*tiny).directory
     done = main("mode=test", f"checkpoint={folder}/checkpoints/last.pt", "net.backbone.width=3")
-    one_sentence(done, 2, "last.pt", "does not fit")
+    check_one_sentence(done, 2, "last.pt", "does not fit")
 
 
 def test_a_gpu_that_is_not_there(main, tiny):
     if torch.cuda.is_available():
         pytest.skip("there is one")
-    one_sentence(main(*tiny, "trainer.accelerator=cuda"), 2, "trainer.accelerator=cuda")
+    check_one_sentence(main(*tiny, "trainer.accelerator=cuda"), 2, "trainer.accelerator=cuda")
 
 
 def test_something_unforeseen_is_one_sentence_too(main, tiny, monkeypatch):
@@ -338,7 +338,7 @@ def test_something_unforeseen_is_one_sentence_too(main, tiny, monkeypatch):
         raise AssertionError("a bug")
 
     monkeypatch.setattr(Sprites, "prepare", broken)
-    one_sentence(main(*tiny), 1, "AssertionError", "a bug", "error.txt")
+    check_one_sentence(main(*tiny), 1, "AssertionError", "a bug", "error.txt")
     (folder,) = Path("runs").iterdir()
     assert "Traceback" in (folder / "error.txt").read_text()
 
@@ -348,8 +348,8 @@ def test_something_unforeseen_is_one_sentence_too(main, tiny, monkeypatch):
 
 def test_in_processes_of_their_own(process):
     """Exit code and standard error as the shell sees them."""
-    one_sentence(process("train.epoch=3"), 2, "did you mean train.epochs?")
-    one_sentence(process("base_group=se2", "net=conv5"), 2, "no effect")
+    check_one_sentence(process("train.epoch=3"), 2, "did you mean train.epochs?")
+    check_one_sentence(process("base_group=se2", "net=conv5"), 2, "no effect")
 
 
 def test_a_disk_that_is_really_full(tmp_path, tiny):
