@@ -23,8 +23,8 @@ WORDS = (
     "train.optimizer.lr=0.003",
     "trainer.accelerator=cpu",
     "trainer.threads=1",
-    # Sums over processes are rounded in another order, and a training in float32 amplifies that from 1e-7 to 1e-3 within an epoch,
-    # whatever is right or wrong with the processes; in float64 what remains is an error.
+    # Sums over processes are rounded in another order, and a training in float32 amplifies that from 1e-7 to 1e-3 within an
+    # epoch, whatever is right or wrong with the processes; in float64 what remains is an error.
     "trainer.precision=64-true",
     "mode.response_images=2",
     "mode.response_angles=2",
