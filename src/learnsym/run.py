@@ -7,6 +7,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 
 from learnsym.config import build, check, check_effect, identity, locate, rehearse
@@ -176,3 +177,7 @@ def _work(fabric: Any, config: dict[str, Any], path: Path, overrides: list[str],
                 "figures": outcome.get("figures", []),
             }
         )
+    if fabric.world_size > 1:
+        # All leave together: a process that exits by itself may find threads of the group still running, which aborts it.
+        fabric.barrier()
+        torch.distributed.destroy_process_group()
