@@ -7,14 +7,14 @@ A = [[M, t], [0, 0]] with M = s I + N, N traceless, hence N^2 = q I with q = -de
 
 c is entire, c(q) = sum_k q^k / (2k)!, so nothing here has a singular point: not the identity, not a derivative of any order.
 
-The formulas are written once for two engines, torch and NumPy. In host memory NumPy does them: they are some sixty operations on
-a few thousand numbers, and a call costs NumPy a third of what it costs torch.
+The formulas are written once for two engines, torch and NumPy, entry by entry. In host memory NumPy does them, and the backward
+pass: they are some eighty operations on a few hundred numbers, and a call costs NumPy a third of what it costs torch.
 """
 
 import math
 from functools import lru_cache
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -31,43 +31,96 @@ def affine_exp(algebra: Tensor) -> Tensor:
 
     The integral phi(M) is a Gauss-Legendre sum, exact to rounding for |M| <= 20 (in float32: 13).
     """
-    return _Exp.apply(algebra)[0]
+    if algebra.device.type == "cpu" and not torch._C._are_functorch_transforms_active():
+        return _HostExp.apply(algebra)
+    return _differentiable_exp(algebra)
 
 
-class _Exp(torch.autograd.Function):
-    """exp(A) = sum_m w_m Z_m + corner, with Z = (unit of the plane, Y, Y^2), Y = [[N, t], [0, 0]], Y^2 = [[q I, N t], [0, 0]].
+def _differentiable_exp(algebra: Tensor) -> Tensor:
+    """The exponential in torch, differentiable any number of times."""
+    entries = _split(algebra)
+    return _assemble(entries, _Weights.apply(entries.s, entries.q, 0)[0][0], torch)
 
-    The weights w_m, one per column, are functions of s and q alone (`_Weights`).
-    """
 
-    generate_vmap_rule = True
+class _HostExp(torch.autograd.Function):
+    """The same in host memory, forward and backward in NumPy."""
 
     @staticmethod
-    def forward(algebra: Tensor) -> tuple[Tensor, ...]:
-        if algebra.device.type != "cpu" or torch._C._are_functorch_transforms_active():
-            s, basis = _split(algebra, torch)
-            return _combine(basis, *_weights(s, basis[..., 2, 0, 0], 0, torch))
+    def forward(ctx: Any, algebra: Tensor) -> Tensor:
         with np.errstate(all="ignore"):  # as torch: a branch that is not taken may overflow
-            s, basis = _split(algebra.detach().numpy(), np)
-            return tuple(map(torch.from_numpy, _combine(basis, *_weights(s, basis[..., 2, 0, 0], 0, np))))
+            entries = _split(algebra.detach().numpy())
+            (weights,), slopes = _weights(entries.s, entries.q, 0, np)
+            ctx.save_for_backward(algebra)
+            ctx.entries, ctx.weights, ctx.slopes = entries, weights, slopes
+            return torch.from_numpy(_assemble(entries, weights, np))
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor], output: tuple[Tensor, ...]) -> None:
-        ctx.save_for_backward(inputs[0], *output[1:])
-        ctx.mark_non_differentiable(*output[1:])
-        ctx.set_materialize_grads(False)
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (algebra,) = ctx.saved_tensors
+        if torch.is_grad_enabled():  # this gradient will be differentiated itself
+            return torch.autograd.grad(_differentiable_exp(algebra), algebra, grad, create_graph=True)[0]
+        return torch.from_numpy(_adjoint(grad.numpy(), ctx.entries, ctx.weights, ctx.slopes))
 
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor | None, *_: None) -> Tensor | None:
-        if grad is None:
-            return None
-        algebra, *saved = ctx.saved_tensors
-        if torch.is_grad_enabled():  # the gradient will be differentiated: what was saved has forgotten where it came from
-            s, basis = _split(algebra, torch)
-            return _adjoint(grad, basis, *_Weights.apply(s, basis[..., 2, 0, 0], 0))
-        if grad.device.type != "cpu":
-            return _adjoint(grad, *saved)
-        return torch.from_numpy(_adjoint(grad.detach().numpy(), *(t.numpy() for t in saved)))
+
+class _Entries(NamedTuple):
+    """A = [[s + p, b, x], [c, s - p, y], [0, 0, 0]], q = p^2 + b c, and N t = (n_x, n_y): arrays of the batch's shape."""
+
+    s: Array
+    p: Array
+    b: Array
+    c: Array
+    x: Array
+    y: Array
+    q: Array
+    n_x: Array
+    n_y: Array
+
+
+def _split(algebra: Array) -> _Entries:
+    """The entries of A [..., 3, 3]."""
+    first, b, x = (algebra[..., 0, i] for i in range(3))
+    c, last, y = (algebra[..., 1, i] for i in range(3))
+    s, p = 0.5 * (first + last), 0.5 * (first - last)
+    return _Entries(s, p, b, c, x, y, p * p + b * c, p * x + b * y, c * x - p * y)
+
+
+def _assemble(a: _Entries, weights: Array, xp: ModuleType) -> Array:
+    """exp(A) [..., 3, 3] from the four weights [4, ...] of I and N in exp(M) and in phi(M)."""
+    even, odd, shift, turned = weights
+    one_way = odd * a.p
+    zero = xp.zeros_like(one_way)
+    rows = [
+        *(even + one_way, odd * a.b, shift * a.x + turned * a.n_x),
+        *(odd * a.c, even - one_way, shift * a.y + turned * a.n_y),
+        *(zero, zero, zero + 1),
+    ]
+    # Entry by entry in memory too: a product of all matrices with one constant then has a backward pass of half the time.
+    return xp.moveaxis(xp.stack(rows).reshape(3, 3, *zero.shape), (0, 1), (-2, -1))
+
+
+def _adjoint(grad: np.ndarray, a: _Entries, weights: np.ndarray, slopes: np.ndarray) -> np.ndarray:
+    """The gradient with respect to A [..., 3, 3], from the one with respect to exp(A); slopes are d weights / d (s, q)."""
+    first, of_b, g_x = (grad[..., 0, i] for i in range(3))
+    of_c, last, g_y = (grad[..., 1, i] for i in range(3))
+    _, odd, shift, turned = weights
+    along = first - last
+    of_weights = np.stack([
+        first + last,
+        a.p * along + a.b * of_b + a.c * of_c,
+        a.x * g_x + a.y * g_y,
+        a.n_x * g_x + a.n_y * g_y,
+    ])  # fmt: skip
+    half_s, of_q = (slopes * of_weights).sum(1)
+    half_s = 0.5 * half_s
+    h_x, h_y = turned * g_x, turned * g_y
+    half_p = 0.5 * (odd * along + a.x * h_x - a.y * h_y) + a.p * of_q
+    zero = np.zeros_like(half_s)
+    rows = [
+        *(half_s + half_p, odd * of_b + a.y * h_x + a.c * of_q, shift * g_x + a.p * h_x + a.c * h_y),
+        *(odd * of_c + a.x * h_y + a.b * of_q, half_s - half_p, shift * g_y + a.b * h_x - a.p * h_y),
+        *(zero, zero, zero),
+    ]
+    return np.stack(rows, -1).reshape(grad.shape)
 
 
 class _Weights(torch.autograd.Function):
@@ -93,66 +146,38 @@ class _Weights(torch.autograd.Function):
             terms.append((grad_next, _Weights.apply(s, q, ctx.order + 1)[1]))
         if not terms:
             return None, None, None
-        along_s = sum((g * d[..., :-1, :]).sum((-2, -1)) for g, d in terms)
-        along_q = sum((g * d[..., 1:, :]).sum((-2, -1)) for g, d in terms)
+        along_s = sum((g * d[:-1]).sum((0, 1)) for g, d in terms)
+        along_q = sum((g * d[1:]).sum((0, 1)) for g, d in terms)
         return along_s, along_q, None
-
-
-def _split(algebra: Array, xp: ModuleType) -> tuple[Array, Array]:
-    """s [...] and Z [..., 3, 3, 3] of A [..., 3, 3]."""
-    unit, _, _ = _units(*_kind(algebra))
-    s = 0.5 * (algebra[..., 0, 0] + algebra[..., 1, 1])
-    rest = algebra - s[..., None, None] * unit
-    return s, xp.stack([xp.zeros_like(rest) + unit, rest, rest @ rest], -3)
-
-
-def _combine(basis: Array, weights: Array, slopes: Array) -> tuple[Array, Array, Array, Array]:
-    """exp(A), and what its adjoint needs."""
-    _, corner, _ = _units(*_kind(basis))
-    elements = (weights.reshape(*basis.shape[:-3], 3, 1, 3) * basis).sum(-3) + corner
-    return elements, basis, weights, slopes
-
-
-def _adjoint(grad: Array, basis: Array, weights: Array, slopes: Array) -> Array:
-    """The gradient with respect to A [..., 3, 3], from the one with respect to exp(A); slopes are d weights / d (s, q)."""
-    unit, _, of_q = _units(*_kind(grad))
-    rest = basis[..., 1, :, :].swapaxes(-1, -2)
-    of_weights = (grad[..., None, :, :] * basis).sum(-2).reshape(*weights.shape)
-    of_s_and_q = (of_weights * slopes).sum(-1)[..., None, None]
-    weighted = grad[..., None, :, :] * weights.reshape(*basis.shape[:-3], 3, 1, 3)
-    of_square = weighted[..., 2, :, :] + of_s_and_q[..., 1, :, :] * of_q
-    of_rest = weighted[..., 1, :, :] + of_square @ rest + rest @ of_square
-    trace = of_rest[..., 0, 0] + of_rest[..., 1, 1]
-    return of_rest + (0.5 * (of_s_and_q[..., 0, :, :] - trace[..., None, None])) * unit
 
 
 def _weights(s: Array, q: Array, order: int, xp: ModuleType) -> tuple[Array, Array]:
     """The numbers of s and q that exp(A) is made of, and their derivatives.
 
-    (s [...], q [...], order n) -> [..., n + 1, 9] and [..., n + 2, 9]: the mixed derivatives of order n and n + 1, the ones with
-    respect to s first, of three rows of weights, one weight per column of exp(A):
+    (s [...], q [...], order n) -> [n + 1, 4, ...] and [n + 2, 4, ...]: the mixed derivatives of order n and n + 1, the ones with
+    respect to s first, of the four weights
 
-        of [[I, 0], [0, 0]]     e^s c(q),     e^s c(q),     0
-        of [[N, t], [0, 0]]     e^s 2 c'(q),  e^s 2 c'(q),  integral of e^(s tau) c(q tau^2)
-        of its square           0,            0,            integral of e^(s tau) 2 tau c'(q tau^2)
+        of I and N in exp(M):     e^s c(q),                         e^s 2 c'(q)
+        of I and N in phi(M):     integral of e^(s tau) c(q tau^2),  integral of e^(s tau) 2 tau c'(q tau^2)
     """
     tau, tau_squared, table = _quadrature(order, *_kind(q))
-    values = xp.stack(_cosh_root(q[..., None] * tau_squared, order + 2, xp), -2) * xp.exp(s[..., None] * tau)[..., None, :]
-    weights = (values.reshape(*q.shape, -1) @ table).reshape(*q.shape, 2 * order + 3, 9)
-    return weights[..., : order + 1, :], weights[..., order + 1 :, :]
+    nodes = (-1, *(1 for _ in q.shape))
+    tau, tau_squared = tau.reshape(nodes), tau_squared.reshape(nodes)
+    values = xp.stack(_cosh_root(q * tau_squared, order + 2, xp)) * xp.exp(s * tau)
+    weights = (table @ values.reshape(table.shape[1], -1)).reshape(2 * order + 3, 4, *q.shape)
+    return weights[: order + 1], weights[order + 1 :]
 
 
 def _cosh_root(q: Array, order: int, xp: ModuleType) -> list[Array]:
     """c(q) = cosh(sqrt q) and its derivatives up to `order` >= 1, from 4 q c'' + 2 c' - c = 0; near 0 as power series."""
-    root = xp.sqrt(xp.clip(xp.abs(q), 1e-30, None))
-    grows = q > 0
+    size = xp.abs(q)
+    root = xp.sqrt(size + 1e-30)
+    grows, near = q > 0, size < 1
     # cosh r = 1 + m^2 / (2 e^r), sinh r = (m + m / e^r) / 2 with m = e^r - 1: several times faster than cosh and sinh.
-    above = xp.expm1(root)
-    ratio = above / (above + 1)
-    first = xp.where(grows, 1 + 0.5 * above * ratio, xp.cos(root))
-    found = [first, xp.where(grows, 0.5 * (above + ratio), xp.sin(root)) * (0.5 / root)]
-    near = xp.abs(q) < 1
-    inverse = 0.25 / xp.where(near, xp.ones_like(q), q)
+    half = 0.5 * xp.expm1(root)
+    ratio = half / (half + 0.5)
+    found = [xp.where(grows, 1 + half * ratio, xp.cos(root)), xp.where(grows, half + 0.5 * ratio, xp.sin(root)) / (root + root)]
+    inverse = 0.25 / q
     for n in range(order - 1):
         far = (found[n] - (4 * n + 2) * found[n + 1]) * inverse
         found.append(xp.where(near, _series(q, n + 2), far))
@@ -179,7 +204,7 @@ def turning_mean(angle: Tensor) -> Tensor:
     """V(a) = integral over tau in [0, 1] of R(tau a) = [[sin a, cos a - 1], [1 - cos a, sin a]] / a, [..., 2, 2]; V(0) = 1."""
     half = 0.5 * angle
     # V(a) = sin(a / 2) / (a / 2) R(a / 2), and sin h / h = 2 c'(-h^2)
-    shrink = _Weights.apply(torch.zeros_like(half), -half * half, 0)[0][..., 0, 3, None, None]
+    shrink = _Weights.apply(torch.zeros_like(half), -half * half, 0)[0][0, 2, ..., None, None]
     return shrink * rotation_exp(half)
 
 
@@ -202,12 +227,6 @@ def _constants(arrays: list[np.ndarray], dtype: Any, device: torch.device | None
 
 
 @lru_cache(maxsize=16)
-def _units(dtype: Any, device: torch.device | None) -> tuple[Array, ...]:
-    """[3, 3] each: the unit of the plane, the corner entry, and the place of q in Y^2."""
-    return _constants([np.diag(d) for d in ([1.0, 1.0, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0])], dtype, device)
-
-
-@lru_cache(maxsize=16)
 def _coefficients(order: int, count: int) -> tuple[float, ...]:
     """The first coefficients of `_series`."""
     return tuple(math.perm(k, order) / math.factorial(2 * k) for k in range(order, order + count))
@@ -215,7 +234,7 @@ def _coefficients(order: int, count: int) -> tuple[float, ...]:
 
 @lru_cache(maxsize=64)
 def _quadrature(order: int, dtype: Any, device: torch.device | None) -> tuple[Array, ...]:
-    """Nodes tau [n + 1] (the last is 1), their squares, and the sums [(order + 3) (n + 1), (2 order + 3) * 9] of `_weights`.
+    """Nodes tau [n + 1] (the last is 1), their squares, and the sums [(2 order + 3) 4, (order + 3) (n + 1)] of `_weights`.
 
     d^a/ds^a d^b/dq^b of e^(s tau) c(q tau^2) is e^(s tau) tau^(a + 2b) c^(b)(q tau^2), and likewise with 2 tau c' for c.
     """
@@ -223,12 +242,12 @@ def _quadrature(order: int, dtype: Any, device: torch.device | None) -> tuple[Ar
     nodes, weights = np.polynomial.legendre.leggauss(count)
     tau = np.append((nodes + 1) / 2, 1.0)
     integral, end = np.append(weights / 2, 0.0), np.append(np.zeros(count), 1.0)
-    table = np.zeros((order + 3, count + 1, 2 * order + 3, 9))
+    table = np.zeros((2 * order + 3, 4, order + 3, count + 1))
     powers = [(n - b, b) for n in (order, order + 1) for b in range(n + 1)]
     for place, (a, b) in enumerate(powers):
         even = tau ** (a + 2 * b)
-        table[b, :, place, [0, 1]] = end * even
-        table[b, :, place, 5] = integral * even
-        table[b + 1, :, place, [3, 4]] = 2 * end * even
-        table[b + 1, :, place, 8] = 2 * integral * even * tau
-    return _constants([tau, tau**2, table.reshape((order + 3) * (count + 1), -1)], dtype, device)
+        table[place, 0, b] = end * even
+        table[place, 1, b + 1] = 2 * end * even
+        table[place, 2, b] = integral * even
+        table[place, 3, b + 1] = 2 * integral * even * tau
+    return _constants([tau, tau**2, table.reshape(4 * (2 * order + 3), -1)], dtype, device)
