@@ -13,6 +13,8 @@ _HOME = {
     "FashionMNIST": "mnist",
     "ImageFolder": "folder",
     "MNIST": "mnist",
+    "MNIST6HalfTurn": "mnist6",
+    "MNIST6Mirror": "mnist6",
     "MarioIggy": "mario_iggy",
     "NpzImages": "npz",
     "Olivetti": "olivetti",
