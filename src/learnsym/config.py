@@ -35,7 +35,7 @@ TOP_LEVEL: dict[str, Any] = {
 }
 
 
-GROUPS = ("base_group", "dataset", "logger", "mode", "net", "paths", "train", "trainer")
+GROUPS = ("base_group", "conv", "dataset", "kernel", "logger", "mode", "net", "paths", "train", "trainer")
 """The other top-level keys: one per config group (table, experiment and launcher leave nothing under their own names)."""
 PATHS = ("data", "out")
 CONFIG_DIR = Path(__file__).parents[2] / "cfg"
@@ -132,7 +132,9 @@ def check_target(path: str, node: DictConfig) -> None:
             raise ConfigError(f"{path}.{key} is supplied by the run, not by the configuration.")
         if key not in signature and not open_ended:
             raise ConfigError(unknown_key(path, key, [k for k in signature if k not in SUPPLIED]))
-        _check_value(f"{path}.{key}", node[key], hints.get(key, Any))
+        # What an interpolation brings in is named by the group it comes from: that is what a person can change.
+        home = re.fullmatch(r"\$\{(\w+)\}", str(OmegaConf.to_container(node, resolve=False)[key]))
+        _check_value(home[1] if home else f"{path}.{key}", node[key], hints.get(key, Any))
     required = [k for k, p in signature.items() if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     for key in required:
         if key not in keys and key not in SUPPLIED:
@@ -186,7 +188,15 @@ def _check_class(path: str, node: DictConfig, hint: Any) -> None:
     wanted = [h for h in (typing.get_args(hint) or (hint,)) if isinstance(h, type)]
     found = locate(path, node["_target_"])
     if wanted and not issubclass(found, tuple(wanted)):
-        raise ConfigError(f"{path}: a {found.__name__} cannot stand where a {_names(wanted)} is wanted.")
+        options = [name for name, target in _choices(path) if issubclass(locate(path, target), tuple(wanted))]
+        right = f"; valid: {', '.join(f'{path}={name}' for name in options)}" if options else ""
+        raise ConfigError(f"{path}: {found.__name__} cannot stand where a {_names(wanted)} is wanted{right}.")
+
+
+def _choices(path: str) -> list[tuple[str, str]]:
+    """The options of a config group, and what each of them builds."""
+    files = sorted((CONFIG_DIR / path.replace(".", "/")).glob("*.yaml"))
+    return [(file.stem, str(OmegaConf.load(file).get("_target_"))) for file in files]
 
 
 def _reason(error: Mapping[str, Any]) -> str:
@@ -201,6 +211,9 @@ def _shown(value: Any) -> str:
 # --- rules across groups --------------------------------------------------------------------------------------------------------
 
 
+TAKES = {"base_group": "augerino", "conv": "ckresnet", "kernel": "ckresnet"}
+
+
 def check_effect(cfg: DictConfig, overrides: list[str]) -> None:
     """Refuse an override of an ingredient (a group, a convolution, a kernel) that the network does not take."""
     interpolations = set(re.findall(r"\$\{([\w.]+)\}", json.dumps(OmegaConf.to_container(cfg.net, resolve=False))))
@@ -209,7 +222,7 @@ def check_effect(cfg: DictConfig, overrides: list[str]) -> None:
         if touched and name not in interpolations:
             net = cfg.net._target_.rpartition(".")[2]
             raise ConfigError(
-                f"{touched} would have no effect: {net} takes no {name}; choose a net that does, such as net=augerino."
+                f"{touched} would have no effect: {net} takes no {name}; choose a net that does, such as net={TAKES[name]}."
             )
 
 
@@ -224,7 +237,7 @@ def rehearse(cfg: DictConfig) -> None:
     import torch
 
     parameter = [torch.nn.Parameter(torch.zeros(1))]
-    for path in ("base_group", "trainer", "mode", "logger", "net"):
+    for path in ("base_group", "conv", "kernel", "trainer", "mode", "logger", "net"):
         _build(OmegaConf.to_container(cfg[path], resolve=True), path, REHEARSAL, rehearsal=True)
     build(cfg, "train", params=parameter)
 

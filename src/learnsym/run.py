@@ -18,7 +18,7 @@ from learnsym.results.show import show
 from learnsym.session import device_name, open_session
 from learnsym.training import checkpoint
 
-SECTIONS = ("base_group", "net", "dataset", "train")
+SECTIONS = ("base_group", "conv", "kernel", "net", "dataset", "train")
 """What a checkpoint was trained with, and what a mode that reads one takes from it."""
 
 

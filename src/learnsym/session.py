@@ -70,7 +70,7 @@ def open_session(fabric: Any, cfg: DictConfig, directory: RunDirectory) -> Sessi
     try_out(net, data)
     if fabric.world_size > 1:
         synchronise_norms(net)
-    settings = build(cfg, "train", params=parameter_groups(net, cfg.train.get("symmetry_lr")))
+    settings = build(cfg, "train", params=parameter_groups(net, cfg.train.get("symmetry_lr"), cfg.train.get("omega0_lr")))
     training = Training(
         fabric,
         net,

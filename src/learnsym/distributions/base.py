@@ -38,6 +38,12 @@ class SymmetryModule(nn.Module):
         """The extents along every generator, in the group's order. Reads values from the device: not for the hot path."""
         raise NotImplementedError(f"{type(self).__name__} must report its extents")
 
+    def anneal(self, fraction: float) -> None:
+        """Called before every training step with the fraction of the training that is done; for temperatures."""
+
+    def project(self) -> None:
+        """Called after every training step, to put parameters back into their range."""
+
 
 def symmetry_parameters(net: nn.Module) -> list[nn.Parameter]:
     """All parameters of a network that describe a symmetry."""

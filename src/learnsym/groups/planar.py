@@ -12,6 +12,7 @@ from torch import Tensor
 
 from learnsym.groups.base import LieGroup
 from learnsym.groups.exponential import affine_exp, rotation_exp, turning_mean, with_last_row
+from learnsym.groups.stabiliser import O2, SO2, Semidirect, Stabiliser, Trivial
 from learnsym.schema import Positive
 
 
@@ -38,12 +39,14 @@ def _angle(elements: Tensor) -> Tensor:
     return torch.atan2(elements[..., 1, 0], elements[..., 0, 0])
 
 
-class Translation2(LieGroup):
+class Translation2(LieGroup, Semidirect):
     """T(2), the translations of the plane.
 
     >>> Translation2(translation_scale=0.5).exp(torch.tensor([2.0, 0.0]))[:2, 2].tolist()
     [1.0, 0.0]
     """
+
+    stabiliser: Stabiliser = Trivial()
 
     def __init__(self, translation_scale: Positive = 0.1) -> None:
         super().__init__(_translations(translation_scale), units=("", ""))
@@ -78,9 +81,10 @@ class Rotation2(LieGroup):
         return _angle(elements).unsqueeze(-1)
 
 
-class SE2(LieGroup):
+class SE2(LieGroup, Semidirect):
     """SE(2), the proper motions: rotations and translations."""
 
+    stabiliser: Stabiliser = SO2()
     mirrors: tuple[Tensor, ...] = ()
 
     def __init__(self, translation_scale: Positive = 0.1) -> None:
@@ -102,6 +106,7 @@ class SE2(LieGroup):
 class E2(SE2):
     """E(2), all motions: SE(2) and its products with a mirror (left and right exchanged). `log` is that of proper motions."""
 
+    stabiliser = O2()
     mirrors = (torch.diag(torch.tensor([-1.0, 1.0, 1.0])),)
 
 

@@ -49,6 +49,12 @@ class Augerino(nn.Module):
         super().__init__()
         if group.generators.shape[-1] != 3:
             raise ValueError(f"images need a group of the plane; {group} acts on {group.generators.shape[-1] - 1} dimensions")
+        stabiliser = getattr(backbone, "stabiliser", None)
+        if stabiliser is not None and not stabiliser.trivial:
+            raise ValueError(
+                f"net=augerino around a backbone that is not planar (its stabiliser is {stabiliser}): learn the symmetry at "
+                "the input, with a backbone on translation2, or in the layers, with net=ckresnet alone"
+            )
         if min(train_copies, test_copies) < 1:
             raise ValueError(f"copies must be at least 1, got train_copies={train_copies}, test_copies={test_copies}")
         self.backbone = backbone

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from learnsym.data.base import ImageData, Split
-from learnsym.distributions.base import learned_symmetry, penalty, symmetry_parameters
+from learnsym.distributions.base import SymmetryModule, learned_symmetry, penalty, symmetry_parameters
 from learnsym.errors import CheckpointError, RunError
 from learnsym.randomness import rows_of_batch
 from learnsym.training import checkpoint
@@ -56,13 +56,16 @@ def task_for(data: ImageData) -> TaskLike:
     return Regression(unit=data.info.target_unit, mean=float(data.splits["train"].targets.double().mean()))
 
 
-def parameter_groups(net: nn.Module, symmetry_lr: float | None) -> list[dict[str, Any]]:
-    """Two groups: weights; and what describes a symmetry, without weight decay and with its own learning rate."""
-    symmetry = symmetry_parameters(net)
-    known = {id(p) for p in symmetry}
+def parameter_groups(net: nn.Module, symmetry_lr: float | None, omega0_lr: float | None = None) -> list[dict[str, Any]]:
+    """Weights; what describes a symmetry, and the frequencies omega0 of SIREN kernels where they are learned: both without weight
+    decay and with a learning rate of their own (None: that of the weights)."""
+    omega0 = [p for name, p in net.named_parameters() if name.rpartition(".")[2] == "omega0"]
+    special = [(symmetry_parameters(net), symmetry_lr), (omega0, omega0_lr)]
+    known = {id(p) for params, _ in special for p in params}
     groups: list[dict[str, Any]] = [{"params": [p for p in net.parameters() if id(p) not in known]}]
-    if symmetry:
-        groups.append({"params": symmetry, "weight_decay": 0.0} | ({} if symmetry_lr is None else {"lr": symmetry_lr}))
+    for params, lr in special:
+        if params:
+            groups.append({"params": params, "weight_decay": 0.0} | ({} if lr is None else {"lr": lr}))
     return groups
 
 
@@ -113,6 +116,8 @@ class Training:
         self.dtype = next(net.parameters()).dtype  # float64 at precision 64-true, float32 otherwise
         self.progress = Progress()
         self._resident: dict[str, Split] = {}
+        self._symmetries = [m for m in net.modules() if isinstance(m, SymmetryModule)]
+        self._steps = min(self.epochs * self.steps_per_epoch, settings.max_steps or math.inf)
 
     # --- one epoch --------------------------------------------------------------------------------------------------------------
 
@@ -147,6 +152,8 @@ class Training:
             for inputs, targets, share in self._batches(split, order, settings.batch_size, train=True):
                 if settings.max_steps is not None and self.progress.step >= settings.max_steps:
                     break
+                for module in self._symmetries:
+                    module.anneal(self.progress.step / self._steps)
                 outputs = self.net(inputs)
                 # DDP averages gradients over processes; `share` makes that the mean over the global batch.
                 loss = self.task.loss(outputs, targets) * share + penalty(self.plain_net)
@@ -155,6 +162,8 @@ class Training:
                 if settings.clip_norm is not None:
                     self.fabric.clip_gradients(self.net, self.optimizer, max_norm=settings.clip_norm)
                 self.optimizer.step()
+                for module in self._symmetries:
+                    module.project()
                 if settings.schedule.every == "step":
                     self.schedule.step()
                 self.progress.step += 1
@@ -200,12 +209,12 @@ class Training:
                 yield prepared, targets, (stop - start) * processes / total
 
     def _split(self, name: str) -> Split:
-        """A split, moved to the device as a whole where it fits."""
+        """A split, moved to the device as a whole where it fits; otherwise it stays where it is, in memory or in its file."""
         if name not in self._resident:
             split = self.data.splits[name]
-            small = split.inputs.nbytes <= self.resident_bytes
-            device = self.fabric.device if small else torch.device("cpu")
-            self._resident[name] = Split(split.inputs.to(device), split.targets.to(device))
+            if split.inputs.nbytes <= self.resident_bytes:
+                split = Split(split.inputs.to(self.fabric.device), split.targets.to(self.fabric.device))
+            self._resident[name] = split
         return self._resident[name]
 
     # --- numbers ----------------------------------------------------------------------------------------------------------------

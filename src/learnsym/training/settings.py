@@ -20,6 +20,7 @@ class TrainSettings:
         optimizer: of torch.optim, on the network's parameter groups (see `learnsym.training.loop.parameter_groups`).
         schedule: how its learning rate moves.
         symmetry_lr: learning rate of the parameters that describe a symmetry; None: that of the weights.
+        omega0_lr: learning rate of the frequencies of SIREN kernels, where they are learned; None: that of the weights.
         clip_norm: largest 2-norm of the gradient; None: not clipped.
         max_steps: stop after this many steps, whatever `epochs` says; None: no limit.
     """
@@ -30,6 +31,7 @@ class TrainSettings:
     optimizer: Optimizer
     schedule: Schedule
     symmetry_lr: Positive | None = None
+    omega0_lr: Positive | None = None
     clip_norm: Positive | None = None
     max_steps: Size | None = None
 

@@ -4,30 +4,11 @@ torch.nn.SyncBatchNorm takes GPU tensors only; this one is plain differentiable 
 numbers of one.
 """
 
-from typing import Any
-
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-
-class _SumOverProcesses(torch.autograd.Function):
-    """The sum of all processes' tensors. Each process's loss depends on it, so the gradient is a sum over processes too."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        total = x.clone()
-        dist.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        total = grad.clone()
-        dist.all_reduce(total)
-        return total
-
-
-all_reduce = _SumOverProcesses.apply
+from learnsym.processes import sum_over_processes
 
 
 class GlobalBatchNorm2d(nn.BatchNorm2d):
@@ -39,11 +20,11 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
             return super().forward(input)
         x = input.to(torch.promote_types(input.dtype, torch.float32))
         count = x.new_full((1,), x.numel() / x.shape[1])
-        count, total = torch.split(all_reduce(torch.cat([count, x.sum(dim=(0, 2, 3))])), [1, self.num_features])
+        count, total = torch.split(sum_over_processes(torch.cat([count, x.sum(dim=(0, 2, 3))])), [1, self.num_features])
         mean = total / count
         # A second pass for the variance: sums of squares would cancel.
         centred = x - mean.view(1, -1, 1, 1)
-        variance = all_reduce(centred.square().sum(dim=(0, 2, 3))) / count
+        variance = sum_over_processes(centred.square().sum(dim=(0, 2, 3))) / count
         self._remember(mean.detach(), variance.detach(), count.detach())
         scale = torch.rsqrt(variance + self.eps)
         if self.affine:

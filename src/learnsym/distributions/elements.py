@@ -1,0 +1,311 @@
+"""Which elements of a stabiliser a group convolution lives on: the whole of it, or a learned part (Romero and Lohit 2022).
+
+Rotations of a continuous group: 2 pi theta u_i, with u_i evenly spaced in [-1/2, 1/2) behind one random offset, and theta in
+[0, 1] learned: every angle is a function of theta, d angle / d theta = 2 pi u_i. Mirror images, and the elements of finite
+groups but the identity: present with a learned probability p, drawn by a straight-through Gumbel-sigmoid,
+
+    gate = 1[logit(p) + logit(v) > 0], with the derivative of sigmoid((logit(p) + logit(v)) / temperature), v uniform.
+
+An absent element's features are computed and multiplied by 0, so that p has a gradient either way. In evaluation the set is fixed
+(unless `evaluation` is random): the offset is 1/2, and an element is there if p >= 1/2.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from learnsym import randomness
+from learnsym.distributions.base import Extent, SymmetryModule
+from learnsym.groups.stabiliser import Cyclic, Dihedral, Elements, Stabiliser, evenly_spaced
+from learnsym.schema import Fraction, Positive, Size
+
+Randomness = Literal["random", "deterministic"]
+SampleSets = Literal["network", "layer", "image"]
+
+
+@dataclass(frozen=True)
+class FullSampling:
+    """How the layers of a network sample the stabiliser, all of it.
+
+    Attributes:
+        samples: elements in a set; None: 8, or all of a finite group.
+        sampling: "random": a random offset for every set; "deterministic": the finite subgroup with so many elements, always the
+            same. None: deterministic for a finite group, random otherwise.
+        sample_sets: who shares a set: all layers of the "network", all images in a "layer", or none: one for each "image" and
+            layer. None: layer if the sampling is random, network if it is deterministic.
+        evaluation: "even": one fixed, evenly spaced set in evaluation; "random": as in training.
+    """
+
+    samples: Size | None = None
+    sampling: Randomness | None = None
+    sample_sets: SampleSets | None = None
+    evaluation: Literal["even", "random"] = "even"
+
+    partial = False
+
+    def __post_init__(self) -> None:
+        if self.sampling == "deterministic" and self.sample_sets in ("layer", "image"):
+            raise ValueError(
+                f"sampling=deterministic goes with sample_sets=network, since there is only one set; "
+                f"sample_sets={self.sample_sets} needs sampling=random"
+            )
+
+    def resolve(self, stabiliser: Stabiliser) -> "Plan":
+        """What these settings come to for a stabiliser; ValueError where they make no sense with it."""
+        samples, sampling = self.samples, self.sampling
+        if stabiliser.order is not None:
+            if samples not in (None, stabiliser.order):
+                raise ValueError(f"samples={samples}, but {stabiliser} has {stabiliser.order} elements: leave samples null")
+            if sampling == "random":
+                raise ValueError(
+                    f"sampling=random has no effect on {stabiliser}, which is finite: leave it null, or take se2 or e2"
+                )
+            samples, sampling = stabiliser.order, "deterministic"
+        samples, sampling = samples or 8, sampling or "random"
+        if stabiliser.has_mirror and samples % 2:
+            raise ValueError(f"samples={samples} for {stabiliser}: half of them are mirror images, so an even number is right")
+        if sampling == "deterministic" and stabiliser.order is None:
+            rotations = samples // 2 if stabiliser.has_mirror else samples
+            stabiliser = Dihedral(rotations) if stabiliser.has_mirror else Cyclic(rotations)
+        sets = self.sample_sets or ("network" if sampling == "deterministic" else "layer")
+        if sampling == "deterministic" and sets != "network":
+            raise ValueError(f"sample_sets={sets} has no effect on {stabiliser}, which is always sampled whole: leave it null")
+        self._check(stabiliser, sampling, sets)
+        return Plan(stabiliser, samples, sampling == "random", sets)
+
+    def _check(self, stabiliser: Stabiliser, sampling: Randomness, sets: SampleSets) -> None:
+        """Nothing further to refuse."""
+
+
+@dataclass(frozen=True)
+class PartialSampling(FullSampling):
+    """How the layers of a network sample the stabiliser: a part of it, learned by every group convolution.
+
+    Attributes:
+        initial_arc: theta at the start.
+        initial_keep: probability at the start of a mirror image, and of the elements of a finite group.
+        temperature, last_temperature: of the Gumbel-sigmoid, at the start and at the end of the training.
+    """
+
+    initial_arc: Fraction = 1.0
+    initial_keep: Fraction = 0.9
+    temperature: Positive = 0.5
+    last_temperature: Positive = 1e-4
+
+    partial = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.sample_sets == "network" and self.sampling == "random":
+            raise ValueError(_ONE_SET)
+        if not 0 < self.initial_keep < 1:
+            raise ValueError(f"initial_keep={self.initial_keep}: it must lie between 0 and 1, both excluded, to be learned")
+
+    def _check(self, stabiliser: Stabiliser, sampling: Randomness, sets: SampleSets) -> None:
+        if stabiliser.trivial:
+            raise ValueError("conv=partial has nothing to learn on translation2, whose stabiliser is trivial: take conv=full")
+        if sampling == "random" and sets == "network":
+            raise ValueError(_ONE_SET)
+
+
+_ONE_SET = (
+    "conv=partial with sampling=random and sample_sets=network: every layer learns its own part of the group, so one set cannot "
+    "serve all; take sample_sets=layer or image, or sampling=deterministic"
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Settings as resolved for a stabiliser: a number of samples, random or not, and who shares a set."""
+
+    stabiliser: Stabiliser
+    samples: int
+    random: bool
+    sets: SampleSets
+
+
+class ElementSet(SymmetryModule):
+    """Samples of the stabiliser for one layer: of the whole (`learned` false), or of a part that is learned.
+
+    theta and the logits are parameters of this module: `theta` [] for rotations of a continuous group, `logits` [1] for its
+    mirror images, or [order - 1] for the elements of a finite group but the identity.
+
+    Args:
+        sampling: the settings.
+        stabiliser: of the group.
+        learned: whether the layer learns its part (a lifting never does).
+    """
+
+    def __init__(self, sampling: FullSampling, stabiliser: Stabiliser, learned: bool = False) -> None:
+        super().__init__()
+        self.plan = sampling.resolve(stabiliser)
+        self.stabiliser = self.plan.stabiliser
+        self.learned = learned and sampling.partial
+        self.even_evaluation = sampling.evaluation == "even"
+        finite = self.stabiliser.order is not None
+        if finite:
+            whole = self.stabiliser.elements()
+            self.register_buffer("angles", whole.angle.to(torch.get_default_dtype()), persistent=False)
+            self.register_buffer("signs", whole.sign.to(torch.get_default_dtype()), persistent=False)
+        self.theta: nn.Parameter | None = None
+        self.logits: nn.Parameter | None = None
+        if self.learned:
+            assert isinstance(sampling, PartialSampling)
+            self.temperatures = sampling.temperature, sampling.last_temperature
+            self.temperature = sampling.temperature
+            if not finite:
+                self.theta = nn.Parameter(torch.tensor(sampling.initial_arc))
+            drawn = self.plan.samples - 1 if finite else int(self.stabiliser.has_mirror)
+            if drawn:
+                self.logits = nn.Parameter(torch.full((drawn,), math.log(sampling.initial_keep / (1 - sampling.initial_keep))))
+        self._places = self.plan.samples // (2 if self.stabiliser.has_mirror else 1)
+        self._count = self._places
+        self._kept: list[int] | None = None
+        self._refresh()
+
+    # --- sampling ---------------------------------------------------------------------------------------------------------------
+
+    def forward(self, images: int, device: torch.device, dtype: torch.dtype, shared_offset: Tensor | None = None) -> Elements:
+        """A set of elements, [n] for all images or [images, n]; `shared_offset` [] is that of the network, if it has one."""
+        if self._on_host():
+            self._refresh()
+        fixed = not self.training and self.even_evaluation
+        if self.stabiliser.order is not None:
+            whole = Elements(self.angles.to(device, dtype), self.signs.to(device, dtype))
+        else:
+            theta = 1.0 if self.theta is None else within_unit(self.theta).to(dtype)
+            whole = self.stabiliser.arc(
+                evenly_spaced(self._count, self._offset(images, device, dtype, fixed, shared_offset)), theta
+            )
+        if self.logits is None:
+            return whole
+        if fixed:
+            assert self._kept is not None
+            return Elements(whole.angle[..., self._kept], whole.sign[..., self._kept])
+        return Elements(whole.angle, whole.sign, self._gates(images).to(dtype))
+
+    def _offset(self, images: int, device: torch.device, dtype: torch.dtype, fixed: bool, shared_offset: Tensor | None) -> Tensor:
+        if fixed:
+            return torch.full((), 0.5, device=device, dtype=dtype)
+        if shared_offset is not None:
+            return shared_offset
+        if self.plan.sets == "image":
+            return randomness.uniform(images, device=device, dtype=dtype)
+        return torch.rand((), device=device, dtype=dtype)
+
+    def _gates(self, images: int) -> Tensor:
+        """[images, n]: 1 for elements that are there; the derivative with respect to the logits is that of the soft gate."""
+        assert self.logits is not None
+        noise = randomness.uniform(images, self._drawn(), device=self.logits.device, dtype=torch.float32)
+        raised = self.probabilities_logits() + torch.logit(noise.to(self.logits.dtype), eps=1e-6)
+        soft = torch.sigmoid(raised / self.temperature)
+        hard = (raised > 0).to(soft.dtype)
+        gates = hard + soft - soft.detach()
+        always = torch.ones(images, self._always(), device=gates.device, dtype=gates.dtype)
+        return torch.cat([always, gates], -1)
+
+    def probabilities_logits(self) -> Tensor:
+        """The logits, one for each element that may be absent."""
+        assert self.logits is not None
+        return self.logits.expand(self._drawn())
+
+    def _always(self) -> int:
+        """How many elements are always there, the first ones: the identity, or the rotations of a continuous group."""
+        return 1 if self.stabiliser.order is not None else self._count
+
+    def _drawn(self) -> int:
+        return self.plan.samples - 1 if self.stabiliser.order is not None else self._count
+
+    # --- numbers that the host needs --------------------------------------------------------------------------------------------
+
+    def _on_host(self) -> bool:
+        parameter = self.theta if self.theta is not None else self.logits
+        return parameter is not None and parameter.device.type == "cpu"
+
+    @torch.no_grad()
+    def _refresh(self) -> None:
+        """Read how many elements there are: n = max(1, ceil(n_full theta)); in evaluation also which.
+
+        On a CPU in every pass. On a GPU reading would make the host wait, so there it happens when `train` or `eval` is called
+        (once an epoch): between two calls the angles follow theta and their number does not.
+        """
+        if self.theta is not None:
+            fraction = min(max(float(self.theta), 0.0), 1.0)
+            self._count = max(1, math.ceil(self._places * fraction - 1e-6))
+        if self.logits is not None:
+            kept = (self.probabilities_logits() >= 0).tolist()
+            self._kept = [*range(self._always()), *(self._always() + i for i, there in enumerate(kept) if there)]
+
+    def train(self, mode: bool = True) -> "ElementSet":
+        """As of any module; learned numbers of elements are read anew."""
+        self._refresh()
+        return super().train(mode)
+
+    def _load_from_state_dict(self, *arguments: Any) -> None:
+        super()._load_from_state_dict(*arguments)
+        self._refresh()
+
+    # --- training ---------------------------------------------------------------------------------------------------------------
+
+    def anneal(self, fraction: float) -> None:
+        """Set the temperature for a point of the training in [0, 1]."""
+        if self.learned:
+            first, last = self.temperatures
+            self.temperature = first + (last - first) * min(max(fraction, 0.0), 1.0)
+
+    @torch.no_grad()
+    def project(self) -> None:
+        """Put theta back into [0, 1], where a step has left it."""
+        if self.theta is not None:
+            self.theta.clamp_(0.0, 1.0)
+
+    def extents(self) -> list[Extent]:
+        """The fraction of the rotations, and of the mirror images, that this layer lives on."""
+        if self.stabiliser.trivial:
+            return []
+        rotation, reflection = 1.0, 1.0
+        if self.theta is not None:
+            rotation = min(max(float(self.theta), 0.0), 1.0)
+        if self.logits is not None:
+            keep = self.logits.detach().sigmoid().tolist()
+            if self.stabiliser.order is None:
+                reflection = keep[0]
+            else:
+                rotations = self.stabiliser.rotations or 1
+                rotation = (1 + sum(keep[: rotations - 1])) / rotations
+                reflection = sum(keep[rotations - 1 :]) / rotations
+        found = [Extent("rotation", rotation, "fraction", self.learned)]
+        if self.stabiliser.has_mirror:
+            found.append(Extent("reflection", reflection, "fraction", self.learned))
+        return found
+
+    def extra_repr(self) -> str:
+        """The group and the number of samples, for print(network)."""
+        return f"{self.stabiliser}, samples={self.plan.samples}, learned={self.learned}"
+
+
+class _WithinUnit(torch.autograd.Function):
+    """clamp to [0, 1] whose gradient is 1: a step that has left the interval can come back."""
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return x.clamp(0.0, 1.0)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return grad
+
+
+within_unit = _WithinUnit.apply
+
+
+def element_sets(net: nn.Module) -> list[ElementSet]:
+    """All element sets of a network, in the order of its layers."""
+    return [m for m in net.modules() if isinstance(m, ElementSet)]

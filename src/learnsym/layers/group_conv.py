@@ -1,0 +1,179 @@
+"""Group convolutions with continuous kernels on sampled elements of the stabiliser (Romero and Lohit 2022).
+
+    lifting      (f * k)(y, h) = sum_x f(x) k(h^-1 (x - y))
+    group        (f * k)(y, h) = sum_h' sum_x f(x, h') k(h^-1 (x - y), h^-1 h')
+    pointwise    (f * k)(y, h) = sum_h' f(y, h') k(h^-1 h')
+
+Features are [B, C, n, H, W], on n sampled `Elements`. A layer evaluates its kernel network for all pairs of an output and an
+input element, on the taps inside the unit disc only, and is then one conv2d from C * n to C' * n' channels; or, with a set of
+elements for every image, one batched matrix product.
+"""
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from learnsym.distributions.elements import ElementSet
+from learnsym.groups.stabiliser import Elements
+from learnsym.kernels.base import KernelSpec
+from learnsym.layers.tapwise import per_image_conv
+from learnsym.schema import NonNegative, Size
+
+
+@lru_cache(maxsize=16)
+def disc(size: int) -> tuple[Tensor, Tensor]:
+    """The taps of a size x size kernel inside the unit disc: places in the flat kernel [taps], and float64 coordinates [taps, 2]
+    (x, y) in [-1, 1]. 29 of 49 taps for size 7, 5 of 9 for size 3."""
+    half = size // 2
+    steps = torch.arange(size) - half
+    y, x = torch.meshgrid(steps, steps, indexing="ij")
+    inside = ((x * x + y * y) <= half * half).flatten()
+    points = torch.stack([x.flatten(), y.flatten()], -1)[inside].double() / max(half, 1)
+    return inside.nonzero()[:, 0], points
+
+
+class SampledConv(nn.Module):
+    """What the three convolutions share: from a sampled kernel [*L, C', n', C, n, taps] to features.
+
+    Attributes:
+        decay: weight of the penalty: squared norm of the sampled kernel (mean over pairs of elements), plus that of the bias.
+    """
+
+    taps: Tensor
+    points: Tensor
+
+    def __init__(self, out_channels: int, kernel_size: int, padding: int, bias: bool, decay: float) -> None:
+        super().__init__()
+        if kernel_size < 1 or kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size={kernel_size}: an odd number is right, so that a kernel has a central tap")
+        self.out_channels, self.kernel_size, self.padding, self.decay = out_channels, kernel_size, padding, decay
+        taps, points = disc(kernel_size)
+        self.register_buffer("taps", taps, persistent=False)
+        self.register_buffer("points", points.to(torch.get_default_dtype()), persistent=False)
+        self.corners = tuple(divmod(tap, kernel_size) for tap in taps.tolist())
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+        self._norm: Tensor | None = None
+
+    def convolve(self, features: Tensor, kernel: Tensor) -> Tensor:
+        """[B, C, n, H, W] and [*L, C', n', C, n, taps] to [B, C', n', H', W']."""
+        outputs = kernel.shape[-4]
+        if self.decay and self.training:
+            self._norm = kernel.square().mean((-4, -2)).sum() / (len(kernel) if kernel.ndim == 6 else 1)
+        bias = None if self.bias is None else self.bias.repeat_interleave(outputs)
+        if kernel.ndim == 6:
+            kernels = kernel.flatten(1, 2).flatten(2, 3)
+            flat = per_image_conv(features.flatten(1, 2), kernels, self.corners, self.padding, self.kernel_size)
+            flat = flat if bias is None else flat + bias.to(flat.dtype).view(-1, 1, 1)
+        else:
+            weight = self.dense(kernel)
+            flat = F.conv2d(features.flatten(1, 2), weight, bias, padding=self.padding)
+        return flat.unflatten(1, (self.out_channels, outputs))
+
+    def dense(self, kernel: Tensor) -> Tensor:
+        """[C', n', C, n, taps] to the weight of a conv2d, [C' * n', C * n, k, k], zero outside the disc."""
+        flat = kernel.flatten(0, 1).flatten(1, 2)
+        size = self.kernel_size
+        if flat.shape[-1] != size * size:
+            flat = flat.new_zeros(*flat.shape[:2], size * size).index_copy(2, self.taps, flat)
+        return flat.unflatten(-1, (size, size))
+
+    def penalty(self) -> Tensor | float:
+        """decay * (squared norm of the kernel sampled last, mean over pairs of elements, + squared norm of the bias)."""
+        if not self.decay or self._norm is None:
+            return 0.0
+        norm, self._norm = self._norm, None
+        return self.decay * (norm if self.bias is None else norm + self.bias.square().sum())
+
+    def extra_repr(self) -> str:
+        """Sizes, for print(network)."""
+        return f"-> {self.out_channels}, kernel={self.kernel_size}, padding={self.padding}"
+
+
+class LiftingConv(SampledConv):
+    """From images to features on elements; its set is always drawn from the whole group."""
+
+    def __init__(
+        self,
+        in_channels: Size,
+        out_channels: Size,
+        kernel: KernelSpec,
+        elements: ElementSet,
+        kernel_size: Size = 7,
+        decay: NonNegative = 0.0,
+    ) -> None:
+        super().__init__(out_channels, kernel_size, kernel_size // 2, True, decay)
+        self.elements = elements
+        self.kernel = kernel.build(2, 0, out_channels, in_channels, fan_in=in_channels * len(self.taps))
+
+    def forward(self, images: Tensor, shared_offset: Tensor | None = None) -> tuple[Tensor, Elements]:
+        """[B, C, H, W] to [B, C', n, H, W] and the n elements."""
+        out = self.elements(len(images), images.device, self.points.dtype, shared_offset)
+        with torch.autocast(images.device.type, enabled=False):
+            space = out.pull_back(self.points)
+            kernel = self.kernel(space, space.new_zeros(*out.angle.shape, 1, 0))
+        return self.convolve(images.unsqueeze(2), kernel), out
+
+
+class GroupConv(SampledConv):
+    """From features on elements to features on elements; it may learn which part of the group its outputs live on.
+
+    Args:
+        in_channels, out_channels: C and C'.
+        kernel: the kind of kernel network.
+        elements: where the outputs live.
+        kernel_size: odd; taps outside the unit disc are zero and never evaluated.
+        valid: no padding (the image shrinks by kernel_size - 1), instead of padding with zeros to the same size.
+        decay: see `SampledConv`.
+    """
+
+    def __init__(
+        self,
+        in_channels: Size,
+        out_channels: Size,
+        kernel: KernelSpec,
+        elements: ElementSet,
+        kernel_size: Size = 7,
+        valid: bool = False,
+        decay: NonNegative = 0.0,
+    ) -> None:
+        super().__init__(out_channels, kernel_size, 0 if valid else kernel_size // 2, True, decay)
+        self.elements = elements
+        self.periodic = kernel.periodic
+        group = elements.stabiliser
+        fan_in = in_channels * elements.plan.samples * len(self.taps)
+        self.kernel = kernel.build(2, group.coordinates(kernel.periodic), out_channels, in_channels, fan_in=fan_in)
+
+    def forward(self, features: Tensor, inputs: Elements, shared_offset: Tensor | None = None) -> tuple[Tensor, Elements]:
+        """[B, C, n, H, W] on n elements to [B, C', n', H', W'] and the n' elements."""
+        out = self.elements(len(features), features.device, self.points.dtype, shared_offset)
+        return self.convolve(features, self.sampled(out, inputs)), out
+
+    def sampled(self, out: Elements, inputs: Elements) -> Tensor:
+        """The kernel for all pairs of elements, [*L, C', n', C, n, taps]."""
+        with torch.autocast(self.points.device.type, enabled=False):
+            relative = self.elements.stabiliser.normalised(out.relative(inputs), self.periodic)
+            return self.kernel(out.pull_back(self.points), relative)
+
+
+class PointwiseGroupConv(SampledConv):
+    """A group convolution without spatial support and without bias, for shortcuts: its outputs live on given elements."""
+
+    def __init__(
+        self, in_channels: Size, out_channels: Size, kernel: KernelSpec, like: ElementSet, decay: NonNegative = 0.0
+    ) -> None:
+        super().__init__(out_channels, 1, 0, False, decay)
+        self.stabiliser = like.stabiliser
+        self.periodic = kernel.periodic
+        # Half the width of the other kernels: it is a function of the group alone.
+        hidden = max(1, kernel.hidden // 2)
+        dims = self.stabiliser.coordinates(kernel.periodic)
+        self.kernel = kernel.build(0, dims, out_channels, in_channels, hidden=hidden, fan_in=in_channels * like.plan.samples)
+
+    def forward(self, features: Tensor, inputs: Elements, out: Elements) -> Tensor:
+        """[B, C, n, H, W] on n elements to [B, C', n', H, W] on the elements `out`."""
+        with torch.autocast(features.device.type, enabled=False):
+            relative = self.stabiliser.normalised(out.relative(inputs), self.periodic)
+            kernel = self.kernel(relative.new_zeros(*out.angle.shape, 1, 0), relative)
+        return self.convolve(features, kernel)

@@ -1,0 +1,75 @@
+"""GCNN: the 13-layer network of Laine and Aila (2017) with continuous group convolutions, as in Partial G-CNNs (section 5)."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from learnsym.distributions.elements import FullSampling
+from learnsym.groups.stabiliser import Semidirect
+from learnsym.kernels.base import KernelSpec
+from learnsym.layers.checks import check_images
+from learnsym.layers.dropout import Dropout
+from learnsym.layers.element_norm import ElementNorm, NormName
+from learnsym.nets.ckresnet import _check_pools
+from learnsym.nets.group_network import GroupNetwork, max_pool, mean_over_elements, present, widths
+from learnsym.schema import Count, Fraction, NonNegative, Positive, Size
+
+
+class GCNN(GroupNetwork):
+    """Lifting, norm, ReLU; blocks of group convolution, norm, ReLU; mean over elements and space; linear.
+
+    Args:
+        in_channels, num_outputs, group, conv, kernel, norm, monotonic_decay, kernel_decay: see `CKResNet`.
+        channels: after the lifting.
+        block_width_factors: pairs of a multiple of `channels` and a number of blocks that have it; eight blocks in the paper.
+        kernel_size: side of the kernels, odd.
+        pool_blocks: after which blocks space is halved by a maximum; 0 is the lifting.
+        dropout_blocks: after which blocks dropout acts.
+        dropout: its probability.
+
+    Shape: [B, in_channels, H, W] to [B, num_outputs].
+    """
+
+    def __init__(
+        self,
+        in_channels: Size,
+        num_outputs: Size,
+        group: Semidirect,
+        conv: FullSampling,
+        kernel: KernelSpec,
+        channels: Size = 128,
+        block_width_factors: tuple[Positive, ...] = (1, 1, 2, 7),
+        kernel_size: Size = 3,
+        pool_blocks: tuple[Count, ...] = (2, 5),
+        dropout_blocks: tuple[Count, ...] = (2, 5, 8),
+        dropout: Fraction = 0.3,
+        norm: NormName = "batch",
+        monotonic_decay: NonNegative = 0.0,
+        kernel_decay: NonNegative = 0.0,
+    ) -> None:
+        super().__init__(group, conv, kernel, kernel_size, monotonic_decay, kernel_decay)
+        sizes = widths(channels, block_width_factors)
+        _check_pools(pool_blocks, len(sizes))
+        self.in_channels = in_channels
+        self.pool_blocks, self.dropout_blocks = frozenset(pool_blocks), frozenset(dropout_blocks)
+        self.smallest_side = 2 ** len(self.pool_blocks)
+        self.lift = self.lifting(in_channels, channels)
+        before = [channels, *sizes[:-1]]
+        self.convs = nn.ModuleList(self.group_conv(c, k) for c, k in zip(before, sizes, strict=True))
+        self.norms = nn.ModuleList(ElementNorm(c, norm) for c in [channels, *sizes])
+        self.dropout = Dropout(dropout)
+        self.head = nn.Linear(sizes[-1], num_outputs)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[B, in_channels, H, W] to [B, num_outputs]."""
+        check_images("GCNN", images, self.in_channels, self.smallest_side)
+        offset = self.offset(images)
+        x, elements = self.lift(images, offset)
+        x = self._finished(self.norms[0](x), 0)
+        for index, (conv, norm) in enumerate(zip(self.convs, self.norms[1:], strict=True), start=1):
+            x, elements = conv(x, elements, offset)
+            x = present(self._finished(norm(x, elements.weight), index), elements)
+        return self.head(mean_over_elements(x, elements).mean((-2, -1)))
+
+    def _finished(self, x: Tensor, block: int) -> Tensor:
+        x = F.relu(max_pool(x) if block in self.pool_blocks else x)
+        return self.dropout(x) if block in self.dropout_blocks else x
