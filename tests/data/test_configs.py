@@ -44,7 +44,7 @@ def test_every_class_can_be_had_from_the_package_and_has_a_config():
 
 def test_signatures_can_be_read_without_heavy_libraries():
     targets = [yaml.safe_load((FOLDER / f"{name}.yaml").read_text())["_target_"].rpartition(".")[0] for name in FILES]
-    heavy = ["torchvision", "sklearn", "pooch", "PIL", "requests", "scipy", "pandas", "hydra", "omegaconf"]
+    heavy = ["torchvision", "sklearn", "pooch", "PIL", "requests", "scipy", "pandas", "h5py", "hydra", "omegaconf"]
     code = (
         f"import sys, importlib\nfor t in {targets}: importlib.import_module(t)\nprint([m for m in {heavy} if m in sys.modules])"
     )

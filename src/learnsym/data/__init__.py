@@ -18,6 +18,7 @@ _HOME = {
     "MarioIggy": "mario_iggy",
     "NpzImages": "npz",
     "Olivetti": "olivetti",
+    "PCam": "pcam",
     "RotMNIST": "rotmnist",
     "STL10": "stl10",
     "Sprites": "sprites",

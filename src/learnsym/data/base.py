@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from learnsym.data.augment import Augmentation, AugmentName, augmentation
 from learnsym.schema import Task
+
+if TYPE_CHECKING:
+    from learnsym.data.hdf5 import Hdf5Images
 
 
 @dataclass(frozen=True)
@@ -44,9 +48,12 @@ class DataInfo:
 @dataclass(frozen=True)
 class Split:
     """Examples held as tensors: inputs [N, C, H, W] (uint8 in 0..255, or floating point in [0, 1]), targets [N] (int64 class) or
-    [N, K] (float32)."""
+    [N, K] (float32).
 
-    inputs: Tensor
+    Inputs that do not fit into memory stay in their file (`Hdf5Images`): `inputs[rows]` is a tensor, `inputs` itself is not.
+    """
+
+    inputs: "Tensor | Hdf5Images"
     targets: Tensor
 
     def __post_init__(self) -> None:
