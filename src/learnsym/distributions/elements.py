@@ -233,7 +233,7 @@ class ElementSet(SymmetryModule):
         (once an epoch): between two calls the angles follow theta and their number does not.
         """
         if self.theta is not None:
-            fraction = min(max(float(self.theta), 0.0), 1.0)
+            fraction = min(max(float(self.theta.detach()), 0.0), 1.0)
             self._count = max(1, math.ceil(self._places * fraction - 1e-6))
         if self.logits is not None:
             kept = (self.probabilities_logits() >= 0).tolist()
@@ -268,7 +268,7 @@ class ElementSet(SymmetryModule):
             return []
         rotation, reflection = 1.0, 1.0
         if self.theta is not None:
-            rotation = min(max(float(self.theta), 0.0), 1.0)
+            rotation = min(max(float(self.theta.detach()), 0.0), 1.0)
         if self.logits is not None:
             keep = self.logits.detach().sigmoid().tolist()
             if self.stabiliser.order is None:

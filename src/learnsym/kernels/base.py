@@ -103,6 +103,7 @@ class ContinuousKernel(nn.Module, ABC):
         self.space_dim, self.element_dim = space_dim, element_dim
         self.out_channels, self.in_channels = out_channels, in_channels
         self.head = PointLinear(hidden, out_channels * in_channels)
+        self.register_buffer("gain", torch.ones(()))  # of the whole kernel, see `scale_head`
         nn.init.zeros_(self.head.bias)  # a constant in every kernel would be a blur that nobody asked for
 
     @abstractmethod
@@ -123,7 +124,7 @@ class ContinuousKernel(nn.Module, ABC):
         if shared:
             space, element = space[None], element[None]
         z = self.features(space, element)
-        k = self.head(z.flatten(2)).view(z.shape[0], self.out_channels, self.in_channels, *z.shape[2:])
+        k = self.head(z.flatten(2), self.gain).view(z.shape[0], self.out_channels, self.in_channels, *z.shape[2:])
         k = k.transpose(2, 3).contiguous()
         return k[0] if shared else k
 
@@ -137,7 +138,9 @@ class ContinuousKernel(nn.Module, ABC):
 
     @torch.no_grad()
     def scale_head(self, fan_in: Positive, periodic: bool = False) -> None:
-        """Scale the last layer so that a sum over `fan_in` independent inputs of unit variance has unit variance.
+        """Set the gain so that a sum over `fan_in` independent inputs of unit variance has unit variance.
+
+        A constant, not smaller weights: an optimiser's step is then the same fraction of the weights whatever the fan-in.
 
         The mean square of k over the points of `probe` and over all pairs of channels becomes 1 / fan_in: measured for the
         parameters as drawn, in float64, without drawing anything. Without coordinates k is one constant matrix: its bias alone,
@@ -151,7 +154,8 @@ class ContinuousKernel(nn.Module, ABC):
             raise ValueError(f"fan_in={fan_in}: a response sums over at least one input")
         if self.space_dim + self.element_dim == 0:
             nn.init.zeros_(self.head.weight)
-            nn.init.uniform_(self.head.bias, -sqrt(3 / fan_in), sqrt(3 / fan_in))
+            nn.init.uniform_(self.head.bias, -sqrt(3), sqrt(3))
+            self.gain.fill_(fan_in**-0.5)
             return
         twin = copy.deepcopy(self).double()  # a copy: batch normalisation must not remember the probe
         f = twin.features(*probe(self.space_dim, self.element_dim, periodic, self.head.weight.device)).flatten(2)[0]
@@ -160,8 +164,7 @@ class ContinuousKernel(nn.Module, ABC):
         # mean over channels and points of (A f)^2, by the moments of f: A f itself would be as large as the whole kernel
         mean_square = ((weights @ (f @ f.T / f.shape[1])) * weights).sum(1).mean()
         factor = (mean_square * fan_in).rsqrt().item()
-        self.head.weight.mul_(factor)
-        self.head.bias.mul_(factor)
+        self.gain.fill_(factor)
 
     def extra_repr(self) -> str:
         """Coordinates and channels, for print(network)."""
