@@ -184,6 +184,7 @@ def test_subsets_are_by_index_nested_and_unread(tmp_path, made):
     assert dict(some.info.sizes) == {"train": 10, "val": 3, "test": 20}
     assert all(split.inputs._open is None for data in (whole, some) for split in data.splits.values())
     rows = some.splits["train"].inputs.rows
+    assert rows.tolist() == sorted(rows.tolist())
     assert set(rows.tolist()) < set(whole.splits["train"].inputs.rows.tolist())
     np.testing.assert_array_equal(some.splits["train"].inputs[:], made["train"][0][rows])
     np.testing.assert_array_equal(some.splits["train"].targets, made["train"][1][rows])
