@@ -252,6 +252,11 @@ def test_responses_start_with_unit_variance(name, periodic, convolution):
     assert 0.7 < sum(variances) / len(variances) < 1.4, sorted(variances)
 
 
+@pytest.mark.parametrize("name", list(SPECS))
+def test_no_kernel_starts_with_a_constant(name):
+    assert not SPECS[name].build(2, 1, 4, 4, fan_in=100).head.bias.any()
+
+
 def test_the_scale_is_measured_without_drawing_and_without_memory():
     spec = Mlp(norm="batch")
     torch.manual_seed(1)
