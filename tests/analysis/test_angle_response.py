@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from learnsym.analysis.angle_response import angle_response
+from learnsym.analysis.angle_response import angle_response, of_every_class
 from learnsym.data.sprites import Sprites
 
 CPU = torch.device("cpu")
@@ -81,3 +81,21 @@ def test_takes_test_images_without_prototypes(sprites: Sprites) -> None:
     curve = angle_response(FirstPixel(), twin, CPU, images=7, angles=2)
     assert curve["what"] == "test images"
     assert math.isclose(curve["angles_deg"][0], -180, abs_tol=1e-4)
+
+
+def test_turns_images_of_every_class_where_a_split_is_sorted(sprites: Sprites) -> None:
+    """As the sixes beside their half turns are: the first images alone would all be of one class."""
+    targets = torch.tensor([1] * 50 + [0] * 50 + [2])
+    assert of_every_class(targets, 5).tolist() == [0, 1, 50, 51, 100]
+    assert of_every_class(targets, 200).tolist() == list(range(101))
+
+    class Constant(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return images.new_zeros(len(images), 4)
+
+    twin = Sprites(train_size=8, test_size=40)
+    twin.prototypes = None
+    test = twin.splits["test"]
+    order = test.targets.argsort()
+    twin.splits["test"] = type(test)(test.inputs[order], test.targets[order])
+    assert set(angle_response(Constant(), twin, CPU, images=4, angles=2)["per_class"]) == set(twin.info.class_names)

@@ -2,10 +2,30 @@
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 import pytest
 import torch
+
+GROUP_NET = (
+    "net=ckresnet",
+    "base_group=se2",
+    "conv=partial",
+    "kernel=siren",
+    "dataset=digits",
+    "dataset.train_size=40",
+    "dataset.test_size=12",
+    "net.channels=2",
+    "net.kernel_size=3",
+    "net.pool_blocks=[]",
+    "kernel.hidden=4",
+    "train.epochs=2",
+    "train.batch_size=20",
+    "train.symmetry_lr=0.05",
+    "mode.response_images=0",
+)
+"""A run whose layers learn their part of the group, made tiny."""
 
 
 def metrics(done):
@@ -110,3 +130,45 @@ def test_the_figure_and_the_responses(main, tiny, drawn):
     assert all(0 <= p <= 1 for p in curve["probability"])
     figure = next(line for line in done.out.splitlines() if line.startswith("figure: "))
     assert Path(figure.removeprefix("figure: ")).read_bytes()[:4] == b"\x89PNG"
+
+
+def test_equivariance_and_freezing_of_a_trained_network(main, drawn):
+    """One training, then both modes: what they report, the files they leave, and what they refuse."""
+    trained = main(*GROUP_NET, "mode.response_images=20", "mode.response_angles=5")
+    metrics_of_training = metrics(trained)
+    assert (trained.directory / "figures" / "learned_symmetry.png").read_bytes()[:4] == b"\x89PNG"
+    path = f"checkpoint={trained.directory}/checkpoints/last.pt"
+
+    measured = main("mode=equivariance", path, "mode.images=3", "mode.angles=[45.0,180.0]", "mode.layer=last")
+    found = metrics(measured)
+    assert found["equivariance_error_180deg/lift"] < 1e-12, "the lifting lives on the whole circle"
+    assert found["equivariance_error_45deg/lift"] > 1e-3, "an image of 8 x 8 pixels suffers from interpolation"
+    assert "equivariance_error_180deg/logits" in found
+    errors = json.loads((measured.directory / "curves.json").read_text())["layer_equivariance"]["errors"]
+    assert set(errors) == {"45deg", "180deg"}
+    assert errors["180deg"]["blocks.0"]["elements"] <= 8
+    figures = sorted(p.name for p in (measured.directory / "figures").iterdir())
+    assert figures == ["equivariance_error.png", "feature_maps.png", "sampled_kernels.png"]
+    refused = main("mode=equivariance", path, "mode.layer=head")
+    assert refused.code == 2
+    assert "mode.layer=head: the network has no such convolution; valid: lift, blocks.0.conv1" in refused.err
+
+    frozen = main("mode=freeze", path, "mode.batch=4", "mode.repeats=2")
+    found = metrics(frozen)
+    assert found["test_loss"] == pytest.approx(metrics_of_training["test_loss"], abs=1e-5)
+    assert found["test_accuracy"] == metrics_of_training["test_accuracy"]
+    assert 0 <= found["largest_output_difference"] < 1e-5
+    assert found["frozen_parameters"] < found["network_parameters"]
+    assert found["frozen_ms_per_image"] > 0
+    assert (frozen.directory / "frozen.pt2").stat().st_size > 1000
+
+
+def test_the_modes_of_group_networks_refuse_others(main, tiny):
+    trained = main(*tiny)
+    path = f"checkpoint={trained.directory}/checkpoints/last.pt"
+    for mode, words in (("equivariance", "needs a network of group convolutions"), ("freeze", "an? Augerino cannot be frozen")):
+        refused = main(f"mode={mode}", path)
+        assert refused.code == 2
+        assert re.search(words, refused.err)
+        assert len(refused.err.strip().splitlines()) == 1
+    assert main("mode=freeze").code == 2

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from learnsym.data.base import ImageData
 from learnsym.groups.actions import rotate_images
@@ -23,15 +23,16 @@ def angle_response(
         net: a classifier, [B, C, H, W] -> logits or log-probabilities [B, K].
         data: its data set; the upright `prototypes` are turned where it has them, test images otherwise.
         device: where the network is.
-        images: at most so many are turned.
+        images: at most so many are turned, of every class as many as there are.
         angles: number of angles, evenly spaced on [-pi, pi], both ends included.
         copies: transformations averaged by an Augerino net, instead of its own setting.
 
     Returns:
-        angles_deg [angles], probability [angles], and per class (name -> [angles]).
+        angles_deg [angles], probability [angles], and per class that was turned (name -> [angles]); the number of all classes.
     """
     split = data.prototypes if data.prototypes is not None else data.splits["test"]
-    stored, targets = split.inputs[:images].to(device), split.targets[:images].to(device)
+    rows_of_split = of_every_class(split.targets, images)
+    stored, targets = split.inputs[rows_of_split].to(device), split.targets[rows_of_split].to(device)
     grid = torch.linspace(-math.pi, math.pi, angles, device=device)
     before = (net.training, getattr(net, "test_copies", None))
     net.eval()
@@ -58,6 +59,18 @@ def angle_response(
             for k, name in enumerate(data.info.class_names)
             if bool((targets == k).any())
         },
+        "classes": data.info.num_outputs,
         "copies": copies if before[1] is not None else 1,
         "what": "upright prototypes" if data.prototypes is not None else "test images",
     }
+
+
+def of_every_class(targets: Tensor, count: int) -> Tensor:
+    """Places of the first examples of every class, in equal numbers as far as they go, at most `count` in all; in order.
+
+    >>> of_every_class(torch.tensor([0, 0, 0, 0, 1, 1]), 4)
+    tensor([0, 1, 4, 5])
+    """
+    own = targets[:, None] == targets.unique()
+    rank = (own.cumsum(0) * own).sum(1)
+    return rank.argsort(stable=True)[:count].sort().values

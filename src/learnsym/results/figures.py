@@ -51,11 +51,16 @@ def save(figure: "Figure", path: Path) -> None:
 def draw_run(directory: RunDirectory, net: nn.Module, data: ImageData, curves: Mapping[str, Any]) -> list[Path]:
     """Draw what there is to draw of a run into figures/: paths relative to the run's directory, none where nothing was learned or
     measured."""
-    rows = directory.rows()
+    from learnsym.results.symmetry_figures import draw_layers, layers_that_learn
+
+    rows, path = directory.rows(), directory.figures / "learned_symmetry.png"
+    response = curves.get("angle_response")
+    if layers_that_learn(net):
+        draw_layers(path, rows, net, response)
+        return [path.relative_to(directory.path)]
     rotation = next((k for k in rows[-1] if k.startswith("learned_rotation_width_rad")), None) if rows else None
     learned = [k for k in rows[-1] if k.startswith("learned_")] if rows else []
     others = [k for k in learned if k != rotation and rows[-1][k] != rows[0][k]]  # those that are learned: they have moved
-    response = curves.get("angle_response")
     panels = [
         name for name, there in (("rotation", rotation), ("box", rotation), ("others", others), ("response", response)) if there
     ]
@@ -73,10 +78,9 @@ def draw_run(directory: RunDirectory, net: nn.Module, data: ImageData, curves: M
         elif name == "others":
             draw_others(axes, rows, others)
         else:
-            draw_responses(axes, {"": [response]})
+            draw_response(axes, response)
     if lower is not None:
         draw_strip(lower, net, data)
-    path = directory.figures / "learned_symmetry.png"
     save(figure, path)
     return [path.relative_to(directory.path)]
 
@@ -137,13 +141,29 @@ def draw_others(axes: "Axes", rows: Sequence[Mapping[str, Any]], keys: Sequence[
     style(axes, "other generators", "epoch", "width")
 
 
-def draw_responses(axes: "Axes", curves: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-    """Probability of the right class against the rotation of the input: per label the mean over runs."""
-    for colour, (label, repeats) in zip(_cycle(len(curves)), curves.items(), strict=True):
+def draw_response(axes: "Axes", curve: Mapping[str, Any]) -> None:
+    """The response of one network: the mean; of two classes each of them too, dashed."""
+    both = len(curve["per_class"]) == 2
+    draw_responses(axes, {"both classes" if both else "": [curve]})
+    if both:
+        for colour, (name, values) in zip(COLOURS[1:], curve["per_class"].items(), strict=False):
+            axes.plot(curve["angles_deg"], values, color=colour, linewidth=1.2, linestyle="--", label=name)
+        axes.legend(fontsize=7, frameon=False)
+
+
+def draw_responses(axes: "Axes", curves: Mapping[str, Sequence[Mapping[str, Any]]], colours: Sequence[str] = ()) -> None:
+    """Probability of the right class against the rotation of the input: per label the mean over runs, the deviation shaded."""
+    if all(c.get("classes") == 2 for repeats in curves.values() for c in repeats):
+        axes.axhline(0.5, color="black", linestyle=":", linewidth=1, label="one half, a guess")
+    for colour, (label, repeats) in zip(colours or _cycle(len(curves)), curves.items(), strict=True):
         angles = repeats[0]["angles_deg"]
-        mean = torch.tensor([c["probability"] for c in repeats if len(c["probability"]) == len(angles)]).mean(dim=0)
+        values = torch.tensor([c["probability"] for c in repeats if len(c["probability"]) == len(angles)])
+        mean = values.mean(dim=0)
         axes.plot(angles, mean, color=colour, linewidth=1.6, label=label or None)
-    if any(curves):
+        if len(values) > 1:
+            spread = values.std(dim=0)
+            axes.fill_between(angles, mean - spread, mean + spread, color=colour, alpha=0.2, linewidth=0)
+    if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize=7, frameon=False)
     axes.set_ylim(-0.03, 1.03)
     axes.set_xticks([-180, -90, 0, 90, 180])

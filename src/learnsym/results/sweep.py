@@ -139,8 +139,10 @@ def _cell(row: Any) -> str:
 
 
 def draw_sweep(path: Path, groups: Mapping[str, list[dict[str, Any]]]) -> Path | None:
-    """One figure of all groups: learned rotation over training, its final width beside the truth, responses to rotation."""
-    from learnsym.results.figures import draw_bands, draw_responses, new_figure, save
+    """One figure of all groups: learned rotation over training, its final width beside the truth, the fractions that layers have
+    learned, responses to rotation."""
+    from learnsym.results.figures import COLOURS, draw_bands, draw_responses, new_figure, save
+    from learnsym.results.symmetry_figures import draw_final_fractions, final_fractions
 
     key = "learned_rotation_width_rad"
     learned = {label: [r["rows"] for r in runs if r["rows"] and key in r["rows"][-1]] for label, runs in groups.items()}
@@ -149,8 +151,11 @@ def draw_sweep(path: Path, groups: Mapping[str, list[dict[str, Any]]]) -> Path |
         label: [r["curves"]["angle_response"] for r in runs if "angle_response" in r["curves"]] for label, runs in groups.items()
     }
     responses = {label: curves for label, curves in responses.items() if curves}
+    fractions = {label: found for label, runs in groups.items() if (found := final_fractions(runs))}
+    colours = {label: COLOURS[place % len(COLOURS)] for place, label in enumerate(groups)}
     truths = {label: runs[0]["result"].get("true_widths", {}).get("rotation") for label, runs in groups.items()}
-    panels = [name for name, there in (("bands", learned), ("final", learned), ("responses", responses)) if there]
+    wanted = (("bands", learned), ("final", learned), ("fractions", fractions), ("responses", responses))
+    panels = [name for name, there in wanted if there]
     if not panels:
         return None
     figure = new_figure(4.2 * len(panels), 3.4)
@@ -160,8 +165,10 @@ def draw_sweep(path: Path, groups: Mapping[str, list[dict[str, Any]]]) -> Path |
             draw_bands(axes, learned, key, shared.pop() if len(shared) == 1 else None)
         elif name == "final":
             draw_final(axes, {label: [rows[-1][key] for rows in runs] for label, runs in learned.items()}, truths)
+        elif name == "fractions":
+            draw_final_fractions(axes, fractions, colours)
         else:
-            draw_responses(axes, responses)
+            draw_responses(axes, responses, [colours[label] for label in responses])
     save(figure, path)
     return path
 
