@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 GREY = "#c9c9c9"
 INNER = 0.66
 """Radius of the ring of mirror images; the rotations' is 1."""
-PER_ROW = 8
+PER_ROW = 9
 """Circles beside each other."""
 KINDS = {"rotation": "part of the rotations", "reflection": "part of the mirror images"}
 
@@ -55,10 +55,13 @@ def draw_layers(path: Path, rows: Sequence[Mapping[str, Any]], net: nn.Module, r
 
 def draw_circles(figure: Any, sets: Mapping[str, ElementSet], per_row: int) -> None:
     """One small circle for each layer: its arc of rotations, or its elements, and on an inner ring its mirror images."""
-    mirror = any(m.stabiliser.has_mirror for m in sets.values())
-    figure.suptitle(
-        "learned part of the group" + (" (inner ring: mirror images)" if mirror else ""), fontsize=10, x=0.01, ha="left"
-    )
+    finite, mirror = (any(test(m.stabiliser) for m in sets.values()) for test in (lambda h: h.order, lambda h: h.has_mirror))
+    remarks = [
+        *(["inner ring: mirror images" + ("" if finite else ", present with probability m")] if mirror else []),
+        *(["hollow: left out in evaluation"] if finite else []),
+    ]
+    title = "learned part of the group" + (f" ({'; '.join(remarks)})" if remarks else "")
+    figure.suptitle(title, fontsize=10, x=0.01, ha="left")
     rows = math.ceil(len(sets) / per_row)
     grid = figure.subplots(rows, per_row, squeeze=False).flatten()
     for axes in grid:
