@@ -30,7 +30,7 @@ BELOW = {
     "layers": {"groups", "distributions", "kernels"},
     "nets": {"groups", "distributions", "kernels", "layers"},
 }
-"""What the mathematics may import of the rest, besides the ground floor (schema, randomness, errors)."""
+"""What the mathematics may import of the rest, besides the ground floor (schema, randomness, processes, errors)."""
 INTERFACES = {
     "learnsym.data.base",
     "learnsym.data.augment",
@@ -59,7 +59,7 @@ def test_mathematics_imports_downwards(floor: str) -> None:
             assert module.split(".")[0] not in FRAMEWORK, f"{path}: {module}"
             if module.startswith("learnsym."):
                 part = module.split(".")[1]
-                assert part in BELOW[floor] | {floor, "schema", "randomness", "errors"}, f"{path}: {module}"
+                assert part in BELOW[floor] | {floor, "schema", "randomness", "processes", "errors"}, f"{path}: {module}"
 
 
 @pytest.mark.parametrize("part", ["data", "training", "analysis", "results"])

@@ -2,15 +2,22 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from learnsym.analysis.equivariance import mirror_images, quarter_turns
+from learnsym.distributions.elements import FullSampling, PartialSampling
+from learnsym.groups.planar import E2, SE2, Translation2
+from learnsym.groups.stabiliser import FiniteMotions, Semidirect
+from learnsym.kernels.siren import Siren
+from learnsym.nets.ckresnet import CKResNet
 from learnsym.nets.conv5 import Conv5
 from learnsym.nets.conv13 import Conv13
 from learnsym.nets.e2_steerable import E2Steerable
+from learnsym.nets.gcnn import GCNN
 from learnsym.nets.simple_conv import SimpleConv
 
 
@@ -23,12 +30,15 @@ class Case:
         image: (C, H, W) of an input.
         outputs: length of an output.
         invariant_under: transformations of inputs [B, C, H, W] that must leave the output as it is.
+        surrogate: endings of names of parameters that decide about presence: they have a gradient in training only, and not that
+            of the output (a straight-through estimate, tests/distributions/test_elements.py).
     """
 
     build: Callable[[], nn.Module]
     image: tuple[int, int, int]
     outputs: int
     invariant_under: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
+    surrogate: tuple[str, ...] = ()
 
     def inputs(self, count: int) -> Tensor:
         return torch.randn(count, *self.image, generator=torch.Generator().manual_seed(1))
@@ -37,6 +47,22 @@ class Case:
 HALF_TURN = {"180 degrees": quarter_turns()["180 degrees"]}
 DIHEDRAL = quarter_turns() | mirror_images()
 SMALL = {"fields": 3, "hidden": 8}
+FULL = FullSampling()
+PARTIAL_PER_IMAGE = PartialSampling(samples=4, sample_sets="image", initial_arc=0.7)
+
+
+def resnet(group: Semidirect, conv: FullSampling, **settings: Any) -> CKResNet:
+    """A CKResNet of 3 and 6 channels on kernels of side 5: 16 pixels, 8 after block 1, 4 without padding."""
+    settings = {"channels": 3, "kernel_size": 5, "pool_blocks": (1,), "dropout": 0.2} | settings
+    return CKResNet(2, 3, group, conv, Siren(hidden=8), **settings)
+
+
+def thirteen(group: Semidirect, conv: FullSampling) -> GCNN:
+    """A GCNN of 3 and 6 channels."""
+    return GCNN(
+        2, 3, group, conv, Siren(hidden=4), channels=3, block_width_factors=(1, 1, 2, 2), pool_blocks=(1,), dropout_blocks=(2,)
+    )
+
 
 ZOO = {
     "simple_conv": Case(lambda: SimpleConv(3, 4, width=4), (3, 16, 16), 4),
@@ -51,6 +77,22 @@ ZOO = {
     "e2_d4": Case(lambda: E2Steerable(2, 3, "DN", 4, **SMALL), (2, 10, 10), 3, DIHEDRAL),
     "e2_so2": Case(lambda: E2Steerable(2, 3, "SO2", None, 2, **SMALL), (2, 11, 11), 3, quarter_turns()),
     "e2_o2": Case(lambda: E2Steerable(2, 3, "O2", None, 2, **SMALL), (2, 10, 10), 3, DIHEDRAL),
+    "ckresnet_t2": Case(lambda: resnet(Translation2(), FULL), (2, 16, 16), 3),
+    "ckresnet_se2_full": Case(lambda: resnet(SE2(), FullSampling(samples=4)), (2, 16, 16), 3, quarter_turns()),
+    "ckresnet_se2_shared": Case(lambda: resnet(SE2(), FullSampling(8, "random", "network")), (2, 16, 16), 3, quarter_turns()),
+    "ckresnet_se2_partial": Case(lambda: resnet(SE2(), PartialSampling(initial_arc=0.7)), (2, 16, 16), 3),
+    "ckresnet_se2_images": Case(lambda: resnet(SE2(), PARTIAL_PER_IMAGE), (2, 16, 16), 3),
+    "ckresnet_e2_full": Case(lambda: resnet(E2(), FULL), (2, 16, 16), 3, DIHEDRAL),
+    "ckresnet_e2_partial": Case(lambda: resnet(E2(), PartialSampling(initial_arc=0.7)), (2, 16, 16), 3, surrogate=("logits",)),
+    "ckresnet_c4": Case(lambda: resnet(FiniteMotions(4), FULL), (2, 16, 16), 3, quarter_turns()),
+    "ckresnet_d4": Case(lambda: resnet(FiniteMotions(4, True), FULL), (2, 16, 16), 3, DIHEDRAL),
+    "ckresnet_c5_partial": Case(lambda: resnet(FiniteMotions(5), PartialSampling()), (2, 16, 16), 3, surrogate=("logits",)),
+    "ckresnet_last_t2": Case(lambda: resnet(SE2(), FULL, last_conv_t2=True), (2, 16, 16), 3),
+    "ckresnet_pooling": Case(lambda: resnet(SE2(), FULL, learnable_final_pooling=True, final_spatial_dim=4), (2, 16, 16), 3),
+    "gcnn_t2": Case(lambda: thirteen(Translation2(), FULL), (2, 12, 12), 3),
+    "gcnn_se2_full": Case(lambda: thirteen(SE2(), FULL), (2, 12, 12), 3, quarter_turns()),
+    "gcnn_se2_partial": Case(lambda: thirteen(SE2(), PartialSampling(initial_arc=0.7)), (2, 12, 12), 3),
+    "gcnn_e2_partial": Case(lambda: thirteen(E2(), PartialSampling(initial_arc=0.7)), (2, 12, 12), 3, surrogate=("logits",)),
 }
 
 

@@ -34,7 +34,9 @@ def test_gradients_reach_every_parameter(case, net):
     # In evaluation batch normalisation is a fixed affine map; in training it cancels the bias before it, rightly.
     net.eval()(case.inputs(8)).square().sum().backward()
     silent = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
-    assert not silent
+    assert not [name for name in silent if not name.endswith(case.surrogate or "/")]
+    net.train()(case.inputs(8)).square().sum().backward()
+    assert not [name for name in silent if not net.get_parameter(name).grad.abs().max() > 0]
     assert all(p.grad.isfinite().all() for p in net.parameters())
 
 
@@ -47,21 +49,24 @@ def test_gradients_are_right(case, net):
         torch.manual_seed(3)  # the same dropout masks
         return net(x).square().sum()
 
-    tensors = [x, *net.parameters()]
+    tensors = [x, *(p for name, p in net.named_parameters() if not name.endswith(case.surrogate or "/"))]
     gradients = torch.autograd.grad(loss(), tensors)
     largest = max(float(g.norm()) for g in gradients)
-    generator, step = torch.Generator().manual_seed(5), 1e-6
+    generator = torch.Generator().manual_seed(5)
     for tensor, gradient in zip(tensors, gradients, strict=True):
         direction = torch.randn(tensor.shape, generator=generator, dtype=torch.float64)
-        direction /= direction.norm()  # short steps stay on one side of the kinks of ReLU and maxima
-        with torch.no_grad():
-            tensor += step * direction
-            up = loss()
-            tensor -= 2 * step * direction
-            down = loss()
-            tensor += step * direction
-        expected, found = float((up - down) / (2 * step)), float((gradient * direction).sum())
-        assert abs(expected - found) <= 1e-7 * largest, (tuple(tensor.shape), expected, found)
+        direction /= direction.norm()
+        found, expected = float((gradient * direction).sum()), []
+        for step in (1e-6, 1e-7, 1e-8):  # one of them stays on one side of the kinks of ReLU and maxima
+            with torch.no_grad():
+                tensor += step * direction
+                up = loss()
+                tensor -= 2 * step * direction
+                down = loss()
+                tensor += step * direction
+            expected.append(float((up - down) / (2 * step)))
+        error = min(abs(e - found) for e in expected)
+        assert error <= 1e-7 * largest, (tuple(tensor.shape), expected, found)
 
 
 def test_state_goes_through_a_file_in_either_mode(case, net):

@@ -146,10 +146,6 @@ class ElementSet(SymmetryModule):
         self.learned = learned and sampling.partial
         self.even_evaluation = sampling.evaluation == "even"
         finite = self.stabiliser.order is not None
-        if finite:
-            whole = self.stabiliser.elements()
-            self.register_buffer("angles", whole.angle.to(torch.get_default_dtype()), persistent=False)
-            self.register_buffer("signs", whole.sign.to(torch.get_default_dtype()), persistent=False)
         self.theta: nn.Parameter | None = None
         self.logits: nn.Parameter | None = None
         if self.learned:
@@ -174,7 +170,7 @@ class ElementSet(SymmetryModule):
             self._refresh()
         fixed = not self.training and self.even_evaluation
         if self.stabiliser.order is not None:
-            whole = Elements(self.angles.to(device, dtype), self.signs.to(device, dtype))
+            whole = self.stabiliser.elements(dtype, device)
         else:
             theta = 1.0 if self.theta is None else within_unit(self.theta).to(dtype)
             whole = self.stabiliser.arc(
@@ -203,7 +199,7 @@ class ElementSet(SymmetryModule):
         raised = self.probabilities_logits() + torch.logit(noise.to(self.logits.dtype), eps=1e-6)
         soft = torch.sigmoid(raised / self.temperature)
         hard = (raised > 0).to(soft.dtype)
-        gates = hard + soft - soft.detach()
+        gates = hard + (soft - soft.detach())  # in this order: exactly 0 or 1
         always = torch.ones(images, self._always(), device=gates.device, dtype=gates.dtype)
         return torch.cat([always, gates], -1)
 

@@ -91,10 +91,11 @@ class Stabiliser:
         """Coordinates of elements for a kernel network, [*L, n, d].
 
         The angle over pi in [-1, 1), with the cut at the half turn, or, if `periodic`, its (cos, sin), continuous on the circle;
-        and the sign, where there are mirror images. The trivial group has one idle coordinate, 0.
+        and the sign, where there are mirror images. The trivial group has one constant coordinate, 1 (at 0 a SIREN would start
+        as zero).
         """
         if self.trivial:
-            return torch.zeros_like(elements.angle).unsqueeze(-1)
+            return torch.ones_like(elements.angle).unsqueeze(-1)
         angle = elements.angle
         parts = [angle.cos(), angle.sin()] if periodic else [wrapped(angle) / math.pi]
         return torch.stack([*parts, elements.sign.expand_as(angle)] if self.has_mirror else parts, -1)
@@ -108,11 +109,11 @@ class Stabiliser:
         one = torch.ones_like(angle)
         return Elements(torch.cat([angle, angle], -1), torch.cat([one, -one], -1))
 
-    def elements(self) -> Elements:
-        """All elements of a finite group, the identity first, rotations before mirror images. float64."""
+    def elements(self, dtype: torch.dtype = torch.float64, device: torch.device | None = None) -> Elements:
+        """All elements of a finite group, the identity first, rotations before mirror images."""
         if self.rotations is None:
             raise ValueError(f"{self} has infinitely many elements")
-        turns = torch.arange(self.rotations, dtype=torch.float64) / self.rotations
+        turns = torch.arange(self.rotations, dtype=dtype, device=device) / self.rotations
         return self.arc(wrapped(2 * math.pi * turns) / (2 * math.pi))
 
     def sample(self, *shape: int, dtype: torch.dtype | None = None) -> Elements:

@@ -61,7 +61,8 @@ class GroupNetwork(nn.Module):
 
     def offset(self, images: Tensor) -> Tensor | None:
         """The random offset [] of all layers' sets, where they share one."""
-        if self.plan.sets != "network" or not self.plan.random:
+        fixed = not self.training and self.conv.evaluation == "even"
+        if self.plan.sets != "network" or not self.plan.random or fixed:
             return None
         return torch.rand((), device=images.device, dtype=next(self.parameters()).dtype)
 
