@@ -131,6 +131,8 @@ def test_other_angles_are_bounded_by_interpolation():
     assert rows["lift"]["compared"] == 8
     assert rows["lift"]["error"] < 0.35
     assert inscribed_disc(5, 5).sum() == 13
+    unmoved = layer_errors(net, images(), Motion(180.0), turned=images())
+    assert unmoved["lift"]["error"] > 0.1, "given pictures are used as they are"
 
 
 def test_kernels_and_feature_maps_are_those_of_the_layer():

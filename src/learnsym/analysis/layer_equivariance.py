@@ -69,7 +69,7 @@ class Motion:
         motion = Elements(-math.radians(self.degrees) * one, -one if self.mirror else one)
         wanted = motion.inverse().product(elements)
         apart = wrapped(wanted.angle[:, None] - elements.angle).abs()
-        same = (torch.minimum(apart, 2 * math.pi - apart) < 10 * CUT) & (wanted.sign[:, None] == elements.sign)
+        same = (apart < 10 * CUT) & (wanted.sign[:, None] == elements.sign)
         return torch.where(same.any(1), same.to(torch.int8).argmax(1), -1)
 
 
@@ -98,8 +98,6 @@ def even_and_double(net: nn.Module) -> nn.Module:
     net = copy.deepcopy(net).double().eval()
     for elements in element_sets(net):
         elements.even_evaluation = True
-        if elements.stabiliser.order is not None:  # their angles were kept in float32
-            elements.angles = elements.stabiliser.elements().angle.to(elements.angles.device)
     return net
 
 
