@@ -98,7 +98,11 @@ def adopt_checkpoint(cfg: DictConfig, overrides: list[str]) -> DictConfig:
 
 def slug(cfg: DictConfig, choices: dict[str, str]) -> str:
     """A readable name with a hash of what decides the result."""
-    what = choices.get("experiment") or f"{choices['net']}-{choices['dataset']}"
+    if cfg.checkpoint:  # RUN/checkpoints/last.pt: named after the run that it belongs to
+        what = Path(cfg.checkpoint).absolute().parent.parent.name
+    else:
+        sampled = [choices["base_group"], choices["conv"]] if "conv" in cfg.net else []
+        what = choices.get("experiment") or "-".join([choices["net"], *sampled, choices["dataset"]])
     mode = [] if choices["mode"] == "train" else [choices["mode"]]
     parts = [*what.split("/"), *mode, str(cfg.scale), f"seed{cfg.seed}", identity(cfg)]
     return "-".join(dict.fromkeys(parts))

@@ -15,6 +15,7 @@ from torch import nn
 from learnsym.config import build
 from learnsym.data.base import ImageData
 from learnsym.errors import CheckpointError, ConfigError
+from learnsym.memory import keep_freed_memory
 from learnsym.results.record import Console, RunDirectory
 from learnsym.training import checkpoint
 
@@ -62,6 +63,8 @@ def open_session(fabric: Any, cfg: DictConfig, directory: RunDirectory) -> Sessi
     from learnsym.training.sync_norm import synchronise_norms
 
     trainer = build(cfg, "trainer")
+    if fabric.device.type == "cpu":
+        keep_freed_memory()
     if trainer.threads or (fabric.world_size > 1 and fabric.device.type == "cpu"):
         torch.set_num_threads(trainer.threads or max(1, torch.get_num_threads() // fabric.world_size))
     data = build(cfg, "dataset")

@@ -109,7 +109,7 @@ def test_agrees_with_the_slow_twin(name, s, d, batch):
     fast, slow = kernel(space, element), twin(spec, kernel, space, element)
     lead = () if batch is None else (batch,)
     assert fast.shape == (*lead, 5, N_OUT, 2, N_IN, TAPS if s else 1)
-    assert fast.is_contiguous()
+    assert fast.is_contiguous() or batch is None
     torch.testing.assert_close(fast, slow, rtol=0, atol=1e-12 * max(1.0, slow.abs().max().item()))
 
 

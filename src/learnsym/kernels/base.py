@@ -117,7 +117,7 @@ class ContinuousKernel(nn.Module, ABC):
             space: [*L, n_out, taps, s], L = () for sample sets that a batch shares, (B,) for one set per image.
             element: [*L, n_out, n_in, d].
 
-        Shape: [*L, Cout, n_out, Cin, n_in, taps], contiguous.
+        Shape: [*L, Cout, n_out, Cin, n_in, taps]; with sets per image contiguous.
         """
         self._check(space, element)
         shared = space.dim() == 3
@@ -125,8 +125,9 @@ class ContinuousKernel(nn.Module, ABC):
             space, element = space[None], element[None]
         z = self.features(space, element)
         k = self.head(z.flatten(2), self.gain).view(z.shape[0], self.out_channels, self.in_channels, *z.shape[2:])
-        k = k.transpose(2, 3).contiguous()
-        return k[0] if shared else k
+        k = k.transpose(2, 3)
+        # A shared kernel stays a view: what lays it out for a conv2d reads it in one pass. (Not k[0]: its gradient is a copy.)
+        return k.squeeze(0) if shared else k.contiguous()
 
     def _check(self, space: Tensor, element: Tensor) -> None:
         wanted = (self.space_dim, self.element_dim)
