@@ -16,6 +16,9 @@ from filelock import FileLock
 
 ROOT = Path(__file__).parents[2]
 
+RESNET = ["net=ckresnet", "base_group=se2"]
+PLANAR = "net.backbone.group._target_=learnsym.groups.planar."
+
 # What is typed, and what the sentence must hold: the key with its value, and something that would be valid.
 SETTINGS = [
     # Names that do not exist.
@@ -94,6 +97,22 @@ SETTINGS = [
     (["checkpoint=x.pt"], ["checkpoint=x.pt", "mode=train", "mode=test"]),
     (["mode=test"], ["mode=test", "checkpoint="]),
     (["table=augerino/mario_iggy"], ["table=augerino/mario_iggy", "-m table=augerino/mario_iggy"]),
+    # Group convolutions: settings that do not go together.
+    (["net=ckresnet"], ["base_group: Affine2", "valid: base_group=cn", "base_group=se2"]),
+    (["net=ckresnet", "base_group=rotation2"], ["base_group: Rotation2", "valid: base_group=cn"]),
+    (["conv=full"], ["conv=full would have no effect", "net=ckresnet"]),
+    (["kernel.hidden=8", "net=simple_conv"], ["kernel.hidden=8 would have no effect", "net=ckresnet"]),
+    ([*RESNET, "conv.sample_sets=network", "conv.sampling=random"], ["sample_sets=network", "sample_sets=layer or image"]),
+    ([*RESNET, "conv.sample_sets=network"], ["sample_sets=network", "sample_sets=layer or image"]),
+    ([*RESNET, "conv.sampling=deterministic", "conv.sample_sets=layer"], ["sampling=deterministic", "sample_sets=network"]),
+    ([*RESNET, "conv.sampling=deterministic", "conv.sample_sets=image"], ["sampling=deterministic", "sample_sets=network"]),
+    ([*RESNET, "net.learnable_final_pooling=true", "net.final_spatial_dim=2"], ["learnable_final_pooling=true", "conv=full"]),
+    ([*RESNET, "conv=full", "net.monotonic_decay=0.1"], ["monotonic_decay=0.1", "conv=partial"]),
+    ([*RESNET, "conv.initial_arc=1.5"], ["conv.initial_arc=1.5", "less than or equal to 1"]),
+    ([*RESNET, "kernel=magnet", "kernel.omega0=3"], ["omega0"]),
+    (["net=ckresnet", "base_group=translation2"], ["nothing to learn on translation2", "conv=full"]),
+    (["net=ckresnet", "base_group=cn", "conv.samples=5"], ["samples=5", "leave samples null"]),
+    (["net/backbone=ckresnet", PLANAR + "SE2"], ["backbone that is not planar", "translation2", "net=ckresnet"]),
     (["mode=width_sweep", "net=simple_conv"], ["mode=width_sweep", "net=augerino"]),
     (["mode=width_sweep", "mode.generator=stretch"], ["mode.generator=stretch", "it learns rotation"]),
     (["mode=width_sweep", "mode.raw_low=5", "mode.raw_high=1"], ["raw_low=5", "below raw_high=1"]),

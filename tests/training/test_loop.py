@@ -10,9 +10,13 @@ import pytest
 import torch
 from torch import nn
 
+from learnsym.distributions.base import SymmetryModule
+from learnsym.distributions.elements import PartialSampling
 from learnsym.distributions.lie_box import LieBox
 from learnsym.errors import CheckpointError, RunError
 from learnsym.groups.planar import SE2
+from learnsym.kernels.siren import Siren
+from learnsym.nets.ckresnet import CKResNet
 from learnsym.training import checkpoint
 from learnsym.training.loop import parameter_groups
 from learnsym.training.tasks import Classification, Regression
@@ -46,6 +50,49 @@ def test_widths_have_a_group_of_their_own_without_decay():
     same = torch.optim.Adam(parameter_groups(net, None), lr=0.01, weight_decay=0.3)
     assert [(g["lr"], g["weight_decay"]) for g in same.param_groups] == [(0.01, 0.3), (0.01, 0.0)]
     assert len(parameter_groups(nn.Linear(2, 2), 0.5)) == 1
+
+
+def test_theta_and_omega0_have_their_own_rates():
+    net = CKResNet(1, 3, SE2(), PartialSampling(), Siren(hidden=4, learn_omega0=True), channels=2)
+    groups = parameter_groups(net, 0.5, 0.25)
+    assert [(len(g["params"]), g.get("lr")) for g in groups[1:]] == [(5, 0.5), (8, 0.25)]  # 5 arcs; 6 kernels and 2 shortcuts
+    assert all(g["weight_decay"] == 0 for g in groups[1:])
+    found = [id(p) for g in groups for p in g["params"]]
+    assert sorted(found) == sorted(id(p) for p in net.parameters())
+
+
+def test_the_loop_anneals_before_and_projects_after_every_step(make):
+    net = Gated()
+    make(net, epochs=2, symmetry_lr=5.0).fit()
+    assert len(net.fractions) == 6
+    assert net.fractions == sorted(net.fractions)
+    assert net.fractions[0] == 0
+    assert 0.8 < net.fractions[-1] < 1
+    assert 0 <= float(net.share.detach()) <= 1
+    assert net.outside > 0, "no step has left the interval: the test shows nothing"
+
+
+class Gated(SymmetryModule):
+    """Counts what the loop calls."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.share = nn.Linear(36, 3), nn.Parameter(torch.tensor(0.5))
+        self.fractions, self.outside = [], 0
+
+    def forward(self, x):
+        return self.linear(x.flatten(1)) * self.share
+
+    def anneal(self, fraction):
+        self.fractions.append(fraction)
+
+    @torch.no_grad()
+    def project(self):
+        self.outside += not 0 <= float(self.share) <= 1
+        self.share.clamp_(0, 1)
+
+    def extents(self):
+        return []
 
 
 def test_decay_does_not_reach_the_widths(make):

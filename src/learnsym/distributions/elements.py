@@ -91,7 +91,7 @@ class PartialSampling(FullSampling):
     """
 
     initial_arc: Fraction = 1.0
-    initial_keep: Fraction = 0.9
+    initial_keep: Fraction = 0.5
     temperature: Positive = 0.5
     last_temperature: Positive = 1e-4
 
