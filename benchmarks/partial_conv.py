@@ -12,8 +12,8 @@ over it, taps outside the disc set to zero by indexing, and with a set per image
 Each contestant runs in a process of its own, in turns, so that peak memory is its own; ours once more with the memory setting of
 every run of main.py on a CPU (`learnsym.memory`), which is no part of the ratio. Printed: seconds of a step, the ratio (wanted:
 shared at least 1.15 in float32 and, on a CPU with AVX512-BF16, 1.8 in bf16-mixed; image at least 3, at most a quarter of the
-memory), the rate of the convolutions' arithmetic (49 taps counted for conv2d, 29 for products of gathered pixels), and ours' share
-of time outside convolutions (wanted: shared, float32, under 8 %).
+memory), the rate of the convolutions' arithmetic (49 taps counted for conv2d, 29 for products of gathered pixels), and ours'
+share of time outside convolutions (wanted: shared, float32, under 8 %).
 """
 
 import argparse
@@ -177,7 +177,7 @@ def network(case: str) -> CKResNet:
 @contextmanager
 def counted(seconds: list[float], flops: list[float], device: str) -> Iterator[None]:
     """Within this context our convolutions note the time of both passes and their arithmetic (2 per multiplication, 3 passes)."""
-    dense, product, gathered = F.conv2d, F.linear, group_conv.per_image_conv
+    dense, gathered = F.conv2d, group_conv.per_image_conv
 
     def timed(function: Any, taps: Any) -> Any:
         def run(x: Tensor, w: Tensor, *rest: Any, **more: Any) -> Tensor:
@@ -190,13 +190,11 @@ def counted(seconds: list[float], flops: list[float], device: str) -> Iterator[N
         return run
 
     group_conv.F.conv2d = timed(dense, lambda x, w: w[0].numel())
-    timed_product = timed(product, lambda x, w: w[0].numel())
-    group_conv.F.linear = lambda x, w, b=None: timed_product(x, w, b) if x.ndim == 3 else product(x, w, b)  # not the head
     group_conv.per_image_conv = timed(gathered, lambda x, w: w.shape[2] * w.shape[3])
     try:
         yield
     finally:
-        group_conv.F.conv2d, group_conv.F.linear, group_conv.per_image_conv = dense, product, gathered
+        group_conv.F.conv2d, group_conv.per_image_conv = dense, gathered
 
 
 class Timed(torch.autograd.Function):
@@ -305,7 +303,8 @@ def compare(case: str, precision: str, options: argparse.Namespace) -> bool:
     ratio, memory = theirs["seconds"] / ours["seconds"], ours["peak_gb"] / theirs["peak_gb"]
     claim = CLAIMS.get((case, precision))
     print(
-        f"{case}, {precision}: ours {ours['seconds']:.3f} s ({kept['seconds']:.3f} with memory kept), textbook {theirs['seconds']:.3f} s, ratio {ratio:.2f}"
+        f"{case}, {precision}: ours {ours['seconds']:.3f} s ({kept['seconds']:.3f} with memory kept), "
+        f"textbook {theirs['seconds']:.3f} s, ratio {ratio:.2f}"
         f"{f' (>= {claim})' if claim else ''}; memory {ours['peak_gb']:.2f} against {theirs['peak_gb']:.2f} GB; "
         f"convolutions at {ours['gflops']:.0f} GFLOP/s, {100 * ours['outside']:.1f} % of the time outside them"
     )

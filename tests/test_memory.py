@@ -9,6 +9,8 @@ import pytest
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's allocator")
 def test_the_allocator_is_told():
-    code = "from learnsym.memory import keep_freed_memory as keep; print(keep(), keep()); import torch; print(torch.ones(10**7).sum())"
+    code = (
+        "import torch; from learnsym.memory import keep_freed_memory as keep; print(keep(), keep(), int(torch.ones(10**7).sum()))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["True", "True", "tensor(10000000.)"]
+    assert done.stdout.split() == ["True", "True", "10000000"]

@@ -141,7 +141,7 @@ def test_in_evaluation_the_set_is_fixed_and_holds_what_is_likely():
     assert first.weight is None
     assert first.angle.equal(second.angle)
     assert first.sign.tolist() == [1, 1, 1, -1]
-    assert first.angle.tolist() == pytest.approx([0, math.pi / 2, -math.pi / 2, math.pi / 2], abs=1e-4)
+    assert first.angle.tolist() == pytest.approx([0, math.pi / 2, -math.pi / 2, -math.pi / 2], abs=1e-4)
     rotation, reflection = elements.extents()
     keep = torch.tensor([1.0, -1, 1, -1, 1, -1, -1]).sigmoid()
     assert rotation.value == pytest.approx((1 + keep[:3].sum().item()) / 4)

@@ -144,6 +144,27 @@ def test_per_image_conv_is_a_grouped_conv2d(padding, monkeypatch):
             torch.testing.assert_close(a, b)
 
 
+@pytest.mark.parametrize("group", [SO2(), O2(), Trivial()], ids=repr)
+def test_few_pixels_are_computed_without_the_kernel(group):
+    """7 x 8 pixels to 1 x 2: in training the contraction, in evaluation conv2d; with gradients."""
+    conv = GroupConv(3, 2, KERNEL, whole(group), 7, valid=True)
+    torch.nn.init.normal_(conv.bias), torch.nn.init.normal_(conv.kernel.head.bias)
+    inputs = whole(group)(2, torch.device("cpu"), torch.float64)
+    features = torch.randn(4, 3, len(inputs), 7, 8, requires_grad=True)
+    found, out = conv(features, inputs)
+    conv.kernel.forward = None  # not called by what follows
+    again = conv.contracted(features, out, inputs)
+    del conv.kernel.forward
+    expected = conv.convolve(features, conv.sampled(out, inputs))
+    assert again.equal(found)
+    assert expected.shape == (4, 2, len(out), 1, 2)
+    torch.testing.assert_close(found, expected, atol=1e-11, rtol=1e-11)
+    gradient = torch.randn_like(found)
+    tensors = [features, *conv.parameters()]
+    for a, b in zip(*(torch.autograd.grad(y, tensors, gradient) for y in (found, expected)), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-10, rtol=1e-10)
+
+
 def test_the_disc():
     assert [len(disc(size)[0]) for size in (1, 3, 5, 7, 9)] == [1, 5, 13, 29, 49]
     taps, points = disc(7)

@@ -116,7 +116,7 @@ def test_random_evaluation_is_frozen_at_the_even_sets():
     expected = frozen(images)
     assert torch.equal(torch.get_rng_state(), before), "nothing is drawn"
     assert torch.equal(frozen(images), expected)
-    even = resnet(SE2(), FULL)
+    even = resnet(SE2(), FullSampling(sample_sets="network"))
     even.load_state_dict(net.state_dict())
     torch.testing.assert_close(even.eval()(images), expected, rtol=0, atol=1e-5)
     assert not torch.allclose(net(images), expected), "the network itself goes on drawing"

@@ -114,6 +114,30 @@ def test_images_that_are_too_small_are_refused():
         pooled(torch.randn(1, 1, 28, 28))
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("group", [SE2(), E2()], ids=["SE2", "E2"])
+@pytest.mark.parametrize("sets", ["layer", "image"])
+def test_no_step_makes_the_host_wait_for_a_gpu(group, sets):
+    one = net(group, PartialSampling(samples=4, sample_sets=sets)).cuda().train()
+    optimizer = torch.optim.Adam(one.parameters(), lr=1e-3)
+    x, labels = torch.randn(4, 1, 28, 28, device="cuda"), torch.zeros(4, dtype=torch.long, device="cuda")
+
+    def step():
+        with torch.autocast("cuda", torch.bfloat16):
+            outputs = one(x)
+        torch.nn.functional.cross_entropy(outputs.float(), labels).backward()
+        optimizer.step()
+        for m in element_sets(one):
+            m.project()
+
+    step()  # constants are made once
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        step()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
 def test_a_mirror_network_tells_no_mirror_images_apart_unless_it_is_partial():
     torch.manual_seed(0)
     x = torch.randn(3, 1, 28, 28)

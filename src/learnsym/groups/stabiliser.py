@@ -101,13 +101,13 @@ class Stabiliser:
         return torch.stack([*parts, elements.sign.expand_as(angle)] if self.has_mirror else parts, -1)
 
     def arc(self, places: Tensor, fraction: Tensor | float = 1.0) -> Elements:
-        """Rotations by 2 pi * fraction * u for u = `places` [*L, k] in [-1/2, 1/2), then, where there are mirror images, each of
-        them after a mirror image: [*L, k] or [*L, 2 k] elements."""
+        """Rotations r by 2 pi * fraction * u for u = `places` [*L, k] in [-1/2, 1/2), [*L, k] elements; where there are mirror
+        images M, then also M r = (-r, -1) of each, so that the set is closed under M: [*L, 2 k] elements."""
         angle = 2 * math.pi * fraction * places
         if not self.has_mirror:
             return Elements(angle, torch.ones_like(angle))
         one = torch.ones_like(angle)
-        return Elements(torch.cat([angle, angle], -1), torch.cat([one, -one], -1))
+        return Elements(torch.cat([angle, -angle], -1), torch.cat([one, -one], -1))
 
     def elements(self, dtype: torch.dtype = torch.float64, device: torch.device | None = None) -> Elements:
         """All elements of a finite group, the identity first, rotations before mirror images."""

@@ -129,6 +129,28 @@ class ContinuousKernel(nn.Module, ABC):
         # A shared kernel stays a view: what lays it out for a conv2d reads it in one pass. (Not k[0]: its gradient is a copy.)
         return k.squeeze(0) if shared else k.contiguous()
 
+    def contracted(self, seen: Tensor, space: Tensor, element: Tensor) -> Tensor:
+        """sum over c, j, t of k[., i, c, j, t] seen[., c, j, t], without the kernel itself.
+
+        k = A f + a is linear in the features f, of which there are few (hidden) for all pairs of channels: where an output has
+        few pixels, summing over elements and taps first costs less than writing k down, and much less memory.
+
+        Args:
+            seen: inputs under the taps, [M, Cin, n_in, taps].
+            space, element: as in `forward`, for a shared set.
+
+        Shape: [M, Cout, n_out].
+        """
+        self._check(space, element)
+        with torch.autocast(space.device.type, enabled=False):
+            f = self.features(space[None], element[None])[0]  # [h, n_out, n_in, taps]
+            weight = (self.head.weight * self.gain).view(self.out_channels, -1)  # [Cout, Cin * h]
+            bias = (self.head.bias * self.gain).view(self.out_channels, -1)
+        sums = seen.flatten(2) @ f.flatten(2).permute(2, 1, 0).flatten(1)  # [M, Cin, n_out * h]
+        sums = sums.unflatten(2, (f.shape[1], -1)).transpose(1, 2).flatten(2)  # [M, n_out, Cin * h]
+        of_bias = seen.sum((2, 3)) @ bias.t()
+        return (sums @ weight.t() + of_bias.unsqueeze(1)).transpose(1, 2)
+
     def _check(self, space: Tensor, element: Tensor) -> None:
         wanted = (self.space_dim, self.element_dim)
         if space.dim() not in (3, 4) or (space.shape[-1], element.shape[-1]) != wanted or space.shape[:-2] != element.shape[:-2]:

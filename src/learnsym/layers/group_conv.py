@@ -24,7 +24,7 @@ from learnsym.layers.tapwise import per_image_conv
 from learnsym.schema import NonNegative, Size
 
 FEW_PIXELS = 4
-"""Outputs of at most so many pixels, without padding, are matrix products."""
+"""Outputs of at most so many pixels, without padding, are computed without their kernel in training."""
 
 
 @lru_cache(maxsize=16)
@@ -72,8 +72,6 @@ class SampledConv(nn.Module):
             kernels = kernel.flatten(1, 2).flatten(2, 3)
             flat = per_image_conv(features.flatten(1, 2), kernels, self.corners, self.padding, self.kernel_size)
             flat = flat if bias is None else flat + bias.to(flat.dtype).view(-1, 1, 1)
-        elif self.padding == 0 and self.kernel_size > 1 and self._pixels(features) <= FEW_PIXELS:
-            flat = self._product(features.flatten(1, 2), kernel, bias)
         else:
             flat = F.conv2d(features.flatten(1, 2), self.dense(kernel), bias, padding=self.padding)
         return flat.unflatten(1, (self.out_channels, outputs))
@@ -93,19 +91,6 @@ class SampledConv(nn.Module):
     def recomputes(self) -> bool:
         """Not with batch norm in the kernel network, which would count every batch twice."""
         return not any(isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d) for m in self.kernel.modules())
-
-    def _pixels(self, features: Tensor) -> int:
-        """Of the output, without padding."""
-        return (features.shape[-2] - self.kernel_size + 1) * (features.shape[-1] - self.kernel_size + 1)
-
-    def _product(self, features: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
-        """The convolution without padding, of few output pixels, as one product over channels and taps: ten times as fast as a
-        conv2d of 7 x 7 pixels to one."""
-        height, width = (n - self.kernel_size + 1 for n in features.shape[-2:])
-        seen = [features[:, :, row : row + height, column : column + width] for row, column in self.corners]
-        gathered = torch.stack(seen, 2).flatten(1, 2).flatten(2).transpose(1, 2)  # [B, H' W', C * taps]
-        flat = F.linear(gathered, kernel.flatten(0, 1).flatten(1), bias)
-        return flat.transpose(1, 2).unflatten(2, (height, width))
 
     def dense(self, kernel: Tensor) -> Tensor:
         """[C', n', C, n, taps] to the weight of a conv2d, [C' * n', C * n, k, k], zero outside the disc; in the precision of the
@@ -185,14 +170,34 @@ class GroupConv(SampledConv):
     def forward(self, features: Tensor, inputs: Elements, shared_offset: Tensor | None = None) -> tuple[Tensor, Elements]:
         """[B, C, n, H, W] on n elements to [B, C', n', H', W'] and the n' elements."""
         out = self.elements(len(features), features.device, self.points.dtype, shared_offset)
+        if self.training and not self.decay and not self.padding and self._pixels(features) <= FEW_PIXELS and not out.per_image:
+            return self.contracted(features, out, inputs), out
         return self.convolve(features, self.sampled(out, inputs)), out
 
     def sampled(self, out: Elements, inputs: Elements) -> Tensor:
         """The kernel for all pairs of elements, [*L, C', n', C, n, taps]."""
+        return self.evaluated(*self.coordinates(out, inputs))
+
+    def coordinates(self, out: Elements, inputs: Elements) -> tuple[Tensor, Tensor]:
+        """h^-1 x [*L, n', taps, 2] and h^-1 h' [*L, n', n, d]."""
         with torch.autocast(self.points.device.type, enabled=False):
             relative = self.elements.stabiliser.normalised(out.relative(inputs), self.periodic)
-            space = out.pull_back(self.points)
-        return self.evaluated(space, relative)
+            return out.pull_back(self.points), relative
+
+    def contracted(self, features: Tensor, out: Elements, inputs: Elements) -> Tensor:
+        """The convolution of few output pixels, without padding, and without its kernel (see `ContinuousKernel.contracted`): in a
+        training step of 7 x 7 pixels to one a tenth of the time of a conv2d."""
+        height, width = (n - self.kernel_size + 1 for n in features.shape[-2:])
+        seen = [features[..., row : row + height, column : column + width] for row, column in self.corners]
+        gathered = torch.stack(seen, -1).flatten(3, 4).movedim(3, 1)  # [B, H' W', C, n, taps]
+        flat = self.kernel.contracted(gathered.flatten(0, 1), *self.coordinates(out, inputs))
+        if self.bias is not None:
+            flat = flat + self.bias.to(flat.dtype)[:, None]
+        return flat.unflatten(0, gathered.shape[:2]).movedim(1, -1).unflatten(-1, (height, width))
+
+    def _pixels(self, features: Tensor) -> int:
+        """Of the output, without padding."""
+        return (features.shape[-2] - self.kernel_size + 1) * (features.shape[-1] - self.kernel_size + 1)
 
 
 class PointwiseGroupConv(SampledConv):

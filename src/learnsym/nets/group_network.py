@@ -42,6 +42,7 @@ class GroupNetwork(nn.Module):
                 f"monotonic_decay={monotonic_decay} has no effect without learned arcs: set it to 0, or take conv=partial, se2"
             )
         self._group = group
+        self._layers = 0
 
     @property
     def stabiliser(self) -> Stabiliser:
@@ -50,14 +51,20 @@ class GroupNetwork(nn.Module):
 
     def lifting(self, in_channels: int, out_channels: int) -> LiftingConv:
         """The first convolution, over the whole of H."""
-        elements = ElementSet(self.conv, self.stabiliser)
+        elements = ElementSet(self.conv, self.stabiliser, even_offset=self._even_offset())
         return LiftingConv(in_channels, out_channels, self.kernel, elements, self.kernel_size, self.kernel_decay)
 
     def group_conv(self, in_channels: int, out_channels: int, valid: bool = False, planar: bool = False) -> GroupConv:
         """A convolution with a (perhaps learned) set of its own; `planar`: on the identity alone."""
         conv, stabiliser = (FullSampling(), Trivial()) if planar else (self.conv, self.stabiliser)
-        elements = ElementSet(conv, stabiliser, learned=not planar)
+        elements = ElementSet(conv, stabiliser, learned=not planar, even_offset=self._even_offset())
         return GroupConv(in_channels, out_channels, self.kernel, elements, self.kernel_size, valid, self.kernel_decay)
+
+    def _even_offset(self) -> float:
+        """The next layer's offset in evaluation: 1/2 for all where they share their sets; otherwise steps of the golden ratio, so
+        that no two layers stand in a special relation."""
+        self._layers += 1
+        return 0.5 if self.plan.sets == "network" else (0.5 + (self._layers - 1) * (5**0.5 - 1) / 2) % 1
 
     def offset(self, images: Tensor) -> Tensor | None:
         """The random offset [] of all layers' sets, where they share one."""
