@@ -32,7 +32,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from learnsym.distributions.elements import PartialSampling
+from learnsym.distributions.sampling import PartialSampling
 from learnsym.groups.planar import SE2
 from learnsym.groups.stabiliser import Elements, wrapped
 from learnsym.kernels.multiplicative import MAGNet

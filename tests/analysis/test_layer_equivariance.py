@@ -19,7 +19,7 @@ from learnsym.analysis.layer_equivariance import (
     turning_features,
 )
 from learnsym.data.digits import Digits
-from learnsym.distributions.elements import FullSampling, PartialSampling
+from learnsym.distributions.sampling import FullSampling, PartialSampling
 from learnsym.groups.planar import E2, SE2, Translation2
 from learnsym.groups.stabiliser import Elements, FiniteMotions
 from learnsym.kernels.siren import Siren

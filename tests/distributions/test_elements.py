@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from learnsym.distributions.base import SymmetryModule, learned_symmetry, symmetry_parameters
-from learnsym.distributions.elements import ElementSet, FullSampling, PartialSampling
+from learnsym.distributions.elements import ElementSet
+from learnsym.distributions.sampling import FullSampling, PartialSampling
 from learnsym.groups.stabiliser import O2, SO2, Cyclic, Dihedral, Trivial
 from learnsym.randomness import rows_of_batch
 

@@ -29,23 +29,23 @@ GROUPS = [Trivial(), SO2(), O2(), Cyclic(2), Cyclic(5), Cyclic(8), Dihedral(2), 
 FINITE = [g for g in GROUPS if g.order]
 
 
-def same(a: Elements, b: Elements) -> None:
+def check_same(a: Elements, b: Elements) -> None:
     torch.testing.assert_close(a.matrices(), b.matrices(), atol=1e-12, rtol=0)
 
 
 @settings(deadline=None)
 @given(element, element, element)
 def test_products_are_associative(a, b, c):
-    same(a.product(b).product(c), a.product(b.product(c)))
+    check_same(a.product(b).product(c), a.product(b.product(c)))
 
 
 @settings(deadline=None)
 @given(element)
 def test_inverses(a):
     one = Elements(torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64))
-    same(a.product(a.inverse()), one)
-    same(a.inverse().product(a), one)
-    same(one.product(a), a)
+    check_same(a.product(a.inverse()), one)
+    check_same(a.inverse().product(a), one)
+    check_same(one.product(a), a)
 
 
 @settings(deadline=None)

@@ -6,7 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from learnsym.distributions.elements import ElementSet, FullSampling, PartialSampling
+from learnsym.distributions.elements import ElementSet
+from learnsym.distributions.sampling import FullSampling, PartialSampling
 from learnsym.groups.stabiliser import O2, SO2, Cyclic, Dihedral, Elements, Trivial
 from learnsym.kernels.siren import Siren
 from learnsym.layers.element_norm import ElementNorm

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from learnsym.analysis.equivariance import mirror_images, quarter_turns
-from learnsym.distributions.elements import FullSampling, PartialSampling
+from learnsym.distributions.sampling import FullSampling, PartialSampling
 from learnsym.groups.planar import E2, SE2, Translation2
 from learnsym.groups.stabiliser import FiniteMotions, Semidirect
 from learnsym.kernels.siren import Siren

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from learnsym.analysis.freezing import compare, exported
-from learnsym.distributions.elements import ElementSet, FullSampling, PartialSampling, element_sets
+from learnsym.distributions.elements import ElementSet, element_sets
+from learnsym.distributions.sampling import FullSampling, PartialSampling
 from learnsym.groups.planar import E2, SE2, Translation2
 from learnsym.groups.stabiliser import FiniteMotions
 from learnsym.kernels.base import ContinuousKernel

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from learnsym.analysis.equivariance import blobs, equivariance_errors
-from learnsym.distributions.elements import FullSampling, PartialSampling, element_sets
+from learnsym.distributions.elements import element_sets
+from learnsym.distributions.sampling import FullSampling, PartialSampling
 from learnsym.groups.planar import E2, SE2, Translation2
 from learnsym.groups.stabiliser import FiniteMotions
 from learnsym.kernels.multiplicative import MAGNet
@@ -92,6 +93,7 @@ def test_monotonic_decay():
         (lambda: net(SE2(), FULL, monotonic_decay=0.1), "no effect without learned arcs"),
         (lambda: net(SE2(), FULL, block_width_factors=(1, 1, 2)), "pairs of a factor"),
         (lambda: net(SE2(), FULL, pool_blocks=(3,)), "there is no block 3"),
+        (lambda: GCNN(1, 3, SE2(), FULL, Siren(hidden=4), channels=2, dropout_blocks=(2, 9)), "dropout_blocks=.*no block 9"),
         (lambda: net(SE2(), FULL, kernel_size=6), "an odd number"),
         (lambda: Augerino(net(SE2(), FULL), SE2()), "a backbone that is not planar"),
         (lambda: Augerino(net(FiniteMotions(4), FULL), SE2()), "a backbone that is not planar"),
@@ -136,6 +138,7 @@ def test_no_step_makes_the_host_wait_for_a_gpu(group, sets):
         step()
     finally:
         torch.cuda.set_sync_debug_mode("default")
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in one.parameters())
 
 
 def test_a_mirror_network_tells_no_mirror_images_apart_unless_it_is_partial():

@@ -6,7 +6,8 @@ import math
 import pytest
 import torch
 
-from learnsym.distributions.elements import FullSampling, PartialSampling, element_sets
+from learnsym.distributions.elements import element_sets
+from learnsym.distributions.sampling import FullSampling, PartialSampling
 from learnsym.groups.planar import E2, SE2
 from learnsym.groups.stabiliser import FiniteMotions
 from learnsym.kernels.siren import Siren

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from learnsym.distributions.base import SymmetryModule
-from learnsym.distributions.elements import PartialSampling
 from learnsym.distributions.lie_box import LieBox
+from learnsym.distributions.sampling import PartialSampling
 from learnsym.errors import CheckpointError, RunError
-from learnsym.groups.planar import SE2
+from learnsym.groups.planar import E2, SE2
 from learnsym.kernels.siren import Siren
 from learnsym.nets.ckresnet import CKResNet
 from learnsym.training import checkpoint
@@ -346,3 +346,30 @@ def test_a_checkpoint_of_another_network_is_refused(make):
     make(epochs=1).fit()
     with pytest.raises(CheckpointError, match="does not fit"):
         make(epochs=1, net=nn.Sequential(nn.Flatten(), nn.Linear(36, 3))).fit()
+
+
+def test_a_partial_network_resumes_exactly(make):
+    """Arcs, gates and their temperature, sets per image: two epochs and two more are four."""
+
+    def training(folder, **recipe):
+        torch.manual_seed(0)
+        sampling = PartialSampling(samples=4, sample_sets="image", initial_arc=0.8)
+        net = CKResNet(1, 3, E2(), sampling, Siren(hidden=4), channels=2, kernel_size=3, pool_blocks=())
+        torch.manual_seed(1)
+        return make(net, folder=folder, symmetry_lr=0.1, **recipe)
+
+    whole = training("whole", epochs=4)
+    whole.fit()
+    half = training("parts", epochs=4)
+    half.epochs = 2
+    half.fit()
+    torch.manual_seed(77)
+    rest = training("parts", epochs=4)
+    rest.fit()
+    assert rest.progress.step == whole.progress.step
+    found, expected = rest.plain_net.state_dict(), whole.plain_net.state_dict()
+    assert not [name for name in expected if not torch.equal(found[name], expected[name])]
+    moved = [name for name in expected if name.endswith(("theta", "logits"))]
+    start = training("start", epochs=4).plain_net.state_dict()
+    assert all(not torch.equal(expected[name], start[name]) for name in moved)
+    assert len(moved) == 10

@@ -4,6 +4,8 @@ A network that ignores rotations altogether cannot tell a six from its half turn
 its mirror image: what a network with just enough symmetry can.
 """
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor
 
@@ -21,7 +23,7 @@ PROTOTYPES = 100
 """At most so many test pictures, upright sixes and their twins, for the response to a turned input."""
 
 
-class MNIST6(ImageData):
+class MNIST6(ImageData, ABC):
     """Sixes (class 0) and their twins (class 1), 1 x 28 x 28: 5 918 digits for training, 958 for testing, two pictures of each.
 
     Picture 2 d of a split is digit d, picture 2 d + 1 its twin. `prototypes` are such pairs of test
@@ -90,9 +92,9 @@ class MNIST6(ImageData):
         self.prototypes = self.pair(digits["test"][: PROTOTYPES // 2])
 
     @staticmethod
+    @abstractmethod
     def twin(images: Tensor) -> Tensor:
         """The second version of each image [N, C, H, W], same shape: its pixels in another order, none interpolated."""
-        raise NotImplementedError
 
     @classmethod
     def pair(cls, digits: Tensor) -> Split:

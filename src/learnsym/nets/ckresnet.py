@@ -1,19 +1,17 @@
 """CKResNet: the residual network of continuous group convolutions of Partial G-CNNs (Romero and Lohit 2022, section 5)."""
 
-from collections.abc import Sequence
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from learnsym.distributions.elements import FullSampling
+from learnsym.distributions.sampling import FullSampling
 from learnsym.groups.stabiliser import Elements, Semidirect
 from learnsym.kernels.base import KernelSpec
 from learnsym.layers.checks import check_images
 from learnsym.layers.dropout import Dropout
 from learnsym.layers.element_norm import ElementNorm, NormName
 from learnsym.layers.group_conv import PointwiseGroupConv
-from learnsym.nets.group_network import GroupNetwork, max_pool, mean_over_elements, present, widths
+from learnsym.nets.group_network import GroupNetwork, check_blocks, max_pool, mean_over_elements, present, widths
 from learnsym.schema import Count, Fraction, NonNegative, Positive, Size
 
 
@@ -64,7 +62,7 @@ class CKResNet(GroupNetwork):
     ) -> None:
         super().__init__(group, conv, kernel, kernel_size, monotonic_decay, kernel_decay)
         sizes = widths(channels, block_width_factors)
-        _check_pools(pool_blocks, len(sizes))
+        check_blocks("pool_blocks", pool_blocks, len(sizes))
         self.in_channels = in_channels
         self.pool_blocks = frozenset(pool_blocks)
         self.smallest_side = kernel_size * 2 ** len(self.pool_blocks)
@@ -143,10 +141,3 @@ class _Block(nn.Module):
 def _identity(x: Tensor) -> Elements:
     """The identity alone."""
     return Elements(torch.zeros(1, device=x.device, dtype=x.dtype), torch.ones(1, device=x.device, dtype=x.dtype))
-
-
-def _check_pools(pool_blocks: Sequence[int], blocks: int) -> None:
-    if bad := [b for b in pool_blocks if not 0 <= b <= blocks]:
-        raise ValueError(
-            f"pool_blocks={list(pool_blocks)}: there is no block {bad[0]}; 0 is the lifting, {blocks} the last block"
-        )

@@ -3,14 +3,13 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from learnsym.distributions.elements import FullSampling
+from learnsym.distributions.sampling import FullSampling
 from learnsym.groups.stabiliser import Semidirect
 from learnsym.kernels.base import KernelSpec
 from learnsym.layers.checks import check_images
 from learnsym.layers.dropout import Dropout
 from learnsym.layers.element_norm import ElementNorm, NormName
-from learnsym.nets.ckresnet import _check_pools
-from learnsym.nets.group_network import GroupNetwork, max_pool, mean_over_elements, present, widths
+from learnsym.nets.group_network import GroupNetwork, check_blocks, max_pool, mean_over_elements, present, widths
 from learnsym.schema import Count, Fraction, NonNegative, Positive, Size
 
 
@@ -48,7 +47,8 @@ class GCNN(GroupNetwork):
     ) -> None:
         super().__init__(group, conv, kernel, kernel_size, monotonic_decay, kernel_decay)
         sizes = widths(channels, block_width_factors)
-        _check_pools(pool_blocks, len(sizes))
+        check_blocks("pool_blocks", pool_blocks, len(sizes))
+        check_blocks("dropout_blocks", dropout_blocks, len(sizes))
         self.in_channels = in_channels
         self.pool_blocks, self.dropout_blocks = frozenset(pool_blocks), frozenset(dropout_blocks)
         self.smallest_side = 2 ** len(self.pool_blocks)

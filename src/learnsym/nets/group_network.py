@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from learnsym.distributions.elements import ElementSet, FullSampling
+from learnsym.distributions.elements import ElementSet
+from learnsym.distributions.sampling import FullSampling
 from learnsym.groups.stabiliser import Elements, Semidirect, Stabiliser, Trivial
 from learnsym.kernels.base import KernelSpec
 from learnsym.layers.group_conv import GroupConv, LiftingConv
@@ -88,6 +89,12 @@ def widths(channels: int, factors: Sequence[float]) -> list[int]:
             f"block_width_factors={list(factors)}: pairs of a factor and a number of blocks are right, as [1, 1, 2, 1]"
         )
     return [round(f * channels) for f, n in zip(factors[::2], factors[1::2], strict=True) for _ in range(int(n))]
+
+
+def check_blocks(name: str, chosen: Sequence[int], blocks: int) -> None:
+    """A ValueError unless all of `chosen` are numbers of blocks; 0 is the lifting."""
+    if bad := [b for b in chosen if not 0 <= b <= blocks]:
+        raise ValueError(f"{name}={list(chosen)}: there is no block {bad[0]}; 0 is the lifting, {blocks} the last block")
 
 
 def max_pool(features: Tensor) -> Tensor:
