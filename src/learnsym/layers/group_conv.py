@@ -5,8 +5,8 @@
     pointwise    (f * k)(y, h) = sum_h' f(y, h') k(h^-1 h')
 
 Features are [B, C, n, H, W], on n sampled `Elements`. A layer evaluates its kernel network for all pairs of an output and an
-input element, on the taps inside the unit disc only, and is then one conv2d from C * n to C' * n' channels; or, with a set of
-elements for every image, one batched matrix product.
+input element, on the taps inside the unit disc only, and is then one convolution from C * n to C' * n' channels (conv2d, or
+frequency by frequency where that is faster); or, with a set of elements for every image, one batched matrix product.
 """
 
 from functools import lru_cache
@@ -19,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from learnsym.distributions.elements import ElementSet
 from learnsym.groups.stabiliser import Elements
 from learnsym.kernels.base import KernelSpec
+from learnsym.layers.spectral import pays, spectral_conv
 from learnsym.layers.tap_layout import Scatter, runs_of
 from learnsym.layers.tapwise import per_image_conv
 from learnsym.schema import NonNegative, Size
@@ -72,6 +73,11 @@ class SampledConv(nn.Module):
             kernels = kernel.flatten(1, 2).flatten(2, 3)
             flat = per_image_conv(features.flatten(1, 2), kernels, self.corners, self.padding, self.kernel_size)
             flat = flat if bias is None else flat + bias.to(flat.dtype).view(-1, 1, 1)
+        elif self._spectral(features, kernel):
+            turned = kernel.permute(2, 3, 0, 1, 4).to(self._dtype(kernel), memory_format=torch.contiguous_format)
+            kernels = turned.flatten(2, 3).flatten(0, 1).transpose(0, 1)
+            flat = spectral_conv(features.flatten(1, 2), kernels, self.corners, self.kernel_size)
+            flat = flat if bias is None else flat + bias.to(flat.dtype).view(-1, 1, 1)
         else:
             flat = F.conv2d(features.flatten(1, 2), self.dense(kernel), bias, padding=self.padding)
         return flat.unflatten(1, (self.out_channels, outputs))
@@ -95,11 +101,23 @@ class SampledConv(nn.Module):
     def dense(self, kernel: Tensor) -> Tensor:
         """[C', n', C, n, taps] to the weight of a conv2d, [C' * n', C * n, k, k], zero outside the disc; in the precision of the
         conv2d."""
-        size, device = self.kernel_size, kernel.device.type
+        size = self.kernel_size
         if kernel.shape[-1] != size * size:
-            dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else kernel.dtype
-            kernel = Scatter.apply(kernel, self.runs, size * size, dtype)
+            kernel = Scatter.apply(kernel, self.runs, size * size, self._dtype(kernel))
         return kernel.flatten(0, 1).flatten(1, 2).unflatten(-1, (size, size))
+
+    def _dtype(self, kernel: Tensor) -> torch.dtype:
+        """What a convolution computes in."""
+        device = kernel.device.type
+        return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else kernel.dtype
+
+    def _spectral(self, features: Tensor, kernel: Tensor) -> bool:
+        """Elsewhere than on a CPU conv2d is not the slower one."""
+        if features.device.type != "cpu" or self.kernel_size == 1 or self.padding != self.kernel_size // 2:
+            return False
+        outputs, inputs = kernel.shape[:2].numel(), kernel.shape[2:4].numel()
+        size = *features.shape[-2:], len(self.corners), self.kernel_size
+        return pays(len(features), outputs * inputs, outputs + inputs, *size, self._dtype(kernel))
 
     def penalty(self) -> Tensor | float:
         """decay * (squared norm of the kernel sampled last, mean over pairs of elements, + squared norm of the bias)."""
