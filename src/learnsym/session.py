@@ -84,6 +84,8 @@ def open_session(fabric: Any, cfg: DictConfig, directory: RunDirectory) -> Sessi
         seed=cfg.seed,
         resident_bytes=trainer.resident_bytes,
         max_batches=3 if cfg.debug else None,
+        channels_last=trainer.channels_last,
+        compile=trainer.compile,
         config=OmegaConf.to_container(cfg, resolve=True),
     )
     return Session(cfg, fabric, data, net, directory, training, bool(cfg.debug))

@@ -59,7 +59,7 @@ def make_net(seed=0):
 def make(tmp_path):
     """make(...) gives a Training; what is not said has defaults."""
 
-    def build(net=None, data=None, folder="checkpoints", optimizer=None, precision="32-true", seed=0, max_batches=None, **recipe):
+    def build(net=None, data=None, folder="checkpoints", optimizer=None, precision="32-true", seed=0, machine=None, **recipe):
         net = make_net() if net is None else net
         groups = parameter_groups(net, recipe.get("symmetry_lr"))
         settings = TrainSettings(
@@ -73,9 +73,7 @@ def make(tmp_path):
             | recipe
         )
         fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
-        return Training(
-            fabric, net, data or make_data(), settings, Lines(), tmp_path / folder, seed=seed, max_batches=max_batches
-        )
+        return Training(fabric, net, data or make_data(), settings, Lines(), tmp_path / folder, seed=seed, **(machine or {}))
 
     build.data, build.net = make_data, make_net
     return build

@@ -98,6 +98,7 @@ def test_rows_of_two_processes_make_up_the_batch():
         training = Training.__new__(Training)
         training.fabric = SimpleNamespace(global_rank=rank, world_size=2, device=torch.device("cpu"))
         training.data, training.max_batches, training.dtype = Data, None, torch.float32
+        training.layout = torch.preserve_format
         parts.append(list(training._batches(split, torch.arange(40).flip(0), 15, train=True)))
     order = torch.arange(40).flip(0)
     for batch, (a, b) in zip(order.split(15), zip(*parts, strict=True), strict=True):

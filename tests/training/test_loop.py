@@ -4,6 +4,8 @@ import math
 import os
 import pickle
 import random
+import shutil
+from functools import partial
 
 import numpy as np
 import pytest
@@ -182,6 +184,35 @@ def test_bfloat16(make):
     training.fit()
     assert all(p.dtype == torch.float32 for p in training.plain_net.parameters())
     assert math.isfinite(training.recorder.rows[-1]["val_loss"])
+
+
+def test_channels_last_gives_the_same_numbers(make):
+    seen = []
+    rows = []
+    for channels_last in (False, True):
+        net = make.net()
+        net[0].register_forward_hook(lambda _, inputs, out: seen.append(inputs[0].stride()))
+        training = make(net, folder=f"{channels_last}", machine={"channels_last": channels_last}, precision="64-true", epochs=2)
+        training.fit()
+        rows.append(training.recorder.rows)
+    assert seen[0] == (36, 36, 6, 1)
+    assert seen[-1][1] == 1, "channels are innermost"
+    for plain, turned in zip(*rows, strict=True):
+        assert turned == pytest.approx(plain, rel=1e-9)
+
+
+@pytest.mark.skipif(not shutil.which("c++") and not shutil.which("g++"), reason="torch.compile wants a C++ compiler on a CPU")
+def test_compiled_training_gives_the_same_numbers(make):
+    rows = []
+    for compiled in (False, True):
+        # Not Adam, which makes steps of the rounding in the gradient of a bias before a batch norm.
+        sgd = partial(torch.optim.SGD, lr=0.1)
+        training = make(folder=f"{compiled}", machine={"compile": compiled}, epochs=2, optimizer=sgd)
+        training.fit()
+        assert set(training.state()["net"]) == set(make.net().state_dict()), "no prefix in a checkpoint"
+        rows.append(training.recorder.rows)
+    for plain, fused in zip(*rows, strict=True):
+        assert fused == pytest.approx(plain, rel=1e-5)
 
 
 def test_it_learns(make):

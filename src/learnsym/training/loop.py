@@ -84,6 +84,8 @@ class Training:
         seed: int,
         resident_bytes: float = 4e9,
         max_batches: int | None = None,
+        channels_last: bool = False,
+        compile: bool = False,
         config: dict[str, Any] | None = None,
     ) -> None:
         """
@@ -97,6 +99,7 @@ class Training:
             seed: of the order of the examples and of evaluation; the caller has seeded the rest.
             resident_bytes: splits up to this size live on the device.
             max_batches: of every epoch and evaluation, and two epochs (debugging); None: all.
+            channels_last, compile: see `TrainerSettings`.
             config: kept in the checkpoints.
         """
         self.fabric, self.data, self.settings, self.recorder, self.folder = fabric, data, settings, recorder, folder
@@ -112,7 +115,9 @@ class Training:
         if settings.max_steps is not None:
             self.epochs = min(self.epochs, math.ceil(settings.max_steps / self.steps_per_epoch))
         self.schedule = settings.schedule.attach(optimizer, self.steps_per_epoch, self.epochs)
-        self.net, self.optimizer = fabric.setup(net, optimizer)
+        self.layout = torch.channels_last if channels_last else torch.preserve_format
+        net.to(memory_format=self.layout)
+        self.net, self.optimizer = fabric.setup(torch.compile(net) if compile else net, optimizer)
         self.dtype = next(net.parameters()).dtype  # float64 at precision 64-true, float32 otherwise
         self.progress = Progress()
         self._resident: dict[str, Split] = {}
@@ -205,7 +210,7 @@ class Training:
             inputs, targets = split.inputs[rows], split.targets[rows]
             inputs, targets = (t.to(self.fabric.device, non_blocking=True) for t in (inputs, targets))
             with rows_of_batch(start, stop, total):
-                prepared = self.data.prepare(inputs, train=train).to(self.dtype)
+                prepared = self.data.prepare(inputs, train=train).to(self.dtype, memory_format=self.layout)
                 yield prepared, targets, (stop - start) * processes / total
 
     def _split(self, name: str) -> Split:

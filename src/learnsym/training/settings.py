@@ -47,6 +47,9 @@ class TrainerSettings:
         progress: a progress bar; "auto": on a terminal.
         threads: CPU threads for one process; None: torch's own choice.
         resident_bytes: a split of at most this many bytes is kept on the device as a whole.
+        channels_last: keep images and the weights of plain convolutions with their channels innermost, as tensor cores read them.
+        compile: let torch.compile fuse the training step's forward and backward pass; it takes a while at the first step, and
+            again for every new shape.
     """
 
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -55,3 +58,5 @@ class TrainerSettings:
     progress: bool | Literal["auto"] = "auto"
     threads: Size | None = None
     resident_bytes: NonNegative = 4e9
+    channels_last: bool = False
+    compile: bool = False
