@@ -77,7 +77,13 @@ SETTINGS = [
     (["mode=trian"], ["mode=trian", "did you mean train?"]),
     (["logger=csv"], ["logger=csv", "Valid: jsonl, tensorboard, wandb"]),
     (["launcher=local_"], ["launcher=local_", "did you mean local?"]),
-    (["base_group=so3"], ["base_group=so3", "Valid: affine2, cn, dn, e2, rotation2, se2, translation2"]),
+    (
+        ["base_group=so3"],
+        [
+            "base_group=so3",
+            "Valid: affine2, cn, dn, e2, permutation, quarter_turns, rotation2, se2, shift_turns, shift_x, shift_xy, translation2",
+        ],
+    ),
     (["trainer=fast"], ["trainer=fast", "Valid: default"]),
     (["paths=here"], ["paths=here", "Valid: default"]),
     (["train=long"], ["train=long", "Valid: default"]),
