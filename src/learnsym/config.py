@@ -33,9 +33,8 @@ TOP_LEVEL: dict[str, Any] = {
     "fresh": bool,
     "checkpoint": str | None,
 }
-
-
-GROUPS = ("base_group", "conv", "dataset", "kernel", "logger", "mode", "net", "paths", "train", "trainer")
+GROUPS = ("analysis", "augmentation", "base_group", "conv", "dataset", "kernel")
+GROUPS += ("logger", "mode", "net", "paths", "train", "trainer")
 """The other top-level keys: one per config group (table, experiment and launcher leave nothing under their own names)."""
 PATHS = ("data", "out")
 CONFIG_DIR = Path(__file__).parents[2] / "cfg"
@@ -237,12 +236,13 @@ def rehearse(cfg: DictConfig) -> None:
     import torch
 
     parameter = [torch.nn.Parameter(torch.zeros(1))]
+    data = REHEARSAL | {"task": getattr(locate("dataset", cfg.dataset["_target_"]), "task", "classification")}
     for path in ("base_group", "conv", "kernel", "trainer", "mode", "logger", "net"):
-        _build(OmegaConf.to_container(cfg[path], resolve=True), path, REHEARSAL, rehearsal=True)
+        _build(OmegaConf.to_container(cfg[path], resolve=True), path, data, rehearsal=True)
     build(cfg, "train", params=parameter)
 
 
-REHEARSAL = {"in_channels": 3, "num_outputs": 2, "task": "classification"}
+REHEARSAL = {"in_channels": 3, "num_outputs": 2}
 
 
 # --- building -------------------------------------------------------------------------------------------------------------------
@@ -285,7 +285,8 @@ def identity(cfg: DictConfig) -> str:
     """Hash (8 hex digits) of what decides a result: the resolved config less where things are kept and how they are shown."""
     content = OmegaConf.to_container(_without_places(cfg), resolve=True)
     assert isinstance(content, dict)
-    for key in ("paths", "logger", "fresh", "launcher", "paper", "hydra"):
+    idle = () if OmegaConf.select(cfg, "analysis.distance_to_equivariance") else ("analysis",)  # decides nothing
+    for key in ("paths", "logger", "fresh", "launcher", "paper", "hydra", *idle):
         content.pop(key, None)
     content.get("trainer", {}).pop("progress", None)
     if content.get("checkpoint"):  # its content, not its name: the run that wrote it may have been done again

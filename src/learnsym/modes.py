@@ -45,7 +45,9 @@ class Train:
     def _response(self, session: Session) -> dict[str, Any]:
         from learnsym.analysis.angle_response import angle_response
 
-        if not self.response_images or session.data.info.task != "classification":
+        # Probabilities of classes are what is drawn: there are none of numbers and masks, nor where squared errors are minimised.
+        likely = session.data.info.task == "classification" and session.training.settings.loss == "likelihood"
+        if not self.response_images or not likely:
             return {}
         angles = 8 if session.debug else self.response_angles
         with session.fabric.autocast():

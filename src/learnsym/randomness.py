@@ -4,11 +4,19 @@ With several processes each one holds some rows of a global batch. All of them k
 global batch and keep the rows that are theirs, so that a run gives the same numbers for any number of processes.
 """
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+
+
+def generator(seed: int, purpose: str) -> torch.Generator:
+    """A generator of its own for each purpose, so that the split, say, does not depend on how the rotations are drawn."""
+    digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:4], "little"))
+
 
 _rows: tuple[int, int, int] | None = None
 

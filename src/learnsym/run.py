@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from learnsym.config import build, check, check_effect, identity, locate, rehearse
+from learnsym.config import REHEARSAL, build, check, check_effect, identity, locate, rehearse
 from learnsym.distributions.base import learned_symmetry
 from learnsym.errors import CheckpointError, ConfigError, LearnSymError, RunError
 from learnsym.results.record import RunDirectory, code_hash, versions, write_atomically
@@ -42,6 +42,7 @@ def run(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> Path:
     check(cfg)
     check_effect(cfg, overrides)
     rehearse(cfg)
+    check_analysis(cfg, overrides, choices, mode_class)
     if cfg.debug:
         with tempfile.TemporaryDirectory() as folder:
             _work_and_show(cfg, RunDirectory(Path(folder)), overrides)
@@ -65,6 +66,24 @@ def check_checkpoint(cfg: DictConfig, choices: dict[str, str], mode_class: type)
         )
     if cfg.checkpoint is None and needs:
         raise ConfigError(f"mode={choices['mode']} needs checkpoint=<run directory>/checkpoints/last.pt (or best.pt).")
+
+
+def check_analysis(cfg: DictConfig, overrides: list[str], choices: dict[str, str], mode_class: type) -> None:
+    """`analysis` goes with a mode that trains, its group with a distance, a distance with layers that it is known for."""
+    from learnsym.analysis.distance import measurable
+
+    typed = [o for o in overrides if re.match(r"[+~]*analysis\.", o)]
+    idle = [o for o in typed if "analysis.distance_to_equivariance=" not in o]
+    without_training = cfg.checkpoint is not None or getattr(mode_class, "needs_checkpoint", False)
+    if typed and without_training:
+        raise ConfigError(
+            f"{typed[0]} would have no effect with mode={choices['mode']} from a checkpoint; it is measured in training, with "
+            "mode=train."
+        )
+    if cfg.analysis.distance_to_equivariance:
+        measurable(build(cfg, "net", **REHEARSAL))
+    elif idle:
+        raise ConfigError(f"{idle[0]} would have no effect without analysis.distance_to_equivariance=true.")
 
 
 def adopt_checkpoint(cfg: DictConfig, overrides: list[str]) -> DictConfig:

@@ -18,5 +18,6 @@ NonNegative = Annotated[float, Ge(0)]
 """A real number of at least zero: weight decay, regularisation levels."""
 Fraction = Annotated[float, Ge(0), Le(1)]
 """A real number in [0, 1]: probabilities, parts of a whole."""
-Task = Literal["classification", "regression"]
-"""What a data set asks of a network; it decides the loss, the metrics and how test-time copies are averaged."""
+Task = Literal["classification", "regression", "segmentation"]
+"""What a data set asks of a network: a class, numbers, or masks (which pixel belongs to what). It decides the shape of the
+outputs, the loss, the metrics and how test-time copies are averaged."""

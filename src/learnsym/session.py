@@ -69,8 +69,12 @@ def open_session(fabric: Any, cfg: DictConfig, directory: RunDirectory) -> Sessi
         torch.set_num_threads(trainer.threads or max(1, torch.get_num_threads() // fabric.world_size))
     data = build(cfg, "dataset")
     seed_everything(cfg.seed)
-    net = build(cfg, "net", in_channels=data.info.input_shape[0], num_outputs=data.info.num_outputs, task=data.info.task)
+    # With a squared error the scores of classes are plain numbers: a network gives and averages them as those of a regression.
+    plain = data.info.task == "classification" and cfg.train.get("loss") == "squared_error"
+    task = "regression" if plain else data.info.task
+    net = build(cfg, "net", in_channels=data.info.input_shape[0], num_outputs=data.info.num_outputs, task=task)
     try_out(net, data)
+    measure = build(cfg, "analysis").measure(net, data.prepare(data.splits["train"].inputs[:1]))
     if fabric.world_size > 1:
         synchronise_norms(net)
     settings = build(cfg, "train", params=parameter_groups(net, cfg.train.get("symmetry_lr"), cfg.train.get("omega0_lr")))
@@ -87,6 +91,7 @@ def open_session(fabric: Any, cfg: DictConfig, directory: RunDirectory) -> Sessi
         channels_last=trainer.channels_last,
         compile=trainer.compile,
         config=OmegaConf.to_container(cfg, resolve=True),
+        measure=measure,
     )
     return Session(cfg, fabric, data, net, directory, training, bool(cfg.debug))
 
@@ -96,17 +101,22 @@ def try_out(net: nn.Module, data: ImageData) -> None:
     """Put one example through the network, so that data that do not fit it are refused before the training; draws nothing.
 
     Raises:
-        ConfigError: they do not.
+        ConfigError: they do not, or what it gives is not of the shape that their task needs.
     """
     net.eval()
+    info = data.info
     try:
         with torch.random.fork_rng(devices=[]):
-            net(data.prepare(data.splits["train"].inputs[:1]))
+            outputs = net(data.prepare(data.splits["train"].inputs[:1]))
     except (ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
+        raise ConfigError(f"net does not fit dataset={info.name} (inputs {list(info.input_shape)}): {reason}.") from error
+    if tuple(outputs.shape[1:]) != info.output_shape:
+        right = "net=projected_linear" if info.task == "segmentation" else "a net that gives such outputs"
         raise ConfigError(
-            f"net does not fit dataset={data.info.name} (inputs {list(data.info.input_shape)}): {reason}."
-        ) from error
+            f"net does not fit dataset={info.name}: {type(net).__name__} gives {list(outputs.shape[1:])} for an example, but "
+            f"{info.task} needs {list(info.output_shape)}; {right} would be right."
+        )
     net.train()
 
 

@@ -13,7 +13,7 @@ import torch
 from learnsym.data import amat, rotmnist
 from learnsym.data.digits import Digits
 from learnsym.data.idx import read_idx
-from learnsym.data.mnist import MNIST, FashionMNIST
+from learnsym.data.mnist import MNIST, FashionMNIST, resize
 from learnsym.data.rotmnist import RotMNIST
 from learnsym.errors import DataError
 
@@ -117,6 +117,50 @@ def test_a_file_of_ones_own_goes_first(tmp_path, twins, no_network):
     np.savez(tmp_path / "mine.npz", images=images[..., :20], labels=labels)
     with pytest.raises(DataError, match=r"mine\.npz: images of shape \[1, 28, 20\].*dataset=npz"):
         MNIST(str(tmp_path), file="mine.npz")
+
+
+# --- resized, swapped, normalised -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "place"), [(MNIST, ""), (FashionMNIST, "fashion_mnist")])
+@pytest.mark.parametrize("side", [14, 9, 32])
+def test_images_are_resized(tmp_path, twins, kind, place, side):
+    twins["idx"](tmp_path / place)
+    plain, data = kind(str(tmp_path)), kind(str(tmp_path), side=side)
+    assert (plain.info.input_shape, data.info.input_shape) == ((1, 28, 28), (1, side, side))
+    assert f"are resized to {side} x {side}" in data.info.provenance
+    assert "are resized" not in plain.info.provenance
+    for name, split in data.splits.items():
+        whole = plain.splits[name].inputs
+        assert split.inputs.dtype == torch.float32
+        assert 0 <= float(split.inputs.min()) <= float(split.inputs.max()) <= 1
+        if side == 14:  # a tent two pixels wide to either side, sampled at +-1/2 and +-3/2: weights 1 3 3 1
+            tent = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+            expected = torch.nn.functional.conv2d(whole / 255, tent.outer(tent)[None, None], stride=2, padding=1)
+            torch.testing.assert_close(split.inputs[..., 1:-1, 1:-1], expected[..., 1:-1, 1:-1])
+        turned = resize(whole.rot90(1, (-2, -1)), side)
+        torch.testing.assert_close(turned, split.inputs.rot90(1, (-2, -1)), rtol=0, atol=1e-6)
+        assert torch.equal(split.targets, plain.splits[name].targets)
+        torch.testing.assert_close(data.prepare(split.inputs) * data.info.std[0] + data.info.mean[0], split.inputs)
+    assert resize(plain.splits["test"].inputs, 28) is plain.splits["test"].inputs
+
+
+def test_the_parts_can_be_swapped(tmp_path, twins):
+    made = twins["idx"](tmp_path)
+    data = MNIST(str(tmp_path), train_part="test", val_size=4, side=14, rotation_range=45.0)
+    assert dict(data.info.sizes) == {"train": 16, "val": 4, "test": 30}
+    assert all(words in data.info.provenance for words in ("parts are swapped", "+-45 degrees", "resized to 14 x 14"))
+    swapped = MNIST(str(tmp_path), train_part="test")
+    np.testing.assert_array_equal(swapped.splits["train"].inputs, made["t10k"][0])
+    np.testing.assert_array_equal(swapped.splits["test"].inputs, made["train"][0])
+    assert "parts are swapped" not in MNIST(str(tmp_path)).info.provenance
+
+
+def test_another_normalisation(tmp_path, twins):
+    twins["idx"](tmp_path)
+    data, other = MNIST(str(tmp_path), mean=0.5, std=1.0), MNIST(str(tmp_path), mean=0.0)
+    assert (other.info.mean, other.info.std) == ((0.0,), (0.3081,))
+    torch.testing.assert_close(data.prepare(data.splits["train"].inputs), data.splits["train"].inputs / 255 - 0.5)
 
 
 # --- MNIST-rot ------------------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ _HOME = {
     "CIFAR100": "cifar",
     "Digits": "digits",
     "FashionMNIST": "mnist",
+    "Graphs": "graphs",
     "ImageFolder": "folder",
     "MNIST": "mnist",
     "MNIST6HalfTurn": "mnist6",
@@ -21,6 +22,7 @@ _HOME = {
     "PCam": "pcam",
     "RotMNIST": "rotmnist",
     "STL10": "stl10",
+    "Shapes": "shapes",
     "Sprites": "sprites",
 }
 __all__ = sorted(_HOME)

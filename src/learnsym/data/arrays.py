@@ -6,6 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,8 +14,9 @@ from torch import Tensor
 
 from learnsym.data.base import Split
 from learnsym.errors import DataError
-from learnsym.schema import Task
 
+Labels = Literal["classification", "regression"]
+"""What the labels in a file of one's own can be; masks are not among them."""
 FORM = "images (or images_train and images_test) and labels (or labels_train and labels_test)"
 
 
@@ -68,7 +70,7 @@ def as_images(array: np.ndarray, path: Path, name: str = "images") -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))
 
 
-def as_targets(array: np.ndarray, task: Task, count: int, path: Path, name: str = "labels") -> Tensor:
+def as_targets(array: np.ndarray, task: Labels, count: int, path: Path, name: str = "labels") -> Tensor:
     """Classes [N], whole numbers from 0 -> int64 [N]; regression targets [N] or [N, K] -> float32 [N, K]."""
     here = f"{path}: array {name!r} is {array.dtype} of shape {list(array.shape)}"
     if task == "classification":
@@ -80,7 +82,7 @@ def as_targets(array: np.ndarray, task: Task, count: int, path: Path, name: str 
     return torch.from_numpy(array.astype(np.float32).reshape(count, -1))
 
 
-def read_files(file: str | Sequence[str], data_dir: str, task: Task) -> tuple[Split, Split | None, list[Path]]:
+def read_files(file: str | Sequence[str], data_dir: str, task: Labels) -> tuple[Split, Split | None, list[Path]]:
     """The user's own .npz files, several of them one after the other: training part, test part if there is one, their paths."""
     paths = find_named(file, data_dir)
     train: list[Split] = []
@@ -107,7 +109,7 @@ def find_named(file: str | Sequence[str], data_dir: str) -> list[Path]:
     return paths
 
 
-def _read_pair(arrays: dict[str, np.ndarray], suffix: str, task: Task, path: Path) -> Split:
+def _read_pair(arrays: dict[str, np.ndarray], suffix: str, task: Labels, path: Path) -> Split:
     names = f"images{suffix}", f"labels{suffix}"
     missing = [name for name in names if name not in arrays]
     if missing:

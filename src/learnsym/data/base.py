@@ -20,11 +20,11 @@ class DataInfo:
 
     Attributes:
         name: as in `dataset=`.
-        task: classification or regression.
+        task: classification, regression or segmentation.
         input_shape: of one example, [C, H, W].
-        num_outputs: number of classes, or of regression targets.
-        class_names: one per class; empty for regression.
-        target_unit: of a regression target, as in names of metrics ("deg"); empty for classification.
+        num_outputs: number of classes, of regression targets, or of masks.
+        class_names: one per class or mask; empty for regression.
+        target_unit: of a regression target, as in names of metrics ("deg"); empty otherwise.
         mean, std: per channel, of pixels scaled to [0, 1]; (x - mean) / std is what a network sees.
         sizes: number of examples of each split that exists ("train", "val", "test").
         provenance: one or two sentences: which files, how rotated, how split.
@@ -44,11 +44,16 @@ class DataInfo:
     provenance: str
     true_widths: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """What a network has to give for one example: [K], or [K, H, W], a map of logits for every mask."""
+        return (self.num_outputs, *self.input_shape[1:]) if self.task == "segmentation" else (self.num_outputs,)
+
 
 @dataclass(frozen=True)
 class Split:
-    """Examples held as tensors: inputs [N, C, H, W] (uint8 in 0..255, or floating point in [0, 1]), targets [N] (int64 class) or
-    [N, K] (float32).
+    """Examples held as tensors: inputs [N, C, H, W] (uint8 in 0..255, or floating point in [0, 1]), targets [N] (int64 class),
+    [N, K] (float32) or [N, K, H, W] (masks, float32 0/1).
 
     Inputs that do not fit into memory stay in their file (`Hdf5Images`): `inputs[rows]` is a tensor, `inputs` itself is not.
     """

@@ -2,9 +2,12 @@
 
 import math
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
+import torch
+import torch.nn.functional as F
 from annotated_types import Ge, Le
+from torch import Tensor
 
 from learnsym.data.augment import AugmentName
 from learnsym.data.base import ImageData, Split
@@ -12,9 +15,9 @@ from learnsym.data.download import download, find
 from learnsym.data.idx import read_idx
 from learnsym.data.labelled import Parts, check, from_file_or
 from learnsym.data.rotation import how_rotated, rotate_splits
-from learnsym.data.splits import choose, classification_info, take
+from learnsym.data.splits import AT_A_TIME, choose, classification_info, take
 from learnsym.errors import DataError
-from learnsym.schema import Count, Fraction, Size
+from learnsym.schema import Count, Fraction, Positive, Size
 
 Degrees = Annotated[float, Ge(0), Le(180)]
 """Half the width of a range of rotations around upright."""
@@ -29,7 +32,7 @@ FILES = {
 
 
 class MNIST(ImageData):
-    """Handwritten digits, 1 x 28 x 28, 60 000 for training and 10 000 for testing."""
+    """Handwritten digits, 1 x 28 x 28 or of another size, 60 000 for training and 10 000 for testing, or the other way round."""
 
     name = "mnist"
     class_names = DIGITS
@@ -47,6 +50,10 @@ class MNIST(ImageData):
         val_size: Count = 0,
         test_size: Size | None = None,
         augment: AugmentName = "none",
+        side: Size = 28,
+        train_part: Literal["train", "test"] = "train",
+        mean: float | None = None,
+        std: Positive | None = None,
         seed: Count = 0,
     ) -> None:
         """
@@ -58,6 +65,9 @@ class MNIST(ImageData):
             train_size, test_size: at most so many, drawn at random; None takes all.
             val_size: so many are held out from the training part.
             augment: fixed augmentation of the training images.
+            side: pixels across and down: the images, rotated if they are, are resized to side x side.
+            train_part: which canonical part is trained on: "test" swaps the two, and the training part serves for testing.
+            mean, std: a network sees (x - mean) / std of pixels x in [0, 1]; None: those of the data set.
             seed: of the rotations and of the splits.
         """
 
@@ -65,16 +75,21 @@ class MNIST(ImageData):
             return load_idx(type(self), data_dir)
 
         train, test, source = from_file_or(canonical, file, data_dir, test_fraction, seed, SHAPE, len(self.class_names))
+        if train_part == "test":
+            train, test = test, train
         chosen = choose(len(train), len(test), train_size, val_size, test_size, seed)
         counts = {"train": len(train), "test": len(test)}
         splits = rotate_splits(take(train, test, chosen), chosen, counts, rotation_range, seed)
+        splits = {name: Split(resize(split.inputs, side), split.targets) for name, split in splits.items()}
+        swapped = " The parts are swapped: trained on the test part, tested on the training part." if train_part == "test" else ""
+        resized = f" Images are resized to {side} x {side} (bilinear, antialiased)." if side != SHAPE[-1] else ""
         info = classification_info(
             self.name,
             splits,
             self.class_names,
-            self.mean,
-            self.std,
-            f"{source} {how_rotated(rotation_range)}",
+            self.mean if mean is None else (mean,),
+            self.std if std is None else (std,),
+            f"{source}{swapped} {how_rotated(rotation_range)}{resized}",
             {"rotation": 2 * math.radians(rotation_range)},
         )
         super().__init__(info, splits, augment)
@@ -88,6 +103,19 @@ class FashionMNIST(MNIST):
     mean, std = (0.2860,), (0.3530,)
     torchvision_class = "FashionMNIST"
     subfolders = ("FashionMNIST/raw", "fashion_mnist")  # not the folder itself: the files have the same names as MNIST's
+
+
+def resize(images: Tensor, side: int) -> Tensor:
+    """Images [N, C, H, W], uint8 or floating point in [0, 1] -> float32 in [0, 1], [N, C, side, side]; of that size: unchanged.
+
+    Bilinear with antialiasing, whose weights are symmetric: quarter turns of a square commute with it, up to rounding.
+    """
+    if tuple(images.shape[-2:]) == (side, side):
+        return images
+    peak = 255.0 if images.dtype == torch.uint8 else 1.0
+    parts = images.split(AT_A_TIME)
+    made = [F.interpolate(p.float() / peak, (side, side), mode="bilinear", antialias=True).clamp_(0, 1) for p in parts]
+    return torch.cat(made)
 
 
 def load_idx(kind: type[MNIST], data_dir: str) -> Parts:

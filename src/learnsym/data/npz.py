@@ -1,11 +1,11 @@
 """The user's own images in plain .npz files, for classification or regression."""
 
-from learnsym.data.arrays import read_files
+from learnsym.data.arrays import Labels, read_files
 from learnsym.data.augment import AugmentName
 from learnsym.data.base import DataInfo, ImageData, Split
 from learnsym.data.splits import channel_statistics, choose, split_off_test, take
 from learnsym.errors import DataError
-from learnsym.schema import Count, Fraction, Size, Task
+from learnsym.schema import Count, Fraction, Size
 
 
 class NpzImages(ImageData):
@@ -19,7 +19,7 @@ class NpzImages(ImageData):
         self,
         file: str | list[str],
         data_dir: str = "data",
-        kind: Task = "classification",
+        kind: Labels = "classification",
         target_unit: str = "",
         test_fraction: Fraction = 0.2,
         train_size: Size | None = None,
@@ -68,7 +68,7 @@ class NpzImages(ImageData):
         super().__init__(info, splits, augment)
 
 
-def number_of_outputs(parts: list[Split], task: Task, names: str) -> int:
+def number_of_outputs(parts: list[Split], task: Labels, names: str) -> int:
     """How many classes (the largest label and those below) or regression targets there are."""
     if task == "regression":
         widths = sorted({part.targets.shape[1] for part in parts})

@@ -1,6 +1,5 @@
 """Who is trained on, who is held out: seeded random choices that never touch the global random numbers."""
 
-import hashlib
 from collections.abc import Mapping
 
 import torch
@@ -8,15 +7,10 @@ from torch import Tensor
 
 from learnsym.data.base import DataInfo, Split
 from learnsym.errors import DataError
+from learnsym.randomness import generator
 
 AT_A_TIME = 4096
 """Images handled at once wherever data are made in floating point, to keep memory small."""
-
-
-def generator(seed: int, purpose: str) -> torch.Generator:
-    """A generator of its own for each purpose, so that the split, say, does not depend on how the rotations are drawn."""
-    digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:4], "little"))
 
 
 def choose(

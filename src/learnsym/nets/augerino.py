@@ -22,7 +22,7 @@ class Augerino(nn.Module):
     Args:
         backbone: the network f, [B, C, H, W] -> [B, K].
         group: a planar group; its generators say how the sampling grid may move.
-        task: "classification" or "regression".
+        task: "classification" or "regression"; not "segmentation", since masks move with the image and cannot be averaged so.
         regularisation: lambda, the reward for wide distributions.
         regulariser: R(w) over the learned generators: "norm" is ||w||_2, "squares" is sum_i w_i^2.
         learn, initial_width, initial_widths, center, reflection: see `LieBox`.
@@ -47,6 +47,11 @@ class Augerino(nn.Module):
         test_copies: Size = 4,
     ) -> None:
         super().__init__()
+        if task == "segmentation":
+            raise ValueError(
+                "task=segmentation: net=augerino averages outputs over transformations of the input, and masks would move with "
+                "it; net=projected_linear, or a data set of classification or regression, would be right"
+            )
         if group.generators.shape[-1] != 3:
             raise ValueError(f"images need a group of the plane; {group} acts on {group.generators.shape[-1] - 1} dimensions")
         stabiliser = getattr(backbone, "stabiliser", None)

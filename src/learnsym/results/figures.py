@@ -51,6 +51,15 @@ def save(figure: "Figure", path: Path) -> None:
 def draw_run(directory: RunDirectory, net: nn.Module, data: ImageData, curves: Mapping[str, Any]) -> list[Path]:
     """Draw what there is to draw of a run into figures/: paths relative to the run's directory, none where nothing was learned or
     measured."""
+    from learnsym.results.distance_figure import draw_distances
+
+    path = directory.figures / "distance_to_equivariance.png"
+    measured = draw_distances(path, directory.rows())
+    return draw_learned(directory, net, data, curves) + ([path.relative_to(directory.path)] if measured else [])
+
+
+def draw_learned(directory: RunDirectory, net: nn.Module, data: ImageData, curves: Mapping[str, Any]) -> list[Path]:
+    """What a run learned, how that came about, and what the network does with it: figures/learned_symmetry.png."""
     from learnsym.results.symmetry_figures import draw_layers, layers_that_learn
 
     rows, path = directory.rows(), directory.figures / "learned_symmetry.png"

@@ -6,7 +6,7 @@ same numbers for any number of processes, and the state in a checkpoint is that 
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,7 +22,7 @@ from learnsym.errors import CheckpointError, RunError
 from learnsym.randomness import rows_of_batch
 from learnsym.training import checkpoint
 from learnsym.training.settings import TrainSettings
-from learnsym.training.tasks import Classification, Regression, TaskLike
+from learnsym.training.tasks import task_for
 
 
 class Recorder(Protocol):
@@ -47,13 +47,6 @@ class Progress:
     seconds: float = 0.0
     best: float | None = None
     best_epoch: int = 0
-
-
-def task_for(data: ImageData) -> TaskLike:
-    """The loss and metrics for a data set."""
-    if data.info.task == "classification":
-        return Classification()
-    return Regression(unit=data.info.target_unit, mean=float(data.splits["train"].targets.double().mean()))
 
 
 def parameter_groups(net: nn.Module, symmetry_lr: float | None, omega0_lr: float | None = None) -> list[dict[str, Any]]:
@@ -87,6 +80,7 @@ class Training:
         channels_last: bool = False,
         compile: bool = False,
         config: dict[str, Any] | None = None,
+        measure: Callable[[nn.Module], dict[str, float]] | None = None,
     ) -> None:
         """
         Args:
@@ -101,11 +95,12 @@ class Training:
             max_batches: of every epoch and evaluation, and two epochs (debugging); None: all.
             channels_last, compile: see `TrainerSettings`.
             config: kept in the checkpoints.
+            measure: called after every epoch for more numbers of its row (process 0 only); it leaves everything as it is.
         """
         self.fabric, self.data, self.settings, self.recorder, self.folder = fabric, data, settings, recorder, folder
         self.seed, self.max_batches, self.config = seed, max_batches, config or {}
-        self.resident_bytes = resident_bytes
-        self.task = task_for(data)
+        self.resident_bytes, self.measure = resident_bytes, measure
+        self.task = task_for(data, settings.loss)
         self.plain_net = net
         optimizer: Optimizer = settings.optimizer
         self.steps_per_epoch = self._count_batches(len(data.splits["train"]), settings.batch_size)
@@ -145,6 +140,8 @@ class Training:
             if self.settings.schedule.every == "epoch":
                 self.schedule.step(row.get("val_loss", row["train_loss"]))
             self.progress.seconds += time.perf_counter() - started
+            if self.measure is not None and self.fabric.is_global_zero:
+                row |= self.measure(self.plain_net)
             self._keep(row)
         return self.progress
 

@@ -7,6 +7,7 @@ from torch.optim import Optimizer
 
 from learnsym.schema import NonNegative, Positive, Size
 from learnsym.training.schedules import Schedule
+from learnsym.training.tasks import LossName
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class TrainSettings:
         omega0_lr: learning rate of the frequencies of SIREN kernels, where they are learned; None: that of the weights.
         clip_norm: largest 2-norm of the gradient; None: not clipped.
         max_steps: stop after this many steps, whatever `epochs` says; None: no limit.
+        loss: "likelihood", the usual one of the task, or "squared_error" from one-hot labels, for classification.
     """
 
     epochs: Size
@@ -34,6 +36,7 @@ class TrainSettings:
     omega0_lr: Positive | None = None
     clip_norm: Positive | None = None
     max_steps: Size | None = None
+    loss: LossName = "likelihood"
 
 
 @dataclass(frozen=True)
@@ -60,3 +63,18 @@ class TrainerSettings:
     resident_bytes: NonNegative = 4e9
     channels_last: bool = False
     compile: bool = False
+
+
+@dataclass(frozen=True)
+class AugmentationSettings:
+    """How the augmented training of the optimisation dynamics sees transformed data.
+
+    Attributes:
+        passes: over the training examples in one step, each example moved by a random element of the group; "exact": one pass for
+            every element (mode=dynamics).
+        batching: of the training examples united with their transforms, "shuffled" or with all transforms of an example in one
+            batch, "whole_orbits" (mode=drift).
+    """
+
+    passes: Size | Literal["exact"] = 25
+    batching: Literal["shuffled", "whole_orbits"] = "shuffled"

@@ -1,11 +1,17 @@
 """What a network is asked to do: the loss of a batch, and metrics as sums that add up over batches and processes."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from learnsym.data.base import ImageData
+from learnsym.errors import ConfigError
+
+LossName = Literal["likelihood", "squared_error"]
+"""What a task is learnt by: its likelihood (cross-entropy of classes and masks, squared error of numbers), or squared error."""
 
 
 def precise(outputs: Tensor) -> Tensor:
@@ -20,7 +26,10 @@ class TaskLike(Protocol):
     sign: int
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Mean loss of a batch, a scalar."""
+        """Mean loss of a batch, a scalar: the mean of `per_example`."""
+
+    def per_example(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The loss of every example [B], float32 or float64."""
 
     def sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Sums [M] over a batch, the number of examples last; no synchronisation with the device."""
@@ -43,10 +52,14 @@ class Classification:
         """Mean cross-entropy in nats."""
         return F.cross_entropy(precise(outputs), targets)
 
+    def per_example(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Cross-entropy of every example in nats, [B]."""
+        return F.cross_entropy(precise(outputs), targets, reduction="none")
+
     @torch.no_grad()
     def sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """[sum of losses, number right, number of examples]."""
-        loss = F.cross_entropy(precise(outputs), targets, reduction="sum")
+        loss = self.per_example(outputs, targets).sum()
         right = (outputs.argmax(dim=1) == targets).sum()
         return torch.stack([loss, right.to(loss.dtype), loss.new_full((), len(targets))]).double()
 
@@ -55,9 +68,22 @@ class Classification:
         return torch.zeros(3, dtype=torch.float64, device=device)
 
     def metrics(self, sums: list[float]) -> dict[str, float]:
-        """loss (nats) and accuracy (in [0, 1])."""
+        """loss (of cross-entropy: nats) and accuracy (in [0, 1])."""
         loss, right, count = sums
         return {"loss": loss / count, "accuracy": right / count}
+
+
+@dataclass(frozen=True)
+class SquaredError(Classification):
+    """Squared error of outputs [B, K] from one-hot labels, the mean over the K classes, against classes [B]."""
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean squared error."""
+        return self.per_example(outputs, targets).mean()
+
+    def per_example(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Squared error of every example, the mean over the classes, [B]."""
+        return (precise(outputs) - F.one_hot(targets, outputs.shape[1])).square().mean(1)
 
 
 @dataclass(frozen=True)
@@ -77,6 +103,10 @@ class Regression:
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean squared error."""
         return F.mse_loss(precise(outputs), targets.to(precise(outputs).dtype))
+
+    def per_example(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Squared error of every example, the mean over its K numbers, [B]."""
+        return (precise(outputs) - targets).square().flatten(1).mean(1)
 
     @torch.no_grad()
     def sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -99,3 +129,63 @@ class Regression:
             f"mae{unit}": absolute / count,
             "mse_over_predicting_mean": squared / deviation if deviation else float("nan"),
         }
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """Binary cross-entropy of logits [B, K, H, W] against masks [B, K, H, W] of 0 and 1, the mean over all masks and pixels.
+
+    A pixel is predicted to belong to a mask where its probability is above one half. The intersection over union of a mask says
+    something only where the target is neither empty nor full: the mean is over those masks, each counting alike.
+    """
+
+    best: str = "loss"
+    sign: int = -1
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean binary cross-entropy in nats."""
+        return self.per_example(outputs, targets).mean()
+
+    def per_example(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Binary cross-entropy of every example in nats, the mean over its masks and pixels, [B]."""
+        logits = precise(outputs)
+        return F.binary_cross_entropy_with_logits(logits, targets.to(logits.dtype), reduction="none").flatten(1).mean(1)
+
+    @torch.no_grad()
+    def sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """[sum of losses, of the parts of pixels that are right, of intersections over unions, number of these, of examples]."""
+        loss = self.per_example(outputs, targets)
+        inside, predicted = targets.flatten(2) > 0.5, outputs.flatten(2) > 0
+        right = (inside == predicted).double().flatten(1).mean(1)
+        judged = inside.any(2) & ~inside.all(2)  # [B, K]; their unions are not empty
+        iou = (inside & predicted).sum(2).double() / (inside | predicted).sum(2).clamp(min=1)
+        sums = loss.sum(), right.sum(), (iou * judged).sum(), judged.sum(), loss.new_full((), len(loss))
+        return torch.stack([value.double() for value in sums])
+
+    def no_sums(self, device: torch.device) -> Tensor:
+        """Zeros [5]."""
+        return torch.zeros(5, dtype=torch.float64, device=device)
+
+    def metrics(self, sums: list[float]) -> dict[str, float]:
+        """loss (nats), pixel_accuracy and iou (in [0, 1]; not a number where no mask can be judged)."""
+        loss, right, iou, judged, count = sums
+        return {"loss": loss / count, "pixel_accuracy": right / count, "iou": iou / judged if judged else float("nan")}
+
+
+def task_for(data: ImageData, loss: LossName = "likelihood") -> TaskLike:
+    """The loss and metrics for a data set.
+
+    Raises:
+        ConfigError: the loss does not go with what the data set asks for.
+    """
+    task = data.info.task
+    if loss == "squared_error" and task != "classification":
+        raise ConfigError(
+            f"train.loss=squared_error is for classes, but dataset={data.info.name} is a task of {task}; train.loss=likelihood "
+            "would be right."
+        )
+    if task == "classification":
+        return SquaredError() if loss == "squared_error" else Classification()
+    if task == "segmentation":
+        return Segmentation()
+    return Regression(unit=data.info.target_unit, mean=float(data.splits["train"].targets.double().mean()))
