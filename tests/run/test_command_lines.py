@@ -16,6 +16,7 @@ from filelock import FileLock
 
 ROOT = Path(__file__).parents[2]
 
+MEASURED = "analysis.distance_to_equivariance=true"
 RESNET = ["net=ckresnet", "base_group=se2"]
 PLANAR = "net.backbone.group._target_=learnsym.groups.planar."
 
@@ -27,7 +28,7 @@ SETTINGS = [
     (["net.backbone.wdth=3"], ["net.backbone.wdth", "did you mean net.backbone.width?"]),
     (["train.optimizer.learning_rate=1"], ["train.optimizer.learning_rate", "Valid: lr, weight_decay"]),
     (["net.backbone.width.x=3"], ["net.backbone.width.x", "a single value"]),
-    (["+new.key=3"], ["new", "Valid: base_group"]),
+    (["+new.key=3"], ["new", "Valid: analysis, "]),
     (["++train.extra=3"], ["train.extra", "Valid: batch_size"]),
     (["+paths.more=a"], ["paths.more", "Valid: data, out"]),
     (["~train.epochs"], ["train.epochs is missing"]),
@@ -68,7 +69,7 @@ SETTINGS = [
     (["trainer.devices=0"], ["trainer.devices=0", "greater than 0"]),
     # Choices.
     (["scale=huge"], ["scale=huge", "'full', 'cpu' or 'smoke'"]),
-    (["net=resnet"], ["net=resnet", "Valid: augerino, ckresnet, conv13, conv5, e2_steerable, gcnn, simple_conv"]),
+    (["net=resnet"], ["net=resnet", "Valid: augerino, c4_conv, ckresnet, conv13, conv5, e2_steerable, gcnn, projected_"]),
     (["net=null"], ["net=null", "Valid: augerino"]),
     (["net/backbone=vgg"], ["net/backbone=vgg", "Valid: ckresnet, conv13"]),
     (["dataset=sprite"], ["dataset=sprite", "did you mean sprites?"]),
@@ -81,7 +82,7 @@ SETTINGS = [
         ["base_group=so3"],
         [
             "base_group=so3",
-            "Valid: affine2, cn, dn, e2, permutation, quarter_turns, rotation2, se2, shift_turns, shift_x, shift_xy, translation2",
+            "Valid: affine2, cn, dn, e2, permutation, quarter_turns, rotation2, se2, shift_turns, shift_x, shift_xy, translation",
         ],
     ),
     (["trainer=fast"], ["trainer=fast", "Valid: default"]),
@@ -127,6 +128,12 @@ SETTINGS = [
     (["net=e2_steerable", "net.max_frequency=2"], ["max_frequency is 2", "null"]),
     (["train/optimizer=sgd", "train.optimizer.momentum=0"], ["train.optimizer", "momentum"]),
     (["train/schedule=plateau", "train.schedule.warmup_epochs=3"], ["warmup_epochs=3", "use 0"]),
+    # A distance that is not known, or a setting of it that nothing asks for.
+    (["analysis.group=shift_x"], ["analysis.group=shift_x", "no effect", "analysis.distance_to_equivariance=true"]),
+    (["analysis.group=turns"], ["analysis.group=turns", "'shift_x', 'shift_xy', 'quarter_turns'"]),
+    ([MEASURED, "mode=test", "checkpoint=none.pt"], ["none.pt"]),
+    ([*RESNET, MEASURED], ["lift of CKResNet is a LiftingConv", "Conv2d, Linear and normalisation layers"]),
+    (["net=e2_steerable", MEASURED], ["features.0 of E2Steerable is a SteerableConv", "Conv2d, Linear and normalisation"]),
     # What a config must not be able to call.
     (["net._target_=os.system"], ["net._target_=os.system", "learnsym, torch, torchvision, lightning_fabric"]),
     (["net._target_=torch.hub.load"], ["net._target_=torch.hub.load", "not a class"]),
@@ -170,7 +177,9 @@ def test_there_are_forty_of_them():
     assert len(SETTINGS) >= 40
 
 
-@pytest.mark.parametrize("group", ["base_group", "dataset", "launcher", "logger", "mode", "net", "paths", "train", "trainer"])
+@pytest.mark.parametrize(
+    "group", ["analysis", "base_group", "dataset", "launcher", "logger", "mode", "net", "paths", "train", "trainer"]
+)
 def test_every_group_lists_its_choices(main, group):
     options = sorted(p.stem for p in (ROOT / "cfg" / group).glob("*.yaml"))
     check_one_sentence(main(f"{group}=nothing_like_it"), 2, f"{group}=nothing_like_it", f"Valid: {', '.join(options)}.")
@@ -347,6 +356,13 @@ def test_a_checkpoint_of_another_network(main, tiny):
     folder = main(*tiny).directory
     done = main("mode=test", f"checkpoint={folder}/checkpoints/last.pt", "net.backbone.width=3")
     check_one_sentence(done, 2, "last.pt", "does not fit")
+
+
+@pytest.mark.parametrize("word", [MEASURED, "analysis.group=shift_x"])
+def test_a_distance_that_is_not_measured_from_a_checkpoint(main, tiny, word):
+    folder = main(*tiny).directory
+    done = main("mode=test", f"checkpoint={folder}/checkpoints/last.pt", word)
+    check_one_sentence(done, 2, f"{word} would have no effect with mode=test", "mode=train")
 
 
 def test_a_gpu_that_is_not_there(main, tiny):

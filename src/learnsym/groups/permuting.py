@@ -3,11 +3,12 @@
 import itertools
 import math
 from abc import ABC, abstractmethod
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from learnsym.groups.reynolds import Orbits
+from learnsym.groups.reynolds import Orbits, orbit_values, spread
 from learnsym.schema import Size
 
 MOST_ELEMENTS = 10_000
@@ -78,6 +79,24 @@ class PermutingGroup(ABC):
                 f"got {list(weight.shape)}"
             )
         return self._orbits(2, weight.device).mean(weight)
+
+    def equivariant_coordinates(self, weight: Tensor) -> Tensor:
+        """The free numbers [..., k, c_out, c_in] of an equivariant weight [..., points, c_out, points, c_in] (of others: of their
+        projection) in an orthonormal basis, one vector for each of the k orbits of pairs."""
+        return _coordinates(weight, self._orbits(2, weight.device))
+
+    def equivariant_weight(self, coordinates: Tensor) -> Tensor:
+        """The equivariant weight [..., points, c_out, points, c_in] with these coordinates [..., k, c_out, c_in]."""
+        return _from_coordinates(coordinates, self._orbits(2, coordinates.device))
+
+    def invariant_coordinates(self, weight: Tensor) -> Tensor:
+        """The same of invariant weights [..., points, c]: [..., k, c]."""
+        return _coordinates(weight.unsqueeze(-3).unsqueeze(-3), self._orbits(1, weight.device)).squeeze(-2)
+
+    def invariant_weight(self, coordinates: Tensor) -> Tensor:
+        """The invariant weight [..., points, c] with these coordinates [..., k, c]."""
+        weight = _from_coordinates(coordinates.unsqueeze(-2), self._orbits(1, coordinates.device))
+        return weight.squeeze(-3).squeeze(-3)
 
     @torch.inference_mode(False)  # what is kept from test time must serve in training too
     def _orbits(self, places: int, device: torch.device) -> Orbits:
@@ -192,3 +211,27 @@ class ShiftTurns(Motions):
 
     def __init__(self, side: Size) -> None:
         super().__init__(side, turns=4, rows=side, columns=side)
+
+
+def _coordinates(weight: Tensor, orbits: Orbits) -> Tensor:
+    return orbit_values(weight, orbits) * orbits.sizes.sqrt().to(weight.dtype)[:, None, None]
+
+
+def _from_coordinates(coordinates: Tensor, orbits: Orbits) -> Tensor:
+    return spread(coordinates / orbits.sizes.sqrt().to(coordinates.dtype)[:, None, None], orbits)
+
+
+GroupName = Literal["permutation", "shift_x", "shift_xy", "quarter_turns", "shift_turns"]
+"""As in `base_group=`."""
+GROUPS: dict[str, type[PermutingGroup]] = {
+    "permutation": Permutation,
+    "shift_x": ShiftX,
+    "shift_xy": ShiftXY,
+    "quarter_turns": QuarterTurns,
+    "shift_turns": ShiftTurns,
+}
+
+
+def named_group(name: GroupName, side: Size) -> PermutingGroup:
+    """The group of this name on images side x side."""
+    return GROUPS[name](side)

@@ -5,6 +5,7 @@ permutations of the points if and only if it is constant on the orbits of pairs 
 such weights gives every entry the mean of its orbit: no sum over the group is needed, which may have 10! elements.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -59,21 +60,40 @@ def orbit_mean(weight: Tensor, orbits: Orbits) -> Tensor:
     Sums are in float64: single precision would lose digits in orbits of thousands of entries, just where distances from the
     equivariant weights are measured. A float32 weight that is constant on the orbits comes back bit for bit.
     """
+    return spread(orbit_values(weight, orbits), orbits)
+
+
+def orbit_values(weight: Tensor, orbits: Orbits) -> Tensor:
+    """The mean of every orbit, [..., k, c, d], of weights [..., rows, c, columns, d]: the free numbers of its projection."""
     rows, columns = orbits.labels.shape
     c, d = weight.shape[-3], weight.shape[-1]
     copies = weight.shape[:-4].numel()
     stacked = weight.reshape(copies, rows, c, columns, d)
-    # One row of points at a time stays in a CPU's cache while it is transposed: twice as fast as all at once, and no copy of the
-    # weight in memory. A GPU would wait for the launches.
-    step = 1 if weight.device.type == "cpu" else rows
+    step = _rows_at_once(weight, rows)
     means = torch.zeros(len(orbits.sizes), copies * c * d, dtype=torch.float64, device=weight.device)
     for start in range(0, rows, step):
         part = stacked[:, start : start + step].permute(1, 3, 0, 2, 4)
         part = part.to(torch.float64, memory_format=torch.contiguous_format).flatten(2).flatten(0, 1)  # [pairs, copies c d]
         means.index_add_(0, orbits.labels[start : start + step].flatten(), part)
-    means = means.div_(orbits.sizes.unsqueeze(-1)).to(weight.dtype)
-    out = torch.empty_like(stacked, memory_format=torch.contiguous_format)
+    means = means.div_(orbits.sizes.unsqueeze(-1)).to(weight.dtype).view(len(orbits.sizes), copies, c, d)
+    return means.transpose(0, 1).reshape(*weight.shape[:-4], len(orbits.sizes), c, d)
+
+
+def spread(values: Tensor, orbits: Orbits) -> Tensor:
+    """The weight [..., rows, c, columns, d], contiguous, that has these values [..., k, c, d] on the orbits."""
+    rows, columns = orbits.labels.shape
+    *leading, k, c, d = values.shape
+    copies = math.prod(leading)
+    by_orbit = values.reshape(copies, k, c, d).transpose(0, 1).contiguous()
+    out = values.new_empty(copies, rows, c, columns, d)
+    step = _rows_at_once(values, rows)
     for start in range(0, rows, step):
-        part = means.index_select(0, orbits.labels[start : start + step].flatten()).unflatten(0, (step, columns))
-        out[:, start : start + step] = part.unflatten(2, (copies, c, d)).permute(2, 0, 3, 1, 4)
-    return out.view(weight.shape)
+        part = by_orbit.index_select(0, orbits.labels[start : start + step].flatten()).unflatten(0, (step, columns))
+        out[:, start : start + step] = part.permute(2, 0, 3, 1, 4)
+    return out.view(*leading, rows, c, columns, d)
+
+
+def _rows_at_once(weight: Tensor, rows: int) -> int:
+    """One row of points at a time stays in a CPU's cache while it is transposed: twice as fast as all at once, and no copy of the
+    weight in memory. A GPU would wait for the launches."""
+    return 1 if weight.device.type == "cpu" else rows

@@ -120,7 +120,11 @@ def tables(groups: Mapping[str, list[dict[str, Any]]]) -> tuple[str, str]:
                 }
             )
     frame = pd.DataFrame(rows)
-    chosen = [m for m in frame["metric"].unique() if m.startswith(("test_", "learned_", "gradient_", "accuracy_"))]
+    chosen = [
+        m
+        for m in frame["metric"].unique()
+        if m.startswith(("test_", "learned_", "gradient_", "accuracy_", "distance_to_", "change_"))
+    ]
     lines = ["| run | n | " + " | ".join(chosen) + " |", "| --- " * (len(chosen) + 2) + "|"]
     for label, part in frame.groupby("run", sort=False):
         cells = {row["metric"]: _cell(row) for _, row in part.iterrows()}
@@ -141,9 +145,14 @@ def _cell(row: Any) -> str:
 def draw_sweep(path: Path, groups: Mapping[str, list[dict[str, Any]]]) -> Path | None:
     """One figure of all groups: learned rotation over training, its final width beside the truth, the fractions that layers have
     learned, responses to rotation."""
+    from learnsym.results.dynamics_figures import draw_drift
     from learnsym.results.figures import COLOURS, draw_bands, draw_responses, new_figure, save
     from learnsym.results.symmetry_figures import draw_final_fractions, final_fractions
 
+    drifts = {label: [r["curves"]["drift"] for r in runs if "drift" in r["curves"]] for label, runs in groups.items()}
+    if all(drifts.values()):
+        draw_drift(path, drifts)
+        return path
     key = "learned_rotation_width_rad"
     learned = {label: [r["rows"] for r in runs if r["rows"] and key in r["rows"][-1]] for label, runs in groups.items()}
     learned = {label: rows for label, rows in learned.items() if rows}

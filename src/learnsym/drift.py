@@ -1,0 +1,193 @@
+"""`mode=drift`: an equivariant training, then a free one on all transforms of the data (dynamics paper, version 2)."""
+
+import json
+from typing import Any
+
+from learnsym.config import build
+from learnsym.data.base import Split
+from learnsym.dynamics import Lines, Saved, member_metrics, plain_descent, seen_by_network
+from learnsym.errors import ConfigError, RunError
+from learnsym.groups.permuting import QuarterTurns
+from learnsym.nets.c4_conv import C4Conv
+from learnsym.nets.ensemble import Weights
+from learnsym.results.dynamics_figures import draw_drift
+from learnsym.results.record import write_atomically
+from learnsym.schema import Positive, Size
+from learnsym.session import Session
+from learnsym.training.drift import Batching, Descent
+from learnsym.training.lockstep import member_draws, stack
+from learnsym.training.records import Records
+
+
+class Drift:
+    """Train equivariant networks, go on from them without constraint on the data and their rotations, and record how far they get
+    from the equivariant weights after every step.
+
+    `train.epochs` epochs of the united data with the learning rate of `train.optimizer` and batches of `train.batch_size`;
+    `augmentation.batching` says how batches are put together.
+    """
+
+    uses_augmentation = ("batching",)
+
+    def __init__(
+        self,
+        repetitions: Size = 30,
+        ensemble_chunk: Size = 5,
+        equivariant_epochs: Size = 250,
+        equivariant_lr: Positive = 5e-4,
+        steps_shown: Size = 2400,
+    ) -> None:
+        """
+        Args:
+            repetitions: members, each with a start and an order of its own.
+            ensemble_chunk: so many at a time; bounds the memory and changes nothing else but rounding.
+            equivariant_epochs, equivariant_lr: of the equivariant training that comes first.
+            steps_shown: of the figure's second panel.
+        """
+        self.repetitions, self.ensemble_chunk, self.steps_shown = repetitions, ensemble_chunk, steps_shown
+        self.equivariant_epochs, self.equivariant_lr = equivariant_epochs, equivariant_lr
+
+    def __call__(self, session: Session) -> dict[str, Any]:
+        """Metrics (medians), records and figures."""
+        if not isinstance(session.net, C4Conv):
+            raise ConfigError(f"mode=drift needs net=c4_conv; {type(session.net).__name__} is not of its kind.")
+        lr = plain_descent(session)
+        session.net.to(session.fabric.device)
+        train = seen_by_network(session, "train")
+        batching = build(session.cfg, "augmentation").batching
+        debug = session.debug
+        repetitions = min(self.repetitions, 2) if debug else self.repetitions
+        union = self.descent(session, train, range(1), batching, {}, lr, equivariant=False)
+        per_epoch = union.steps_per_epoch
+        steps = session.training.epochs * per_epoch
+        records = Records(("augmented",), repetitions, steps, session.net.layers)
+        saved = Saved(session.directory.checkpoints / "drift.pt")
+        first, step, weights = saved.resume(records)
+        for start in range(first, repetitions, self.ensemble_chunk):
+            members = range(start, min(start + self.ensemble_chunk, repetitions))
+            self.train(session, train, members, batching, lr, records, saved, step, weights, repetitions)
+            step, weights = 0, None
+            saved.keep(records, members.stop)
+        return self.report(session, records, per_epoch)
+
+    def train(
+        self,
+        session: Session,
+        train: Split,
+        members: range,
+        batching: Batching,
+        lr: float,
+        records: Records,
+        saved: Saved,
+        step: int,
+        weights: Weights | None,
+        repetitions: int,
+    ) -> None:
+        """One chunk of members, both trainings; steps are counted through, the equivariant ones first."""
+        net, place = session.net, slice(members.start, members.stop)
+        assert isinstance(net, C4Conv)
+        title = f"repetitions {members.start + 1}-{members.stop} of {repetitions}"
+        if weights is None:
+            weights = stack([net.draw(g) for g in member_draws(session.cfg.seed, members, "start")])
+        weights = {name: w.to(session.fabric.device, train.inputs.dtype) for name, w in weights.items()}
+        before = self.descent(session, train, members, "plain", weights, self.equivariant_lr, equivariant=True)
+        epochs = min(self.equivariant_epochs, 1) if session.debug else self.equivariant_epochs
+        first_part = epochs * before.steps_per_epoch
+        before.step_number = min(step, first_part)
+        test = seen_by_network(session, "test")
+        rows = session.training.settings.test_batch_size
+        line = Lines(f"{title}, equivariant", first_part)
+        with session.training.recorder.progress(members.stop, repetitions, first_part) as tick:
+            while before.step_number < first_part:
+                before.step()
+                saved.keep(records, members.start, before.step_number, before.weights)
+                tick()
+                line(before.step_number)
+        if step <= first_part:
+            draws = member_draws(session.cfg.seed, members, "basis")
+            alone = [{name: w[m : m + 1].cpu() for name, w in weights.items()} for m in range(len(members))]
+            free = stack([net.free(one, g) for one, g in zip(alone, draws, strict=True)])
+            weights = {name: w.to(session.fabric.device, train.inputs.dtype) for name, w in free.items()}
+        after = self.descent(session, train, members, batching, weights, lr, equivariant=False)
+        after.step_number = max(step - first_part, 0)
+        line = Lines(f"{title}, {batching}", records.steps)
+        with session.training.recorder.progress(members.stop, repetitions, records.steps) as tick:
+            while True:
+                now = after.step_number
+                records.put("distance", slice(0, 1), place, now, net.distance(weights)[None])
+                if now % after.steps_per_epoch == 0:
+                    records.put("norm", slice(0, 1), place, now, net.norms(net.linear_maps(weights))[None])
+                    for metric, values in member_metrics(net, session.training.task, weights, test, rows).items():
+                        records.put(f"test_{metric}", slice(0, 1), place, now, values[None])
+                if now == records.steps:
+                    break
+                losses = after.step()
+                records.put("loss", slice(0, 1), place, now, losses[None])
+                saved.keep(records, members.start, first_part + after.step_number, weights)
+                tick()
+                line(after.step_number)
+        if not losses.isfinite().all():
+            raise RunError(
+                f"the loss of step {records.steps} is not finite: the training has diverged (try a smaller learning rate)."
+            )
+
+    def descent(
+        self,
+        session: Session,
+        train: Split,
+        members: range,
+        batching: Batching,
+        weights: Weights,
+        lr: float,
+        equivariant: bool,
+    ) -> Descent:
+        """Of this session; a ConfigError for a batch that does not hold whole orbits."""
+        settings = session.training.settings
+        group = QuarterTurns(train.inputs.shape[-1])
+        assert isinstance(session.net, C4Conv)
+        try:
+            return Descent(
+                session.net,
+                session.training.task.per_example,
+                train,
+                group,
+                batching,
+                weights,
+                lr=lr,
+                batch_size=settings.batch_size,
+                equivariant=equivariant,
+                seed=session.cfg.seed,
+                members=members,
+            )
+        except ValueError as error:
+            raise ConfigError(f"train.{error}; augmentation.batching=whole_orbits needs one.") from error
+
+    def report(self, session: Session, records: Records, per_epoch: int) -> dict[str, Any]:
+        """Files, figure and metrics of finished records."""
+        folder = session.directory
+        write_atomically(folder.path / "records.npz", records.packed())
+        distance = records.total("distance")[0]
+        curve = {
+            "steps_per_epoch": per_epoch,
+            "per_epoch": distance[:, ::per_epoch].tolist(),
+            "per_step": distance[:, : self.steps_shown + 1].tolist(),
+        }
+        write_atomically(folder.path / "curves.json", json.dumps({"drift": curve}))
+        rows = [
+            {"epoch": row["step"] // per_epoch, **{k.removesuffix("_augmented"): v for k, v in row.items() if k != "epoch"}}
+            for row in records.rows()[::per_epoch]
+        ]
+        write_atomically(folder.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        label = f"{session.cfg.net.support}, {session.cfg.net.basis} basis, {build(session.cfg, 'augmentation').batching}"
+        draw_drift(folder.figures / "drift.png", {label: [curve]})
+        relative = (distance / records.total("norm")[0])[:, -1]
+        metrics = {
+            "distance_to_equivariance": float(distance[:, -1].quantile(0.5)),
+            "relative_distance_to_equivariance": float(relative.quantile(0.5)),
+            "distance_to_equivariance_start": float(distance[:, 0].quantile(0.5)),
+        }
+        for name in records.series:
+            if name.startswith("test_"):
+                medians = records.median(name)[0]
+                metrics |= {name: float(medians[-1]), f"{name}_start": float(medians[0])}
+        return {"metrics": metrics, "figures": ["figures/drift.png"]}

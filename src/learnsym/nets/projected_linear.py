@@ -1,0 +1,216 @@
+"""Networks of fully linear layers on channels x pixels, their equivariant weights known in closed form (dynamics paper, v1)."""
+
+import itertools
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from learnsym.groups.permuting import PermutingGroup
+from learnsym.layers.checks import check_images
+from learnsym.nets.ensemble import EnsembleNet, Weights
+from learnsym.schema import NonNegative, Size, Task
+
+
+class ProjectedLinear(EnsembleNet):
+    """Linear layers R^{c n n} -> R^{c' n n} with LeakyReLU between them, as a function of dense weights.
+
+    With `features`, an invariant map to so many features follows, then layer norm without parameters and fully connected layers
+    (LeakyReLU between): a classifier; two classes have one output z and the logits (0, z), whose cross-entropy is the binary one
+    of sigmoid(z). Without, the last layer's channels are the outputs: images, normalised over the channels of a pixel.
+
+    Weights, of M members: `linear<l>` [M, n^2, c', n^2, c], `invariant` [M, n^2, c, features], `dense<l>` [M, c', c] and
+    `bias<l>` [M, c']. The layers start Gaussian with standard deviation 1 / (n sqrt(c)), projected onto the equivariant ones; the
+    fully connected ones start Gaussian with 1 / sqrt(c), without bias.
+
+    Shape: [B, C, n, n] to [B, num_outputs], or to [B, num_outputs, n, n] for a segmentation.
+    """
+
+    def __init__(
+        self,
+        in_channels: Size,
+        num_outputs: Size,
+        task: Task,
+        group: PermutingGroup,
+        channels: tuple[Size, ...] = (32, 32),
+        features: Size | None = 32,
+        hidden: tuple[Size, ...] = (),
+        fans: Literal["in", "both"] = "in",
+        symmetric_inputs: bool = False,
+        slope: NonNegative = 0.01,
+        seed: int | None = None,
+    ) -> None:
+        """
+        Args:
+            in_channels, num_outputs, task: of the data.
+            group: finite, acting on n x n pixels; decides which weights are equivariant.
+            channels: outputs of the equivariant layers (without `features`: of all but the last).
+            features: of the invariant map; None where the output is an image.
+            hidden: widths of the fully connected layers but the last.
+            fans: "in": standard deviation 1 / (n sqrt(c)); "both": 1 / (n sqrt(c c')), as in the permutation experiment.
+            symmetric_inputs: all images are symmetric matrices, such as adjacency matrices: weights of the first layer at (i, j)
+                and (j, i) are then added up before they are multiplied, which saves almost half.
+            slope: of LeakyReLU below zero.
+            seed: of this member's own weights; None: torch's global generator decides.
+
+        Raises:
+            ValueError: `features` does not fit the task.
+        """
+        self.check_arguments(in_channels, num_outputs, task, group, channels, features, hidden)
+        super().__init__()
+        self.in_channels, self.num_outputs, self.group = in_channels, num_outputs, group
+        self.slope, self.fans, self.task = slope, fans, task
+        images = [in_channels, *channels] + ([num_outputs] if features is None else [])
+        self.linears = {f"linear{place}": pair for place, pair in enumerate(itertools.pairwise(images))}
+        self.features = features
+        widths = [] if features is None else [features, *hidden, 1 if self.binary else num_outputs]
+        self.denses = {f"dense{place}": pair for place, pair in enumerate(itertools.pairwise(widths))}
+        self.layers = (*self.linears, *(() if features is None else ("invariant",)))
+        self.last_channels = images[-1]
+        self.fold = Fold(group.side) if symmetric_inputs else None
+        draws = torch.Generator().manual_seed(int(torch.randint(2**62, ())) if seed is None else seed)
+        self.become(self.draw(draws))
+
+    @staticmethod
+    def check_arguments(
+        in_channels: Size,
+        num_outputs: Size,
+        task: Task,
+        group: PermutingGroup,
+        channels: tuple[Size, ...] = (32, 32),
+        features: Size | None = 32,
+        hidden: tuple[Size, ...] = (),
+        **_: object,
+    ) -> None:
+        """What a rehearsal calls instead of drawing forty million weights."""
+        if not isinstance(group, PermutingGroup):
+            raise ValueError(f"group: {type(group).__name__} does not permute pixels; choose base_group=quarter_turns or another")
+        if (features is None) != (task == "segmentation"):
+            raise ValueError(
+                f"features={'null' if features is None else features} does not go with a {task}: images have features=null, "
+                "classes have an invariant map to some features"
+            )
+        if features is None and hidden:
+            raise ValueError(f"hidden={list(hidden)} would have no effect with features=null")
+        if features is not None and not channels:
+            raise ValueError("channels is empty; at least one equivariant layer must come before the invariant map")
+
+    @property
+    def binary(self) -> bool:
+        """Whether one output says it all."""
+        return self.task == "classification" and self.num_outputs == 2
+
+    # --- weights ----------------------------------------------------------------------------------------------------------------
+
+    def draw(self, generator: torch.Generator) -> Weights:
+        points, weights = self.group.points, {}
+        for name, (c, d) in self.linears.items():
+            weights[name] = torch.randn(1, points, d, points, c, generator=generator) * self._std(c, d)
+        if self.features is not None:
+            c, d = self.last_channels, self.features
+            weights["invariant"] = torch.randn(1, points, c, d, generator=generator) * self._std(c, d)
+        weights = self.project(weights)
+        for name, (c, d) in self.denses.items():
+            weights[name] = torch.randn(1, d, c, generator=generator) / c**0.5
+            weights[bias_of(name)] = torch.zeros(1, d)
+        return weights
+
+    def _std(self, c: int, d: int) -> float:
+        return 1 / (self.group.side * (c * (d if self.fans == "both" else 1)) ** 0.5)
+
+    def project(self, weights: Weights) -> Weights:
+        projected = dict(weights)
+        for name in self.layers:
+            weight = weights[name]
+            if name == "invariant":
+                projected[name] = self.group.project_invariant(weight.flatten(2)).view(weight.shape)
+            else:
+                projected[name] = self.group.project_equivariant(weight)
+        return projected
+
+    def linear_maps(self, weights: Weights) -> Weights:
+        return {name: weights[name] for name in self.layers}
+
+    def outside(self, maps: Weights) -> Weights:
+        projected = self.project(maps)
+        return {name: maps[name] - projected[name] for name in self.layers}
+
+    def coordinates(self, weights: Weights) -> Weights:
+        """The free numbers of equivariant weights, in an orthonormal basis (of others: of their projection)."""
+        found = dict(weights)
+        for name in self.linears:
+            found[name] = self.group.equivariant_coordinates(weights[name])
+        if self.features is not None:
+            found["invariant"] = self.group.invariant_coordinates(weights["invariant"].flatten(2))
+        return found
+
+    def from_coordinates(self, numbers: Weights) -> Weights:
+        """The equivariant weights with these free numbers."""
+        found = dict(numbers)
+        for name in self.linears:
+            found[name] = self.group.equivariant_weight(numbers[name])
+        if self.features is not None:
+            weight = self.group.invariant_weight(numbers["invariant"])
+            found["invariant"] = weight.unflatten(2, (self.last_channels, self.features))
+        return found
+
+    # --- the function -----------------------------------------------------------------------------------------------------------
+
+    def compact(self, weights: Weights) -> Weights:
+        return weights if self.fold is None else weights | {"linear0": self.fold.weight(weights["linear0"])}
+
+    def compact_adjoint(self, gradient: Weights, weights: Weights) -> Weights:
+        return gradient if self.fold is None else gradient | {"linear0": self.fold.adjoint(gradient["linear0"])}
+
+    def evaluate(self, compact: Weights, images: Tensor) -> Tensor:
+        check_images("ProjectedLinear", images[0], self.in_channels, self.group.side)
+        if images.shape[-2:] != (self.group.side, self.group.side):
+            raise ValueError(f"{self.group} acts on images {self.group.side} x {self.group.side}; got {list(images.shape[-2:])}")
+        members = len(compact["linear0"])
+        x = images.flatten(3).transpose(2, 3)  # [M, B, n^2, C]
+        x = (x if self.fold is None else x.index_select(2, self.fold.kept)).flatten(2)
+        last = list(self.linears)[-1]
+        for name in self.linears:
+            x = torch.bmm(x.expand(members, -1, -1), compact[name].flatten(3).flatten(1, 2).mT)
+            if self.features is not None or name != last:
+                x = F.leaky_relu(x, self.slope, inplace=True)
+        if self.features is None:
+            return self._as_images(x)
+        x = F.layer_norm(torch.bmm(x, compact["invariant"].flatten(1, 2)), (self.features,))
+        for place, name in enumerate(self.denses):
+            x = F.leaky_relu(x, self.slope) if place else x
+            x = torch.baddbmm(compact[bias_of(name)].unsqueeze(1), x, compact[name].mT)
+        return torch.cat([torch.zeros_like(x), x], dim=-1) if self.binary else x
+
+    def _as_images(self, x: Tensor) -> Tensor:
+        """[M, B, n^2 K] to [M, B, K, n, n], normalised over the K channels of each pixel."""
+        x = F.layer_norm(x.unflatten(2, (self.group.points, self.num_outputs)), (self.num_outputs,))
+        return x.transpose(2, 3).unflatten(3, (self.group.side, self.group.side))
+
+
+def bias_of(dense: str) -> str:
+    """dense0 -> bias0."""
+    return dense.replace("dense", "bias")
+
+
+class Fold(nn.Module):
+    """Symmetric n x n inputs have n (n + 1) / 2 different entries: those on and above the diagonal are kept."""
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        row, column = torch.triu_indices(side, side)
+        place = torch.empty(side, side, dtype=torch.long)
+        place[row, column] = torch.arange(len(row))
+        place[column, row] = torch.arange(len(row))
+        self.register_buffer("kept", row * side + column, persistent=False)  # [K]
+        self.register_buffer("place", place.flatten(), persistent=False)  # [n^2]: where each entry went
+
+    def weight(self, weight: Tensor) -> Tensor:
+        """[M, n^2, c', n^2, c] to [M, n^2, c', K, c]: the sum over the entries that are the same."""
+        shape = (*weight.shape[:3], len(self.kept), weight.shape[4])
+        return weight.new_zeros(shape).index_add(3, self.place, weight)
+
+    def adjoint(self, gradient: Tensor) -> Tensor:
+        """[M, n^2, c', K, c] to [M, n^2, c', n^2, c]: both of two equal entries have the gradient of their sum."""
+        return gradient.index_select(3, self.place)
