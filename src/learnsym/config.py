@@ -236,13 +236,16 @@ def rehearse(cfg: DictConfig) -> None:
     import torch
 
     parameter = [torch.nn.Parameter(torch.zeros(1))]
-    data = REHEARSAL | {"task": getattr(locate("dataset", cfg.dataset["_target_"]), "task", "classification")}
+    data = imaginary_data(cfg)
     for path in ("base_group", "conv", "kernel", "trainer", "mode", "logger", "net"):
         _build(OmegaConf.to_container(cfg[path], resolve=True), path, data, rehearsal=True)
     build(cfg, "train", params=parameter)
 
 
-REHEARSAL = {"in_channels": 3, "num_outputs": 2}
+def imaginary_data(cfg: DictConfig) -> dict[str, Any]:
+    """What a data set would supply to a network."""
+    task = getattr(locate("dataset", cfg.dataset["_target_"]), "task", "classification")
+    return {"in_channels": 3, "num_outputs": 2, "task": task}
 
 
 # --- building -------------------------------------------------------------------------------------------------------------------
@@ -283,8 +286,9 @@ def _build(node: Any, path: str, supplied: Mapping[str, Any], rehearsal: bool = 
 
 def identity(cfg: DictConfig) -> str:
     """Hash (8 hex digits) of what decides a result: the resolved config less where things are kept and how they are shown."""
-    content = OmegaConf.to_container(_without_places(cfg), resolve=True)
-    assert isinstance(content, dict)
+    copy = OmegaConf.create(OmegaConf.to_container(cfg, resolve=False))
+    copy.paths = {key: key for key in cfg.paths}  # what is read from there is not said by where it is
+    content = OmegaConf.to_container(copy, resolve=True)
     idle = () if OmegaConf.select(cfg, "analysis.distance_to_equivariance") else ("analysis",)  # decides nothing
     for key in ("paths", "logger", "fresh", "launcher", "paper", "hydra", *idle):
         content.pop(key, None)
@@ -292,9 +296,3 @@ def identity(cfg: DictConfig) -> str:
     if content.get("checkpoint"):  # its content, not its name: the run that wrote it may have been done again
         content["checkpoint"] = hashlib.sha256(Path(content["checkpoint"]).read_bytes()).hexdigest()
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
-
-
-def _without_places(cfg: DictConfig) -> DictConfig:
-    copy = OmegaConf.create(OmegaConf.to_container(cfg, resolve=False))
-    copy.paths = {key: key for key in cfg.paths}
-    return copy

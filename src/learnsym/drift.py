@@ -3,9 +3,11 @@
 import json
 from typing import Any
 
+from omegaconf import DictConfig
+
 from learnsym.config import build
 from learnsym.data.base import Split
-from learnsym.dynamics import Lines, Saved, member_metrics, plain_descent, seen_by_network
+from learnsym.dynamics import Lines, Saved, check_descent, member_metrics, seen_by_network
 from learnsym.errors import ConfigError, RunError
 from learnsym.groups.permuting import QuarterTurns
 from learnsym.nets.c4_conv import C4Conv
@@ -28,6 +30,12 @@ class Drift:
     """
 
     uses_augmentation = ("batching",)
+    trains_by_epochs = False
+
+    @staticmethod
+    def check_config(cfg: DictConfig) -> None:
+        """Refuse what does not go together, before anything is built."""
+        check_descent(cfg, "drift", C4Conv, "c4_conv")
 
     def __init__(
         self,
@@ -49,9 +57,7 @@ class Drift:
 
     def __call__(self, session: Session) -> dict[str, Any]:
         """Metrics (medians), records and figures."""
-        if not isinstance(session.net, C4Conv):
-            raise ConfigError(f"mode=drift needs net=c4_conv; {type(session.net).__name__} is not of its kind.")
-        lr = plain_descent(session)
+        lr = float(session.cfg.train.optimizer.lr)
         session.net.to(session.fabric.device)
         train = seen_by_network(session, "train")
         batching = build(session.cfg, "augmentation").batching
@@ -126,9 +132,9 @@ class Drift:
                 saved.keep(records, members.start, first_part + after.step_number, weights)
                 tick()
                 line(after.step_number)
-        if not losses.isfinite().all():
+        if not records.series["loss"][0, place, records.steps - 1].isfinite().all():
             raise RunError(
-                f"the loss of step {records.steps} is not finite: the training has diverged (try a smaller learning rate)."
+                f"the loss of step {records.steps - 1} is not finite: the training has diverged (try a smaller learning rate)."
             )
 
     def descent(

@@ -1,6 +1,5 @@
 """`mode=dynamics`: nominal, equivariant and augmented gradient descent from one equivariant start (dynamics paper, version 1)."""
 
-import copy
 import json
 import time
 from dataclasses import dataclass
@@ -8,9 +7,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from learnsym.config import build
+from learnsym.config import build, locate
 from learnsym.data.base import Split
 from learnsym.errors import CheckpointError, ConfigError, RunError
 from learnsym.groups.permuting import MOST_ELEMENTS, GroupName, PermutingGroup, named_group
@@ -33,6 +33,12 @@ class Dynamics:
     """
 
     uses_augmentation = ("passes",)
+    trains_by_epochs = False
+
+    @staticmethod
+    def check_config(cfg: DictConfig) -> None:
+        """Refuse what does not go together, before anything is built."""
+        check_descent(cfg, "dynamics", ProjectedLinear, "projected_linear")
 
     def __init__(
         self,
@@ -57,16 +63,13 @@ class Dynamics:
     def __call__(self, session: Session) -> dict[str, Any]:
         """Metrics final_loss_<arm>, change_<arm>, distance_to_equivariance_<arm> (medians), records and figures."""
         net = session.net
-        if not isinstance(net, ProjectedLinear):
-            raise ConfigError(
-                f"mode=dynamics needs net=projected_linear; {type(net).__name__} has no projected layers of that kind."
-            )
-        lr = plain_descent(session)
+        assert isinstance(net, ProjectedLinear)
+        lr = float(session.cfg.train.optimizer.lr)
         metrics: dict[str, float] = {}
         figures, rows = [], []
         names: tuple[str, ...] = self.groups or ("",)
         for name in names:
-            member = with_group(net, named_group(name, net.group.side)) if name else net
+            member = net.with_group(named_group(name, net.group.side)) if name else net
             records = self.flow(session, member, lr, name)
             suffix = f"_{name}" if name else ""
             write_atomically(session.directory.path / f"records{suffix}.npz", records.packed())
@@ -140,45 +143,52 @@ class Dynamics:
             )
 
 
-def with_group(net: ProjectedLinear, group: PermutingGroup) -> ProjectedLinear:
-    """The same network with another group."""
-    other = copy.copy(net)
-    other.group = group
-    return other
-
-
 def augmentation_of(session: Session, group: PermutingGroup) -> Augmentation:
-    """That of the augmented arm.
+    """As configured.
 
     Raises:
-        ConfigError: `exact`, with a group of too many elements.
+        ConfigError: exact averages over a group with too many elements.
     """
     passes = build(session.cfg, "augmentation").passes
     if passes == "exact" and group.order > MOST_ELEMENTS:
         raise ConfigError(
-            f"augmentation.passes=exact: {group} has {group.order} elements, too many to enumerate; a number of random passes, "
-            "such as augmentation.passes=25, would be right."
+            f"augmentation.passes=exact: {group} has {group.order} elements; at most {MOST_ELEMENTS} can be averaged over, and a "
+            "number of random passes would be right."
         )
     return Augmentation(group, passes)
 
 
-def plain_descent(session: Session) -> float:
-    """The learning rate, if the recipe is plain gradient descent.
+def check_descent(cfg: DictConfig, mode: str, net: type, choice: str) -> None:
+    """Refuse a network or a recipe that the dynamics is not about.
 
     Raises:
-        ConfigError: it is not, or there are several processes.
+        ConfigError: another network; not plain gradient descent of a constant step; several processes.
     """
-    optimizer = session.training.settings.optimizer
-    group = optimizer.param_groups[0]
-    if type(optimizer) is not torch.optim.SGD or group["momentum"] or group["weight_decay"] or group["nesterov"]:
+    found = cfg.net._target_.rpartition(".")[2]
+    if not issubclass(locate("net", cfg.net._target_), net):
+        raise ConfigError(f"mode={mode} is of net={choice}; {found} is not made for it.")
+    optimizer = cfg.train.optimizer
+    extras = [key for key in ("momentum", "weight_decay", "nesterov", "dampening") if optimizer.get(key)]
+    if optimizer._target_ != "torch.optim.SGD" or extras:
+        what = f"{extras[0]}={optimizer[extras[0]]}" if extras else optimizer._target_.rpartition(".")[2]
         raise ConfigError(
-            "train.optimizer: the dynamics are those of plain gradient descent; train/optimizer=sgd without momentum."
+            f"train.optimizer: mode={mode} is plain gradient descent, without {what}; train/optimizer=sgd "
+            "train.optimizer.momentum=0 train.optimizer.nesterov=false would be right."
         )
-    if session.cfg.train.schedule._target_.rpartition(".")[2] != "Constant":
-        raise ConfigError("train.schedule: the dynamics have a constant step size; train/schedule=constant would be right.")
-    if session.fabric.world_size > 1:
-        raise ConfigError("trainer.devices: an ensemble is trained by one process; trainer.devices=1 would be right.")
-    return float(group["lr"])
+    if not cfg.train.schedule._target_.endswith(".Constant") or cfg.train.schedule.get("warmup_epochs"):
+        raise ConfigError(f"train.schedule: mode={mode} has a constant step size; train/schedule=constant would be right.")
+    for key in ("train.max_steps", "train.clip_norm", "train.symmetry_lr", "train.omega0_lr"):
+        if (value := OmegaConf.select(cfg, key)) is not None:
+            raise ConfigError(f"{key}={value} would have no effect with mode={mode}; null would be right.")
+    for key, right in (("trainer.compile", (False,)), ("trainer.precision", ("32-true", "64-true"))):
+        if (value := OmegaConf.select(cfg, key)) not in right:
+            raise ConfigError(
+                f"{key}={value} would have no effect with mode={mode}; {' or '.join(map(str, right))} would be right."
+            )
+    if cfg.trainer.devices > 1:
+        raise ConfigError(
+            f"trainer.devices={cfg.trainer.devices}: mode={mode} trains its ensemble in one process; 1 would be right."
+        )
 
 
 def seen_by_network(session: Session, name: str) -> Split:

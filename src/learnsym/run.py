@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from learnsym.config import REHEARSAL, build, check, check_effect, identity, locate, rehearse
+from learnsym.config import build, check, check_effect, identity, imaginary_data, locate, rehearse
 from learnsym.distributions.base import learned_symmetry
 from learnsym.errors import CheckpointError, ConfigError, LearnSymError, RunError
 from learnsym.results.record import RunDirectory, code_hash, versions, write_atomically
@@ -41,7 +41,9 @@ def run(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> Path:
     cfg = adopt_checkpoint(cfg, overrides)
     check(cfg)
     check_effect(cfg, overrides)
+    getattr(mode_class, "check_config", no_rules)(cfg)
     rehearse(cfg)
+    check_augmentation(overrides, choices, mode_class)
     check_analysis(cfg, overrides, choices, mode_class)
     if cfg.debug:
         with tempfile.TemporaryDirectory() as folder:
@@ -68,20 +70,34 @@ def check_checkpoint(cfg: DictConfig, choices: dict[str, str], mode_class: type)
         raise ConfigError(f"mode={choices['mode']} needs checkpoint=<run directory>/checkpoints/last.pt (or best.pt).")
 
 
+def no_rules(cfg: DictConfig) -> None:
+    """Of a mode that goes with everything."""
+
+
+def check_augmentation(overrides: list[str], choices: dict[str, str], mode_class: type) -> None:
+    """Each key of `augmentation` goes with one mode."""
+    uses = {"passes": "dynamics", "batching": "drift"}
+    for override in overrides:
+        key = re.match(r"[+~]*augmentation\.(\w+)", override)
+        if key and key[1] not in getattr(mode_class, "uses_augmentation", ()):
+            right = f"it goes with mode={uses[key[1]]}" if key[1] in uses else f"valid: {', '.join(uses)}"
+            raise ConfigError(f"{override} would have no effect with mode={choices['mode']}; {right}.")
+
+
 def check_analysis(cfg: DictConfig, overrides: list[str], choices: dict[str, str], mode_class: type) -> None:
     """`analysis` goes with a mode that trains, its group with a distance, a distance with layers that it is known for."""
     from learnsym.analysis.distance import measurable
 
     typed = [o for o in overrides if re.match(r"[+~]*analysis\.", o)]
     idle = [o for o in typed if "analysis.distance_to_equivariance=" not in o]
-    without_training = cfg.checkpoint is not None or getattr(mode_class, "needs_checkpoint", False)
-    if typed and without_training:
+    by_epochs = getattr(mode_class, "trains_by_epochs", True)
+    if typed and (cfg.checkpoint is not None or getattr(mode_class, "needs_checkpoint", False) or not by_epochs):
+        why = " from a checkpoint" if by_epochs else ", which records distances of its own"
         raise ConfigError(
-            f"{typed[0]} would have no effect with mode={choices['mode']} from a checkpoint; it is measured in training, with "
-            "mode=train."
+            f"{typed[0]} would have no effect with mode={choices['mode']}{why}; it is measured in training, with mode=train."
         )
     if cfg.analysis.distance_to_equivariance:
-        measurable(build(cfg, "net", **REHEARSAL))
+        measurable(build(cfg, "net", **imaginary_data(cfg)))
     elif idle:
         raise ConfigError(f"{idle[0]} would have no effect without analysis.distance_to_equivariance=true.")
 

@@ -10,14 +10,17 @@ from torch import Tensor, nn
 
 from learnsym.analysis.equivariance import mirror_images, quarter_turns
 from learnsym.distributions.sampling import FullSampling, PartialSampling
+from learnsym.groups.permuting import Permutation, PermutingGroup, QuarterTurns, ShiftTurns, ShiftXY
 from learnsym.groups.planar import E2, SE2, Translation2
 from learnsym.groups.stabiliser import FiniteMotions, Semidirect
 from learnsym.kernels.siren import Siren
+from learnsym.nets.c4_conv import C4Conv
 from learnsym.nets.ckresnet import CKResNet
 from learnsym.nets.conv5 import Conv5
 from learnsym.nets.conv13 import Conv13
 from learnsym.nets.e2_steerable import E2Steerable
 from learnsym.nets.gcnn import GCNN
+from learnsym.nets.projected_linear import ProjectedLinear
 from learnsym.nets.simple_conv import SimpleConv
 
 
@@ -64,6 +67,21 @@ def thirteen(group: Semidirect, conv: FullSampling) -> GCNN:
     )
 
 
+def linear(classes: int, group: PermutingGroup, **settings: Any) -> ProjectedLinear:
+    """A classifier of 3 and 4 channels and 5 features."""
+    return ProjectedLinear(2, classes, "classification", group, channels=(3, 4), features=5, **settings)
+
+
+def shifts(*moves: tuple[int, int]) -> dict[str, Callable[[Tensor], Tensor]]:
+    """Cyclic shifts (along y, along x)."""
+    return {f"shift by {move}": lambda x, move=move: x.roll(move, (-2, -1)) for move in moves}
+
+
+def renumberings(*orders: list[int]) -> dict[str, Callable[[Tensor], Tensor]]:
+    """Rows and columns in another order."""
+    return {f"nodes {order}": lambda x, order=order: x[..., order, :][..., order] for order in orders}
+
+
 ZOO = {
     "simple_conv": Case(lambda: SimpleConv(3, 4, width=4), (3, 16, 16), 4),
     "simple_conv_8x8": Case(lambda: SimpleConv(1, 1, width=4), (1, 8, 8), 1),
@@ -93,6 +111,17 @@ ZOO = {
     "gcnn_se2_full": Case(lambda: thirteen(SE2(), FULL), (2, 12, 12), 3, quarter_turns()),
     "gcnn_se2_partial": Case(lambda: thirteen(SE2(), PartialSampling(initial_arc=0.7)), (2, 12, 12), 3),
     "gcnn_e2_partial": Case(lambda: thirteen(E2(), PartialSampling(initial_arc=0.7)), (2, 12, 12), 3, surrogate=("logits",)),
+    # Their inputs are no symmetric matrices: with symmetric_inputs=True they would not see the entries below the diagonal.
+    "linear_turns": Case(lambda: linear(3, QuarterTurns(5), hidden=(4,)), (2, 5, 5), 3, quarter_turns()),
+    "linear_shifts": Case(lambda: linear(3, ShiftXY(4)), (2, 4, 4), 3, shifts((0, 1), (3, 2))),
+    "linear_motions": Case(lambda: linear(3, ShiftTurns(4)), (2, 4, 4), 3, shifts((1, 2)) | quarter_turns()),
+    "linear_graphs": Case(
+        lambda: linear(2, Permutation(6), hidden=(4,)), (2, 6, 6), 2, renumberings([1, 2, 3, 4, 5, 0], [0, 3, 2, 1, 5, 4])
+    ),
+    # They start equivariant; in a random basis, up to the rounding of coefficients that may be large.
+    "c4_cross": Case(lambda: C4Conv(2, 3, 12, (3, 4, 4)), (2, 12, 12), 3, quarter_turns()),
+    "c4_skew": Case(lambda: C4Conv(2, 3, 12, (3, 4, 4), "skew"), (2, 12, 12), 3, quarter_turns()),
+    "c4_random_basis": Case(lambda: C4Conv(2, 3, 12, (3, 4, 4), basis="random"), (2, 12, 12), 3),
 }
 
 

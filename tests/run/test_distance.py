@@ -76,3 +76,27 @@ def test_what_is_not_measured_does_not_rename_runs(main, tiny):
 def test_the_figure_is_drawn(main, tiny):
     directory = main(*tiny, MEASURED).directory
     assert (directory / "figures" / f"{KEY}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_projected_networks_bring_a_distance_of_their_own(main):
+    """They start equivariant, and ordinary training leads them away; a larger group asks for more than they start with."""
+    words = (
+        "net=projected_linear",
+        "base_group=quarter_turns",
+        "base_group.side=8",
+        "net.channels=[2]",
+        "net.features=4",
+        "dataset=digits",
+        "dataset.train_size=64",
+        "train.epochs=2",
+        "mode.response_images=0",
+    )
+    done = main(*words, MEASURED)
+    assert done.code == 0, done.err
+    rows = rows_of(done.directory)
+    layers = [f"{KEY}/linear0", f"{KEY}/invariant"]
+    assert [k for k in rows[0] if KEY in k] == [KEY, *layers]
+    assert 0 < rows[0][KEY] < rows[1][KEY]
+    assert rows[0][KEY] == pytest.approx(sum(rows[0][k] ** 2 for k in layers) ** 0.5)
+    larger = main(*words, MEASURED, "analysis.group=shift_turns")
+    assert rows_of(larger.directory)[0][KEY] > rows[1][KEY]

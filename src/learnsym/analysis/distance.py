@@ -12,7 +12,7 @@ s x s images, s their own side, and numbers without space the trivial one (see `
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from learnsym.analysis.tracing import Trace, Use, has_space, one_use
 from learnsym.distributions.base import SymmetryModule
 from learnsym.errors import ConfigError
+from learnsym.groups.permuting import GroupName
 from learnsym.groups.reynolds import Orbits
 from learnsym.groups.stencils import ANY_SIDES, Stencil, distance_matrices, point_codes
 
-Group = Literal["permutation", "shift_x", "shift_xy", "quarter_turns", "shift_turns"]
 Measure = Callable[[nn.Module], dict[str, float]]
 LayerMeasure = Callable[[Tensor], tuple[float, float]]
 """From a layer's weight in float64 to the distance of its map and the norm of its map."""
@@ -41,7 +41,7 @@ class AnalysisSettings:
     """
 
     distance_to_equivariance: bool = False
-    group: Group = "quarter_turns"
+    group: GroupName = "quarter_turns"
 
     def measure(self, net: nn.Module, example: Tensor) -> Measure | None:
         """What to call after every epoch with the network; None: nothing is measured.
@@ -59,11 +59,16 @@ class AnalysisSettings:
 class Distance:
     """d(net) gives the row keys: in total, per layer, and in total relative to the norm of the layers."""
 
-    def __init__(self, net: nn.Module, example: Tensor, group: Group) -> None:
+    def __init__(self, net: nn.Module, example: Tensor, group: GroupName) -> None:
         """See `AnalysisSettings`; all that does not depend on the weights is found here, once."""
-        if group not in get_args(Group):
-            raise ValueError(f"group is {group!r}; choose one of {', '.join(get_args(Group))}")
+        if group not in get_args(GroupName):
+            raise ValueError(f"group is {group!r}; choose one of {', '.join(get_args(GroupName))}")
         self.group, self.owners = group, list(owners(net))
+        for name in self.owners:
+            try:
+                net.get_submodule(name).distance_to_equivariance(group)
+            except ValueError as error:
+                raise ConfigError(f"analysis.group={group}: {error}.") from error
         self.layers: dict[str, LayerMeasure] = {}
         modules = measurable(net)
         if not modules:

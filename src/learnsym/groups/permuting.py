@@ -214,11 +214,11 @@ class ShiftTurns(Motions):
 
 
 def _coordinates(weight: Tensor, orbits: Orbits) -> Tensor:
-    return orbit_values(weight, orbits) * orbits.sizes.sqrt().to(weight.dtype)[:, None, None]
+    return orbit_values(weight, orbits) * orbits.sizes.to(weight.dtype).sqrt()[:, None, None]
 
 
 def _from_coordinates(coordinates: Tensor, orbits: Orbits) -> Tensor:
-    return spread(coordinates / orbits.sizes.sqrt().to(coordinates.dtype)[:, None, None], orbits)
+    return spread(coordinates / orbits.sizes.to(coordinates.dtype).sqrt()[:, None, None], orbits)
 
 
 GroupName = Literal["permutation", "shift_x", "shift_xy", "quarter_turns", "shift_turns"]

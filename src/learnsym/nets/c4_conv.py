@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from learnsym.groups.permuting import QuarterTurns
+from learnsym.groups.permuting import GroupName, QuarterTurns
 from learnsym.layers.channels_inner import tanh_pool_norm, tap_conv
 from learnsym.layers.checks import check_images
 from learnsym.nets.ensemble import EnsembleNet, Weights
@@ -45,16 +45,20 @@ class C4Conv(EnsembleNet):
         """
         Args:
             in_channels, num_outputs: of the data.
-            side: of the images, a multiple of 4.
+            side: of the images, a multiple of 4 from 12 on. Of 8 pixels the last layer norm leaves 2 x 2 points, one orbit, over
+                which it makes every sum zero: equivariant weights would answer 0 to everything.
             channels: outputs of the convolutions.
             support: where the kernels live.
             basis: of the kernels' space, see above.
 
         Raises:
-            ValueError: the side is not a multiple of 4.
+            ValueError: the side is another.
         """
-        if side % 4:
-            raise ValueError(f"side={side}: two poolings need a multiple of 4")
+        if side % 4 or side < 12:
+            raise ValueError(
+                f"side={side}: two poolings need a multiple of 4, and below 12 equivariant weights can only answer 0; "
+                "side=28 would be right"
+            )
         super().__init__()
         self.in_channels, self.num_outputs, self.side, self.basis = in_channels, num_outputs, side, basis
         self.taps = SUPPORTS[support]
@@ -94,7 +98,7 @@ class C4Conv(EnsembleNet):
         for name in self.convs:
             vectors = torch.randn(1, 5, 5, generator=generator, dtype=torch.float64)
             basis = vectors / vectors.norm(dim=1, keepdim=True)
-            found[basis_of(name)] = basis.float()
+            found[basis_of(name)] = basis.float().to(weights[name].dtype)
             taps = weights[name].double().flatten(2)
             found[name] = torch.linalg.solve(basis.float().double(), taps).to(weights[name].dtype).view_as(weights[name])
         return found
@@ -127,6 +131,11 @@ class C4Conv(EnsembleNet):
         full[:, list(self.taps)] = kernel
         return full
 
+    def distance_to_equivariance(self, group: GroupName) -> dict[str, float]:
+        if group != "quarter_turns":
+            raise ValueError(f"C4Conv knows its distance for quarter_turns, not for {group}")
+        return dict(zip(self.layers, self.distance(self.own_weights())[0].tolist(), strict=True))
+
     # --- the function -----------------------------------------------------------------------------------------------------------
 
     def compact(self, weights: Weights) -> Weights:
@@ -147,6 +156,8 @@ class C4Conv(EnsembleNet):
 
     def evaluate(self, compact: Weights, images: Tensor) -> Tensor:
         check_images("C4Conv", images[0], self.in_channels, self.side)
+        if max(images.shape[-2:]) > self.side:
+            raise ValueError(f"C4Conv was built for images of side {self.side} and got {list(images.shape[-2:])}")
         x = images.permute(0, 1, 3, 4, 2)  # [M, B, H, W, C]: channels innermost, as matrix products want them
         for name in self.convs:
             x = tanh_pool_norm(tap_conv(x, compact[name], self.taps), pool=name != "conv2")

@@ -9,6 +9,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from learnsym.groups.permuting import GroupName
+
 Weights = dict[str, Tensor]
 """Weights of M members by name, each [M, ...]."""
 
@@ -80,10 +82,22 @@ class EnsembleNet(nn.Module, ABC):
             else:
                 self.register_parameter(name, nn.Parameter(value[0].clone()))
 
+    def own_weights(self) -> Weights:
+        """This member's weights, [1, ...]."""
+        own = dict(self.named_parameters()) | {name: self.get_buffer(name) for name in self.fixed}
+        return {name: value.unsqueeze(0) for name, value in own.items()}
+
+    @abstractmethod
+    def distance_to_equivariance(self, group: GroupName) -> dict[str, float]:
+        """The distance of each of this member's layers from E of a group.
+
+        Raises:
+            ValueError: the group does not act on the layers.
+        """
+
     def forward(self, images: Tensor) -> Tensor:
         """Outputs [B, ...] of this member on images [B, C, H, W]."""
-        own = dict(self.named_parameters()) | {name: self.get_buffer(name) for name in self.fixed}
-        return self.respond({name: value.unsqueeze(0) for name, value in own.items()}, images.unsqueeze(0))[0]
+        return self.respond(self.own_weights(), images.unsqueeze(0))[0]
 
 
 def norm(tensor: Tensor) -> Tensor:

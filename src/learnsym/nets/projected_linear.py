@@ -1,5 +1,6 @@
 """Networks of fully linear layers on channels x pixels, their equivariant weights known in closed form (dynamics paper, v1)."""
 
+import copy
 import itertools
 from typing import Literal
 
@@ -7,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from learnsym.groups.permuting import PermutingGroup
+from learnsym.groups.permuting import GroupName, PermutingGroup, named_group
 from learnsym.layers.checks import check_images
 from learnsym.nets.ensemble import EnsembleNet, Weights
 from learnsym.schema import NonNegative, Size, Task
@@ -135,6 +136,22 @@ class ProjectedLinear(EnsembleNet):
     def outside(self, maps: Weights) -> Weights:
         projected = self.project(maps)
         return {name: maps[name] - projected[name] for name in self.layers}
+
+    def with_group(self, group: PermutingGroup) -> "ProjectedLinear":
+        """The same function, whose weights are projected for another group; shares this one's parameters.
+
+        Raises:
+            ValueError: it acts on images of another side.
+        """
+        if group.side != self.group.side:
+            raise ValueError(f"{group} acts on other images than {self.group}")
+        other = copy.copy(self)
+        other.group = group
+        return other
+
+    def distance_to_equivariance(self, group: GroupName) -> dict[str, float]:
+        of_group = self.with_group(named_group(group, self.group.side))
+        return dict(zip(self.layers, of_group.distance(self.own_weights())[0].tolist(), strict=True))
 
     def coordinates(self, weights: Weights) -> Weights:
         """The free numbers of equivariant weights, in an orthonormal basis (of others: of their projection)."""

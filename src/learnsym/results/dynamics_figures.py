@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from learnsym.results.figures import COLOURS, new_figure, save, style
+from learnsym.results import figures
+from learnsym.results.figures import COLOURS, new_figure, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,7 +52,7 @@ def draw_flows(path: Path, records: Any, title: str, convention: Literal["true",
             values = records.total(series).numpy()[records.arms.index(name)]
             draw_members(axes, np.broadcast_to(steps, values.shape), values, COLOUR_OF[name], name)
         style(axes, what + " (median bold)", "step", series.replace("_", " "))
-    save(figure, path)
+    figures.save(figure, path)
 
 
 def draw_members(axes: "Axes", x: np.ndarray, y: np.ndarray, colour: str, label: str) -> None:
@@ -78,4 +79,4 @@ def draw_drift(path: Path, runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> N
         axes.set_yscale("log")
         style(axes, f"distance from E per {what} (median bold)", what, "||A - ΠA||")
     per_epoch.legend(fontsize=7, frameon=False)
-    save(figure, path)
+    figures.save(figure, path)
