@@ -43,7 +43,7 @@ class Dynamics:
     def __init__(
         self,
         repetitions: Size = 30,
-        ensemble_chunk: Size = 4,
+        ensemble_chunk: Size = 2,
         equivariant: EquivariantArm = "projected_gradient",
         groups: tuple[GroupName, ...] = (),
         convention: Literal["true", "published"] = "true",

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from learnsym.groups.permuting import GroupName, PermutingGroup, named_group
 from learnsym.layers.checks import check_images
+from learnsym.layers.dense_chain import dense_chain
 from learnsym.nets.ensemble import EnsembleNet, Weights
 from learnsym.schema import NonNegative, Size, Task
 
@@ -184,17 +185,13 @@ class ProjectedLinear(EnsembleNet):
         check_images("ProjectedLinear", images[0], self.in_channels, self.group.side)
         if images.shape[-2:] != (self.group.side, self.group.side):
             raise ValueError(f"{self.group} acts on images {self.group.side} x {self.group.side}; got {list(images.shape[-2:])}")
-        members = len(compact["linear0"])
         x = images.flatten(3).transpose(2, 3)  # [M, B, n^2, C]
         x = (x if self.fold is None else x.index_select(2, self.fold.kept)).flatten(2)
-        last = list(self.linears)[-1]
-        for name in self.linears:
-            x = torch.bmm(x.expand(members, -1, -1), compact[name].flatten(3).flatten(1, 2).mT)
-            if self.features is not None or name != last:
-                x = F.leaky_relu(x, self.slope, inplace=True)
+        maps = [compact[name] for name in self.linears]
         if self.features is None:
-            return self._as_images(x)
-        x = F.layer_norm(torch.bmm(x, compact["invariant"].flatten(1, 2)), (self.features,))
+            return self._as_images(dense_chain(x, maps, self.slope))
+        invariant = compact["invariant"].permute(0, 3, 1, 2)  # [M, features, n^2, c]: outputs first, as the others
+        x = F.layer_norm(dense_chain(x, [*maps, invariant], self.slope), (self.features,))
         for place, name in enumerate(self.denses):
             x = F.leaky_relu(x, self.slope) if place else x
             x = torch.baddbmm(compact[bias_of(name)].unsqueeze(1), x, compact[name].mT)

@@ -37,6 +37,8 @@ def risk_gradient(
 ) -> tuple[Weights, Tensor]:
     """The gradient of the mean loss over `examples` examples in batches, for every member, and that loss [M], float64."""
     leaves = {name: w.detach().requires_grad_() for name, w in net.compact(weights).items()}
+    for leaf in leaves.values():
+        leaf.grad = torch.zeros_like(leaf)  # added to in place, batch by batch
     total = torch.zeros(members_of(weights), dtype=torch.float64, device=next(iter(weights.values())).device)
     for images, targets in batches:
         losses = member_losses(per_example, net.evaluate(leaves, images), targets).sum(1)
