@@ -51,7 +51,8 @@ class MNIST6(ImageData, ABC):
             data_dir: folder where MNIST's idx files (gzipped or not) are looked for first and downloaded to otherwise.
             file: .npz file of images and all ten digits' labels, list of files or pattern to read instead of MNIST's.
             test_fraction: part of `file` held out for testing if it has no test set of its own.
-            rotation_range: every picture is moreover turned once by an angle uniform within plus or minus so many degrees.
+            rotation_range: every six is first turned once by an angle uniform within plus or minus so many degrees; its twin is
+                that of the turned one, so that a network blind to what makes it the twin is right exactly half of the time.
             train_size, test_size: at most so many pictures, an even number: digits are drawn at random and both versions kept.
                 None takes all.
             val_fraction: this part of the training digits is held out for validation, both versions; 0 for no validation set.
@@ -70,13 +71,14 @@ class MNIST6(ImageData, ABC):
         counts = {part: len(digits) for part, digits in sixes.items()}
         chosen = choose_digits(counts, train_size, val_fraction, test_size, seed)
         digits = {name: sixes["test" if name == "test" else "train"][rows] for name, rows in chosen.items()}
-        splits = rotate_splits(
-            {name: self.pair(upright) for name, upright in digits.items()},
-            {name: torch.stack([2 * rows, 2 * rows + 1], dim=1).flatten() for name, rows in chosen.items()},
-            {part: 2 * count for part, count in counts.items()},
+        turned = rotate_splits(
+            {name: Split(upright, torch.zeros(len(upright), dtype=torch.long)) for name, upright in digits.items()},
+            chosen,
+            counts,
             rotation_range,
             seed,
         )
+        splits = {name: self.pair(split.inputs) for name, split in turned.items()}
         moreover = f"{how_rotated(rotation_range)} " if rotation_range else ""
         held_out = f"{len(chosen['val'])} of the training digits" if "val" in chosen else "No digits"
         info = classification_info(

@@ -69,10 +69,7 @@ class _TanhPoolNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, pool: bool) -> Tensor:
         squashed = x.tanh()
-        pooled = squashed
-        if pool:
-            top, bottom = squashed[:, :, ::2], squashed[:, :, 1::2]
-            pooled = (top[:, :, :, ::2] + top[:, :, :, 1::2] + bottom[:, :, :, ::2] + bottom[:, :, :, 1::2]) / 4
+        pooled = _average_pool(squashed) if pool else squashed
         flat = pooled.flatten(2, 3).flatten(0, 1)  # [M B, pixels, C]
         centred = flat - space_mean(flat)
         scale = torch.rsqrt(space_mean(centred.square()) + _TanhPoolNorm.EPS)
@@ -87,13 +84,18 @@ class _TanhPoolNorm(torch.autograd.Function):
         squashed, normal, scale = ctx.saved_tensors
         grad = grad.reshape(normal.shape)
         inner = (grad - space_mean(grad) - normal * space_mean(grad * normal)) * scale
-        slope = 1 - squashed.square()
         if not ctx.pool:
-            return slope.mul_(inner.view(squashed.shape)), None
+            return torch.ops.aten.tanh_backward(inner.view(squashed.shape), squashed), None
         members, batch, height, width, channels = squashed.shape
-        quarter = (inner / 4).view(members, batch, height // 2, 1, width // 2, 1, channels)
-        slope.view(members, batch, height // 2, 2, width // 2, 2, channels).mul_(quarter)
-        return slope, None
+        quarter = inner.div_(4).view(members, batch, height // 2, 1, width // 2, 1, channels)
+        blocks = squashed.view(members, batch, height // 2, 2, width // 2, 2, channels)
+        return torch.ops.aten.tanh_backward(quarter.expand(blocks.shape), blocks).reshape(squashed.shape), None
+
+
+def _average_pool(x: Tensor) -> Tensor:
+    """Average pool 2 of [M, B, H, W, C]; torch's own for channels that lie innermost."""
+    planes = x.flatten(0, 1).permute(0, 3, 1, 2)
+    return F.avg_pool2d(planes, 2).permute(0, 2, 3, 1).unflatten(0, x.shape[:2])
 
 
 def space_mean(x: Tensor) -> Tensor:
