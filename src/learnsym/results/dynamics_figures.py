@@ -55,11 +55,12 @@ def draw_flows(path: Path, records: Any, title: str, convention: Literal["true",
     figures.save(figure, path)
 
 
-def draw_members(axes: "Axes", x: np.ndarray, y: np.ndarray, colour: str, label: str) -> None:
+def draw_members(axes: "Axes", x: np.ndarray, y: np.ndarray, colour: str, label: str, dashed: bool = False) -> None:
     """Series [members, steps]: one thin line each, and their median in bold."""
+    line = "--" if dashed else "-"
     for a, b in zip(x, y, strict=True):
-        axes.plot(a, b, color=colour, linewidth=0.5, alpha=0.35)
-    axes.plot(np.median(x, axis=0), np.median(y, axis=0), color=colour, linewidth=2.2, label=label)
+        axes.plot(a, b, line, color=colour, linewidth=0.5, alpha=0.35)
+    axes.plot(np.median(x, axis=0), np.median(y, axis=0), line, color=colour, linewidth=2.2, label=label)
 
 
 def draw_drift(path: Path, runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
@@ -69,14 +70,27 @@ def draw_drift(path: Path, runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> N
         path: of the PNG.
         runs: label -> curves of `learnsym.drift` (per_epoch and per_step, [members][...]), one for each seed.
     """
+    cases = list(dict.fromkeys(case_of(label) for label in runs))
     figure = new_figure(9.6, 3.8)
     per_epoch, per_step = figure.subplots(1, 2)
     for axes, key, what in ((per_epoch, "per_epoch", "epoch"), (per_step, "per_step", "step")):
-        for place, (label, curves) in enumerate(runs.items()):
+        for label, curves in runs.items():
             length = min(len(member) for curve in curves for member in curve[key])
             lines = np.array([member[:length] for curve in curves for member in curve[key]])
-            draw_members(axes, np.broadcast_to(np.arange(length), lines.shape), lines, COLOURS[place % len(COLOURS)], label)
+            above = np.where(lines > 0, lines, np.nan)  # a logarithm has no place for what is exactly equivariant
+            colour = COLOURS[cases.index(case_of(label)) % len(COLOURS)]
+            dashed = label.endswith("whole_orbits")
+            draw_members(axes, np.broadcast_to(np.arange(length), lines.shape), above, colour, label, dashed)
         axes.set_yscale("log")
         style(axes, f"distance from E per {what} (median bold)", what, "||A - ΠA||")
     per_epoch.legend(fontsize=7, frameon=False)
     figures.save(figure, path)
+
+
+def case_of(label: str) -> str:
+    """What a run is besides how its batches are put together: runs of one case share a colour.
+
+    >>> case_of("c4_skew, batching=whole_orbits")
+    'c4_skew'
+    """
+    return ", ".join(word for word in label.split(", ") if not word.endswith(("shuffled", "whole_orbits")))
