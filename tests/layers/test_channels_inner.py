@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import gradcheck
 
-from learnsym.layers.channels_inner import neighbours, space_mean, tanh_pool_norm, tap_conv
+from learnsym.layers.channels_inner import FEW, neighbours, sent_back, space_mean, tanh_pool_norm, tap_conv
 
 TAPS = {"cross": (4, 1, 3, 5, 7), "skew": (0, 1, 3, 5, 7), "corner": (8,), "all": tuple(range(9))}
 each = pytest.mark.parametrize("taps", list(TAPS.values()), ids=list(TAPS))
@@ -29,9 +29,10 @@ def dense_conv(images: Tensor, kernel: Tensor, taps: tuple[int, ...]) -> Tensor:
 @each
 @pytest.mark.parametrize(("seen", "members"), [(1, 3), (3, 3), (1, 1)], ids=["shared", "own", "one"])
 @pytest.mark.parametrize("shape", [(5, 4), (1, 1)], ids=["5x4", "1x1"])
-def test_tap_conv_is_a_masked_convolution(taps, seen, members, shape):
-    images = random(seen, 2, *shape, 3, seed=1).requires_grad_()
-    kernel = random(members, len(taps), 3, 4, seed=2).requires_grad_()
+@pytest.mark.parametrize("channels", [3, FEW])
+def test_tap_conv_is_a_masked_convolution(taps, seen, members, shape, channels):
+    images = random(seen, 2, *shape, channels, seed=1).requires_grad_()
+    kernel = random(members, len(taps), channels, 4, seed=2).requires_grad_()
     found, expected = tap_conv(images, kernel, taps), dense_conv(images, kernel, taps)
     assert found.shape == (members, 2, *shape, 4)
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-13)
@@ -69,6 +70,22 @@ def test_neighbours():
     assert seen[0, 0, 1, 1].tolist() == list(range(1, 10)), "the taps of the middle, row by row"
     assert seen[0, 0, 0, 0].tolist() == [0, 0, 0, 0, 1, 2, 0, 4, 5]
     assert neighbours(images, (7, 0))[0, 0, 1, 1].tolist() == [8, 1], "in the order that was asked for"
+
+
+@each
+@pytest.mark.parametrize("channels", [2, FEW])
+def test_sent_back_is_the_adjoint(taps, channels):
+    images, parts = random(2, 3, 4, 5, channels, seed=6), random(2, 3, 4, 5, len(taps), channels, seed=7)
+    there, back = (neighbours(images, taps) * parts.flatten(4)).sum(), (images * sent_back(parts, taps)).sum()
+    torch.testing.assert_close(there, back, rtol=1e-12, atol=1e-12)
+
+
+def test_what_is_kept_from_inference_serves_in_training():
+    images, kernel = random(1, 2, 3, 7, FEW).requires_grad_(), random(1, 5, FEW, 2, seed=1).requires_grad_()
+    with torch.inference_mode():
+        tap_conv(images, kernel, TAPS["cross"])
+    tap_conv(images, kernel, TAPS["cross"]).sum().backward()
+    assert images.grad.abs().min() > 0
 
 
 def by_torch(x: Tensor, pool: bool) -> Tensor:

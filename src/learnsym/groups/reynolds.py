@@ -69,7 +69,7 @@ def orbit_values(weight: Tensor, orbits: Orbits) -> Tensor:
     c, d = weight.shape[-3], weight.shape[-1]
     copies = weight.shape[:-4].numel()
     stacked = weight.reshape(copies, rows, c, columns, d)
-    step = _rows_at_once(weight, rows)
+    step = _rows_at_once(weight.device, rows, copies * c * columns * d)
     means = torch.zeros(len(orbits.sizes), copies * c * d, dtype=torch.float64, device=weight.device)
     for start in range(0, rows, step):
         part = stacked[:, start : start + step].permute(1, 3, 0, 2, 4)
@@ -86,14 +86,17 @@ def spread(values: Tensor, orbits: Orbits) -> Tensor:
     copies = math.prod(leading)
     by_orbit = values.reshape(copies, k, c, d).transpose(0, 1).contiguous()
     out = values.new_empty(copies, rows, c, columns, d)
-    step = _rows_at_once(values, rows)
+    step = _rows_at_once(values.device, rows, copies * c * columns * d)
     for start in range(0, rows, step):
-        part = by_orbit.index_select(0, orbits.labels[start : start + step].flatten()).unflatten(0, (step, columns))
+        part = by_orbit.index_select(0, orbits.labels[start : start + step].flatten()).unflatten(0, (-1, columns))
         out[:, start : start + step] = part.permute(2, 0, 3, 1, 4)
     return out.view(*leading, rows, c, columns, d)
 
 
-def _rows_at_once(weight: Tensor, rows: int) -> int:
-    """One row of points at a time stays in a CPU's cache while it is transposed: twice as fast as all at once, and no copy of the
-    weight in memory. A GPU would wait for the launches."""
-    return 1 if weight.device.type == "cpu" else rows
+AT_ONCE = 1 << 18
+"""Entries that a CPU's cache holds while they are transposed: twice as fast as all at once, and no copy in memory."""
+
+
+def _rows_at_once(device: torch.device, rows: int, entries: int) -> int:
+    """How many rows of points, each of so many entries, are transposed at a time; on a GPU all, for it waits for launches."""
+    return rows if device.type != "cpu" else min(rows, max(1, AT_ONCE // max(1, entries)))

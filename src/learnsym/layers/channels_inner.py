@@ -4,6 +4,8 @@ Autograd's own backward of the same formulas takes more than twice the time: it 
 whole tensor for every slice. Both functions are once differentiable.
 """
 
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -49,18 +51,55 @@ class _TapConv(torch.autograd.Function):
         spread = torch.bmm(grad, kernel.flatten(1, 2).mT)
         members, batch, height, width, channels = ctx.shape
         parts = spread.view(-1, batch, height, width, len(ctx.taps), channels)
-        padded = spread.new_zeros(len(parts), batch, height + 2, width + 2, channels)
-        for place, tap in enumerate(ctx.taps):
-            padded[:, :, tap // 3 : tap // 3 + height, tap % 3 : tap % 3 + width] += parts[..., place, :]
-        inner = padded[:, :, 1:-1, 1:-1]
-        return inner if members == len(parts) else inner.sum(0, keepdim=True), of_kernel, None
+        of_images = sent_back(parts, ctx.taps)
+        return of_images if members == len(parts) else of_images.sum(0, keepdim=True), of_kernel, None
 
 
 def neighbours(images: Tensor, taps: tuple[int, ...]) -> Tensor:
     """[M, B, H, W, C] to [M, B, H, W, taps C]: what every tap sees, zeros beyond the border."""
-    height, width = images.shape[2:4]
-    padded = F.pad(images, (0, 0, 1, 1, 1, 1))
-    return torch.cat([padded[:, :, t // 3 : t // 3 + height, t % 3 : t % 3 + width] for t in taps], dim=-1)
+    height, width, channels = images.shape[2:]
+    if channels < FEW:
+        padded = F.pad(images, (0, 0, 1, 1, 1, 1))
+        return torch.cat([padded[:, :, t // 3 : t // 3 + height, t % 3 : t % 3 + width] for t in taps], dim=-1)
+    seen, _ = _links(images.shape[0] * images.shape[1], height, width, taps, images.device)
+    return _bag_sums(images, seen).view(*images.shape[:4], -1)
+
+
+def sent_back(parts: Tensor, taps: tuple[int, ...]) -> Tensor:
+    """The adjoint of `neighbours`: [M, B, H, W, taps, C] to [M, B, H, W, C]."""
+    _, seen_by = _links(parts.shape[0] * parts.shape[1], *parts.shape[2:4], taps, parts.device)
+    return _bag_sums(parts, seen_by).view(*parts.shape[:4], -1)
+
+
+FEW = 8
+"""Below so many channels, sums of bags are slower than copies of slices."""
+Bags = tuple[Tensor, Tensor]
+"""Rows of all bags, one after the other, and where each bag begins."""
+
+
+def _bag_sums(x: Tensor, bags: Bags) -> Tensor:
+    """The sum of every bag's rows of x [..., C], zero for an empty one: one pass, where slices would take one for every tap."""
+    return F.embedding_bag(bags[0], x.reshape(-1, x.shape[-1]), bags[1], mode="sum")
+
+
+@lru_cache(maxsize=16)
+@torch.inference_mode(False)  # what is kept from test time must serve in training too
+def _links(images: int, height: int, width: int, taps: tuple[int, ...], device: torch.device) -> tuple[Bags, Bags]:
+    """For every pixel and tap, the pixel that it sees; for every pixel, the pixels and taps that see it."""
+    tap = torch.tensor(taps)
+    row, column = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+    row, column = row.unsqueeze(2) + tap // 3 - 1, column.unsqueeze(2) + tap % 3 - 1  # [H, W, taps]
+    inside = ((row >= 0) & (row < height) & (column >= 0) & (column < width)).flatten()
+    pixel, link = (row * width + column).flatten()[inside], inside.nonzero().flatten()
+    found = []
+    for rows, sizes, total in (
+        (pixel, inside.long(), height * width),
+        (link[pixel.argsort(stable=True)], pixel.bincount(minlength=height * width), len(inside)),
+    ):
+        everywhere = rows + total * torch.arange(images).unsqueeze(1)
+        ends = sizes.repeat(images).cumsum(0)
+        found.append((everywhere.flatten().to(device), (ends - sizes.repeat(images)).to(device)))
+    return found[0], found[1]
 
 
 class _TanhPoolNorm(torch.autograd.Function):
@@ -73,7 +112,7 @@ class _TanhPoolNorm(torch.autograd.Function):
         flat = pooled.flatten(2, 3).flatten(0, 1)  # [M B, pixels, C]
         centred = flat - space_mean(flat)
         scale = torch.rsqrt(space_mean(centred.square()) + _TanhPoolNorm.EPS)
-        normal = centred * scale
+        normal = centred.mul_(scale)
         ctx.save_for_backward(squashed, normal, scale)
         ctx.pool = pool
         return normal.view(pooled.shape)
@@ -83,7 +122,8 @@ class _TanhPoolNorm(torch.autograd.Function):
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:
         squashed, normal, scale = ctx.saved_tensors
         grad = grad.reshape(normal.shape)
-        inner = (grad - space_mean(grad) - normal * space_mean(grad * normal)) * scale
+        along, level = scale * space_mean(grad * normal), scale * space_mean(grad)
+        inner = torch.addcmul(-level, grad, scale).addcmul_(normal, along, value=-1)  # (grad - level - normal along) scale
         if not ctx.pool:
             return torch.ops.aten.tanh_backward(inner.view(squashed.shape), squashed), None
         members, batch, height, width, channels = squashed.shape

@@ -102,6 +102,5 @@ class EnsembleNet(nn.Module, ABC):
 
 def norm(tensor: Tensor) -> Tensor:
     """Frobenius norm of every member of [M, ...]: [M], float64. Chunks keep the copy in float64 small."""
-    flat = tensor.detach().flatten(1)
-    parts = [part.double().square().sum(1) for part in flat.split(1 << 20, dim=1)]
-    return torch.stack(parts).sum(0).sqrt()
+    parts = tensor.detach().flatten(1).split(1 << 18, dim=1)
+    return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(p, dim=1, dtype=torch.float64) for p in parts]), dim=0)

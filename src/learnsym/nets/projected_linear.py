@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from learnsym.groups.permuting import GroupName, PermutingGroup, named_group
 from learnsym.layers.checks import check_images
-from learnsym.layers.dense_chain import dense_chain
+from learnsym.layers.dense_chain import Spare, dense_chain
 from learnsym.nets.ensemble import EnsembleNet, Weights
 from learnsym.schema import NonNegative, Size, Task
 
@@ -71,6 +71,7 @@ class ProjectedLinear(EnsembleNet):
         self.layers = (*self.linears, *(() if features is None else ("invariant",)))
         self.last_channels = images[-1]
         self.fold = Fold(group.side) if symmetric_inputs else None
+        self.spare = Spare()
         draws = torch.Generator().manual_seed(int(torch.randint(2**62, ())) if seed is None else seed)
         self.become(self.draw(draws))
 
@@ -176,10 +177,21 @@ class ProjectedLinear(EnsembleNet):
     # --- the function -----------------------------------------------------------------------------------------------------------
 
     def compact(self, weights: Weights) -> Weights:
-        return weights if self.fold is None else weights | {"linear0": self.fold.weight(weights["linear0"])}
+        """The invariant map with its outputs first, [M, features, n^2, c], as all others; the first layer folded."""
+        found = dict(weights)
+        if self.features is not None:
+            found["invariant"] = weights["invariant"].permute(0, 3, 1, 2).contiguous()
+        if self.fold is not None:
+            found["linear0"] = self.fold.weight(weights["linear0"])
+        return found
 
     def compact_adjoint(self, gradient: Weights, weights: Weights) -> Weights:
-        return gradient if self.fold is None else gradient | {"linear0": self.fold.adjoint(gradient["linear0"])}
+        found = dict(gradient)
+        if self.features is not None:
+            found["invariant"] = gradient["invariant"].permute(0, 2, 3, 1)
+        if self.fold is not None:
+            found["linear0"] = self.fold.adjoint(gradient["linear0"])
+        return found
 
     def evaluate(self, compact: Weights, images: Tensor) -> Tensor:
         check_images("ProjectedLinear", images[0], self.in_channels, self.group.side)
@@ -189,12 +201,11 @@ class ProjectedLinear(EnsembleNet):
         x = (x if self.fold is None else x.index_select(2, self.fold.kept)).flatten(2)
         maps = [compact[name] for name in self.linears]
         if self.features is None:
-            return self._as_images(dense_chain(x, maps, self.slope))
-        invariant = compact["invariant"].permute(0, 3, 1, 2)  # [M, features, n^2, c]: outputs first, as the others
-        x = F.layer_norm(dense_chain(x, [*maps, invariant], self.slope), (self.features,))
+            return self._as_images(dense_chain(x, maps, self.slope, self.spare))
+        x = F.layer_norm(dense_chain(x, [*maps, compact["invariant"]], self.slope, self.spare), (self.features,))
         for place, name in enumerate(self.denses):
             x = F.leaky_relu(x, self.slope) if place else x
-            x = torch.baddbmm(compact[bias_of(name)].unsqueeze(1), x, compact[name].mT)
+            x = torch.bmm(x, compact[name].mT).add_(compact[bias_of(name)].unsqueeze(1))
         return torch.cat([torch.zeros_like(x), x], dim=-1) if self.binary else x
 
     def _as_images(self, x: Tensor) -> Tensor:
@@ -221,9 +232,11 @@ class Fold(nn.Module):
         self.register_buffer("place", place.flatten(), persistent=False)  # [n^2]: where each entry went
 
     def weight(self, weight: Tensor) -> Tensor:
-        """[M, n^2, c', n^2, c] to [M, n^2, c', K, c]: the sum over the entries that are the same."""
-        shape = (*weight.shape[:3], len(self.kept), weight.shape[4])
-        return weight.new_zeros(shape).index_add(3, self.place, weight)
+        """[M, n^2, c', n^2, c] to [M, n^2, c', K, c]: the sum over the entries that are the same. A view of a tensor whose inputs
+        come first: the gradient is faster added up so, for there are few inputs."""
+        inputs_first = weight.permute(0, 3, 4, 1, 2)  # [M, n^2, c, n^2, c']
+        shape = (len(weight), len(self.kept), *inputs_first.shape[2:])
+        return weight.new_zeros(shape).index_add(1, self.place, inputs_first).permute(0, 3, 4, 1, 2)
 
     def adjoint(self, gradient: Tensor) -> Tensor:
         """[M, n^2, c', K, c] to [M, n^2, c', n^2, c]: both of two equal entries have the gradient of their sum."""
