@@ -180,10 +180,11 @@ def check_descent(cfg: DictConfig, mode: str, net: type, choice: str) -> None:
     for key in ("train.max_steps", "train.clip_norm", "train.symmetry_lr", "train.omega0_lr"):
         if (value := OmegaConf.select(cfg, key)) is not None:
             raise ConfigError(f"{key}={value} would have no effect with mode={mode}; null would be right.")
-    for key, right in (("trainer.compile", (False,)), ("trainer.precision", ("32-true", "64-true"))):
+    only = {"trainer.compile": (False,), "trainer.channels_last": (False,), "trainer.precision": ("32-true", "64-true")}
+    for key, right in only.items():
         if (value := OmegaConf.select(cfg, key)) not in right:
             raise ConfigError(
-                f"{key}={value} would have no effect with mode={mode}; {' or '.join(map(str, right))} would be right."
+                f"{key}={value} would have no effect with mode={mode}; {' or '.join(map(str, right)).lower()} would be right."
             )
     if cfg.trainer.devices > 1:
         raise ConfigError(
@@ -203,7 +204,7 @@ def seen_by_network(session: Session, name: str) -> Split:
 def member_metrics(net: EnsembleNet, task: Any, weights: Weights, split: Split, rows: int) -> dict[str, Tensor]:
     """Metrics of every member on a split, each [M]; not the loss."""
     compact, sums = net.compact(weights), []
-    for images, targets in plain(split, rows):
+    for images, targets, _ in plain(split, rows):
         sums.append(torch.stack([task.sums(outputs, targets[0]) for outputs in net.evaluate(compact, images)]))
     found = [task.metrics(member.tolist()) for member in torch.stack(sums).sum(0)]
     return {key: torch.tensor([f[key] for f in found], dtype=torch.float64) for key in found[0] if key != "loss"}

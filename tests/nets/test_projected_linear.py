@@ -12,7 +12,7 @@ from learnsym.groups.permuting import GROUPS, Permutation, PermutingGroup, Quart
 from learnsym.groups.planar import SE2
 from learnsym.nets.ensemble import Weights
 from learnsym.nets.projected_linear import ProjectedLinear
-from learnsym.training.lockstep import risk_gradient, stack
+from learnsym.training.lockstep import Batch, risk_gradient, stack
 
 SIDE = 4
 TASKS = ("classification", "segmentation")
@@ -207,12 +207,12 @@ def test_symmetric_inputs_cost_less_and_give_the_same(name, task):
     def losses(outputs: Tensor, targets: Tensor) -> Tensor:
         return (outputs.flatten(1).square().sum(1) - outputs.flatten(1).sum(1) * targets).sin()
 
-    batches = [(x, torch.arange(5.0, dtype=torch.float64)[None])]
+    batches = [Batch(x, torch.arange(5.0, dtype=torch.float64)[None])]
     by_hand, _ = risk_gradient(folded, losses, weights, batches, 5)
     for net in (plain, folded):
         leaves = {k: w.clone().requires_grad_() for k, w in weights.items()}
         outputs = net.respond(leaves, x)
-        total = sum(losses(outputs[m], batches[0][1][0]).mean() for m in range(2))
+        total = sum(losses(outputs[m], batches[0].targets[0]).mean() for m in range(2))
         for key, found in zip(leaves, torch.autograd.grad(total, list(leaves.values())), strict=True):
             torch.testing.assert_close(by_hand[key], found, rtol=0, atol=1e-12)
             assert found.abs().max() > 1e-3

@@ -61,7 +61,7 @@ def batches(work: Descent, epoch: int) -> list[tuple[Tensor, Tensor]]:
     found = []
     for step in range(work.steps_per_epoch):
         work.step_number = epoch * work.steps_per_epoch + step
-        found.append(work.batch())
+        found.append(work.batch()[:2])
     return found
 
 
@@ -153,7 +153,7 @@ def test_parts_of_orbits_are_refused(batch_size):
 )
 def test_a_step_is_one_along_the_gradient_of_the_batch(batching, kind, equivariant):
     work = run(descent(kind, batching, batch_size=12, equivariant=equivariant), 1)
-    (images, targets), before = work.batch(), {k: w.clone() for k, w in work.weights.items()}
+    (images, targets, _), before = work.batch(), {k: w.clone() for k, w in work.weights.items()}
     leaves = {k: before[k].clone().requires_grad_() for k in work.net.layers}
     outputs = work.net.respond(before | leaves, images)
     means = [SquaredError().loss(own, labels) for own, labels in zip(outputs, targets, strict=True)]

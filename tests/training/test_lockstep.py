@@ -11,7 +11,7 @@ from learnsym.data.base import Split
 from learnsym.groups.permuting import GROUPS, named_group
 from learnsym.nets.ensemble import Weights
 from learnsym.nets.projected_linear import ProjectedLinear
-from learnsym.training.lockstep import ARMS, Augmentation, Flows, member_draws, plain, risk, risk_gradient, stack, take
+from learnsym.training.lockstep import ARMS, Augmentation, Batch, Flows, member_draws, plain, risk, risk_gradient, stack, take
 from learnsym.training.tasks import Classification, Segmentation
 
 SIDE, EXAMPLES = 4, 7
@@ -176,7 +176,7 @@ def test_gradients_are_those_of_the_mean_loss(task):
 
 
 @both
-@pytest.mark.parametrize("passes", [3, "exact"])
+@pytest.mark.parametrize("passes", [3, 64, "exact"])
 def test_the_rows_at_a_time_change_nothing(task, passes):
     at = problem("shift_turns", task)
     steps = [run(at.flows(passes=passes, rows=rows), 2).weights for rows in (EXAMPLES, 3, 100)]
@@ -220,7 +220,8 @@ def test_a_restored_training_goes_on_to_the_last_bit():
 
 @every
 @both
-def test_random_passes_average_to_the_whole_group(name, task):
+@pytest.mark.parametrize("passes", [2, 5])
+def test_random_passes_average_to_the_whole_group(name, task, passes):
     """At weights that are not equivariant, 300 members with the same weights and draws of their own; standard errors decide."""
     at, count = problem(name, task), 300
     weights = take(at.flows().start, 0, 1)
@@ -228,11 +229,39 @@ def test_random_passes_average_to_the_whole_group(name, task):
     weights = {k: w + 0.3 * torch.randn(w.shape, dtype=w.dtype, generator=noise) for k, w in weights.items()}
     exact, raw = at.augmented_gradient(weights, "exact"), at.gradient(weights)
     draws = member_draws(0, range(count), "a test")
-    drawn = at.augmented_gradient(stack([weights] * count), 2, draws, rows=5)
+    drawn = at.augmented_gradient(stack([weights] * count), passes, draws, rows=5)
     error = size({k: g.mean(0) - exact[k][0] for k, g in drawn.items()})
     standard = float(sum(g.var(0).sum() for g in drawn.values()) / count) ** 0.5
     assert 0.3 * standard < error < 3 * standard
     assert 10 * standard < size({k: exact[k] - raw[k] for k in raw}) + size(exact), "so few draws would show nothing"
+
+
+@both
+@pytest.mark.parametrize("name", ["shift_x", "quarter_turns"])
+def test_more_passes_than_elements_are_counted(name, task):
+    """Against one pass after the other with the same draws."""
+    at, passes, members = problem(name, task), 9, range(2)
+    weights = stack([take(at.flows(members=members).start, m, m + 1) for m in members])
+    weights = {
+        k: w + 0.1 * torch.randn(w.shape, dtype=w.dtype, generator=torch.Generator().manual_seed(2)) for k, w in weights.items()
+    }
+    augmentation, tables = Augmentation(at.net.group, passes), at.net.group.elements()
+    numbers = [at.net.group.sample_numbers(passes * EXAMPLES, g).view(passes, -1) for g in member_draws(0, members, "")]
+    assert len(list(augmentation.batches(at.split, 100, member_draws(0, members, "")))) == at.net.group.order < passes
+
+    def one_by_one():
+        for number in zip(*numbers, strict=True):
+            table = tables[torch.stack(number)]  # [M, N, points]
+            yield Batch(
+                augmentation.move(at.split.inputs[None], table), augmentation.moved_targets(at.split.targets[None], table)
+            )
+
+    expected, losses = risk_gradient(at.net, at.loss, weights, one_by_one(), passes * EXAMPLES)
+    draws = member_draws(0, members, "")
+    found, same = risk_gradient(at.net, at.loss, weights, augmentation.batches(at.split, 3, draws), passes * EXAMPLES)
+    assert difference(found, expected) < 1e-12
+    torch.testing.assert_close(same, losses, rtol=1e-12, atol=0)
+    assert (losses[0] - losses[1]).abs() > 1e-3
 
 
 @pytest.mark.parametrize("passes", [3, "exact"])
@@ -242,17 +271,17 @@ def test_masks_move_with_their_images_and_classes_stay(passes):
     augmentation = Augmentation(at.net.group, passes)
     seen = list(augmentation.batches(split, 3, member_draws(0, range(2), "")))
     assert len(seen) == augmentation.count * 3
-    for images, masks in seen:
+    for images, masks, _ in seen:
         assert masks.equal((images > 0).float())
         assert len(images) == (1 if passes == "exact" else 2)
-    first = torch.cat([images for images, _ in seen[:3]], dim=1)
+    first = torch.cat([images for images, _, _ in seen[:3]], dim=1)
     assert first.flatten(3).sort().values.equal(split.inputs.flatten(2).sort().values.expand(len(first), -1, -1, -1))
     if passes == "exact":
         assert first[0].equal(split.inputs), "the first element is the identity"
-        every_one = torch.stack([torch.cat([x for x, _ in seen[k : k + 3]], dim=1)[0] for k in range(0, len(seen), 3)])
+        every_one = torch.stack([torch.cat([x for x, _, _ in seen[k : k + 3]], dim=1)[0] for k in range(0, len(seen), 3)])
         assert len(every_one.unique(dim=0)) == 64
     labels = torch.arange(EXAMPLES)
-    found = [y for _, y in augmentation.batches(Split(split.inputs, labels), 100, member_draws(0, range(2), ""))]
+    found = [y for _, y, _ in augmentation.batches(Split(split.inputs, labels), 100, member_draws(0, range(2), ""))]
     assert all(y.equal(labels[None]) for y in found)
 
 
@@ -263,7 +292,7 @@ def test_examples_passes_members_and_steps_have_draws_of_their_own():
 
     def drawn(seed: int, members: range, step: int) -> Tensor:
         seen = augmentation.batches(split, 100, member_draws(seed, members, f"passes of step {step}"))
-        return torch.stack([images for images, _ in seen], dim=1)  # [M, passes, N, C, n, n]
+        return torch.stack([images for images, _, _ in seen], dim=1)  # [M, passes, N, C, n, n]
 
     images = drawn(0, range(2), 0)
     assert len(images.flatten(0, 2).unique(dim=0)) > 20, "28 draws of 64 elements"

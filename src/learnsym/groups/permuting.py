@@ -46,6 +46,10 @@ class PermutingGroup(ABC):
     def sample(self, count: int, generator: torch.Generator | None = None) -> Tensor:
         """The tables of independent, uniformly distributed elements, [count, points] int64, from a generator on the CPU."""
 
+    def sample_numbers(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+        """The numbers of independent, uniformly distributed elements, as `elements` orders them: [count] int64."""
+        return torch.randint(self.order, (count,), generator=generator)
+
     def act(self, table: Tensor, x: Tensor) -> Tensor:
         """g x for tables [..., points] and tensors [..., points], whose leading axes are broadcast."""
         if table.shape[-1:] != (self.points,) or x.shape[-1:] != (self.points,):
@@ -168,7 +172,7 @@ class Motions(PermutingGroup):
         return self._tables(torch.arange(self.order))
 
     def sample(self, count: int, generator: torch.Generator | None = None) -> Tensor:
-        return self._tables(torch.randint(self.order, (count,), generator=generator))
+        return self._tables(self.sample_numbers(count, generator))
 
     def _tables(self, number: Tensor) -> Tensor:
         """The tables [m, points] of elements given by their numbers [m]."""

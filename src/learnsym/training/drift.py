@@ -67,8 +67,8 @@ class Descent:
 
     def step(self) -> Tensor:
         """One step of every member; the losses [M] of its batches before it."""
-        images, targets = self.batch()
-        gradient, losses = risk_gradient(self.net, self.per_example, self.weights, [(images, targets)], images.shape[1])
+        batch = self.batch()
+        gradient, losses = risk_gradient(self.net, self.per_example, self.weights, [batch], batch.images.shape[1])
         for name, direction in (self.net.project(gradient) if self.equivariant else gradient).items():
             self.weights[name].sub_(direction, alpha=self.lr)
         self.step_number += 1
@@ -82,7 +82,7 @@ class Descent:
         images = self.split.inputs[example]
         if self.copies > 1:
             images = self.group.act(self.tables[element].unsqueeze(2), images.flatten(3)).unflatten(3, images.shape[3:])
-        return images, self.split.targets[example]
+        return Batch(images, self.split.targets[example])
 
     def order(self, epoch: int) -> Tensor:
         """Numbers example * copies + element, [M, examples x copies], in the order of this epoch."""

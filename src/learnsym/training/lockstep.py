@@ -4,9 +4,10 @@ All arms and repetitions are one leading axis of the weights, [arms x members, .
 products, however many there are.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,11 +19,23 @@ from learnsym.randomness import generator
 
 ARMS = ("nominal", "equivariant", "augmented")
 """In the order of the leading axis: the first two see the same images."""
-Batch = tuple[Tensor, Tensor]
-"""Images [M or 1, B, C, H, W] and targets [M or 1, B, ...]."""
 EquivariantArm = Literal["projected_gradient", "free_numbers"]
 PerExample = Callable[[Tensor, Tensor], Tensor]
 """Losses [N] of outputs [N, ...] against targets [N, ...]."""
+
+
+class Batch(NamedTuple):
+    """Examples of every member.
+
+    Attributes:
+        images: [M or 1, B, C, H, W].
+        targets: [M or 1, B, ...].
+        counts: [M, B], how many times each example is there; None: once.
+    """
+
+    images: Tensor
+    targets: Tensor
+    counts: Tensor | None = None
 
 
 def member_losses(per_example: PerExample, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -40,8 +53,9 @@ def risk_gradient(
     for leaf in leaves.values():
         leaf.grad = torch.zeros_like(leaf)  # added to in place, batch by batch
     total = torch.zeros(members_of(weights), dtype=torch.float64, device=next(iter(weights.values())).device)
-    for images, targets in batches:
-        losses = member_losses(per_example, net.evaluate(leaves, images), targets).sum(1)
+    for images, targets, counts in batches:
+        losses = member_losses(per_example, net.evaluate(leaves, images), targets)
+        losses = (losses if counts is None else losses * counts).sum(1)
         (losses.sum() / examples).backward()
         total += losses.detach().double()
     return net.compact_adjoint({name: leaf.grad for name, leaf in leaves.items()}, weights), total / examples
@@ -51,7 +65,7 @@ def risk_gradient(
 def risk(net: EnsembleNet, per_example: PerExample, weights: Weights, batches: Iterable[Batch], examples: int) -> Tensor:
     """The mean loss of every member [M], float64."""
     compact = net.compact(weights)
-    sums = [member_losses(per_example, net.evaluate(compact, x), y).double().sum(1) for x, y in batches]
+    sums = [member_losses(per_example, net.evaluate(compact, b.images), b.targets).double().sum(1) for b in batches]
     return torch.stack(sums).sum(0) / examples
 
 
@@ -73,7 +87,7 @@ def stack(parts: list[Weights]) -> Weights:
 def plain(split: Split, rows: int) -> Iterator[Batch]:
     """A split (inputs as the network sees them), the same for all members, so many rows at a time."""
     for start in range(0, len(split), rows):
-        yield split.inputs[None, start : start + rows], split.targets[None, start : start + rows]
+        yield Batch(split.inputs[None, start : start + rows], split.targets[None, start : start + rows])
 
 
 @dataclass(frozen=True)
@@ -94,16 +108,30 @@ class Augmentation:
         return self.group.order if self.passes == "exact" else self.passes
 
     def batches(self, split: Split, rows: int, draws: list[torch.Generator]) -> Iterator[Batch]:
-        """All passes, so many rows at a time; every member (generator) has draws of its own, whatever the rows."""
-        if self.passes == "exact":
-            for table in self.group.elements():
-                for images, targets in plain(split, rows):
-                    yield self.move(images, table), self.moved_targets(targets, table)
+        """All passes, so many rows at a time; every member (generator) has draws of its own, whatever the rows.
+
+        A group that has no more elements than there are passes is gone through element by element, as for exact averages, with
+        the number of times that each example drew it: the same sums, from fewer examples.
+        """
+        if self.passes == "exact" or self.group.order <= self.passes:
+            counts = None if self.passes == "exact" else self._counts(split, draws)
+            for number, table in enumerate(self.group.elements()):
+                for place, (images, targets, _) in enumerate(plain(split, rows)):
+                    times = None if counts is None else counts[:, place * rows : (place + 1) * rows, number]
+                    yield Batch(self.move(images, table), self.moved_targets(targets, table), times)
             return
         for _ in range(self.passes):
             tables = torch.stack([self.group.sample(len(split), g) for g in draws]).to(split.inputs.device)  # [M, N, points]
-            for (images, targets), part in zip(plain(split, rows), tables.split(rows, dim=1), strict=True):
-                yield self.move(images, part), self.moved_targets(targets, part)
+            for (images, targets, _), part in zip(plain(split, rows), tables.split(rows, dim=1), strict=True):
+                yield Batch(self.move(images, part), self.moved_targets(targets, part))
+
+    def _counts(self, split: Split, draws: list[torch.Generator]) -> Tensor:
+        """How many of the passes draw each element, [M, N, order], in the dtype of the images."""
+        assert isinstance(self.passes, int)
+        shape = (self.passes, len(split))
+        numbers = torch.stack([self.group.sample_numbers(math.prod(shape), g).view(shape).T for g in draws])  # [M, N, passes]
+        counts = torch.zeros(len(draws), len(split), self.group.order, dtype=split.inputs.dtype)
+        return counts.scatter_add_(2, numbers, torch.ones_like(numbers, dtype=counts.dtype)).to(split.inputs.device)
 
     def move(self, images: Tensor, table: Tensor) -> Tensor:
         """Images [m, B, C, n, n] by tables [points] or [M, B, points]."""
