@@ -1,7 +1,7 @@
 """`mode=drift`: an equivariant training, then a free one on all transforms of the data (dynamics paper, version 2)."""
 
 import json
-from typing import Any
+from typing import Any, Literal
 
 from omegaconf import DictConfig
 
@@ -57,109 +57,94 @@ class Drift:
 
     def __call__(self, session: Session) -> dict[str, Any]:
         """Metrics (medians), records and figures."""
-        lr = float(session.cfg.train.optimizer.lr)
         session.net.to(session.fabric.device)
-        train = seen_by_network(session, "train")
+        train, test = seen_by_network(session, "train"), seen_by_network(session, "test")
         batching = build(session.cfg, "augmentation").batching
-        debug = session.debug
-        repetitions = min(self.repetitions, 2) if debug else self.repetitions
-        union = self.descent(session, train, range(1), batching, {}, lr, equivariant=False)
-        per_epoch = union.steps_per_epoch
-        steps = session.training.epochs * per_epoch
-        records = Records(("augmented",), repetitions, steps, session.net.layers)
+        repetitions = min(self.repetitions, 2) if session.debug else self.repetitions
+        per_epoch = self.descent(session, train, range(1), {}, batching).steps_per_epoch
+        records = Records(("augmented",), repetitions, session.training.epochs * per_epoch, session.net.layers)
         saved = Saved(session.directory.checkpoints / "drift.pt")
         first, step, weights = saved.resume(records)
         for start in range(first, repetitions, self.ensemble_chunk):
             members = range(start, min(start + self.ensemble_chunk, repetitions))
-            self.train(session, train, members, batching, lr, records, saved, step, weights, repetitions)
+            if weights is None:
+                weights = stack([session.net.draw(g) for g in member_draws(session.cfg.seed, members, "start")])
+            weights = {name: w.to(train.inputs.device, train.inputs.dtype) for name, w in weights.items()}
+            before = self.descent(session, train, members, weights, "equivariant")
+            equivariant_steps = (1 if session.debug else self.equivariant_epochs) * before.steps_per_epoch
+            if step <= equivariant_steps:
+                before.step_number = step
+                self.train_equivariant(session, before, equivariant_steps, records, saved)
+                weights = self.freed(session, members, weights)
+            after = self.descent(session, train, members, weights, batching)
+            after.step_number = max(step - equivariant_steps, 0)
+            self.train_free(session, after, equivariant_steps, test, records, saved)
             step, weights = 0, None
             saved.keep(records, members.stop)
         return self.report(session, records, per_epoch)
 
-    def train(
-        self,
-        session: Session,
-        train: Split,
-        members: range,
-        batching: Batching,
-        lr: float,
-        records: Records,
-        saved: Saved,
-        step: int,
-        weights: Weights | None,
-        repetitions: int,
-    ) -> None:
-        """One chunk of members, both trainings; steps are counted through, the equivariant ones first."""
-        net, place = session.net, slice(members.start, members.stop)
-        assert isinstance(net, C4Conv)
-        title = f"repetitions {members.start + 1}-{members.stop} of {repetitions}"
-        if weights is None:
-            weights = stack([net.draw(g) for g in member_draws(session.cfg.seed, members, "start")])
-        weights = {name: w.to(session.fabric.device, train.inputs.dtype) for name, w in weights.items()}
-        before = self.descent(session, train, members, "plain", weights, self.equivariant_lr, equivariant=True)
-        epochs = min(self.equivariant_epochs, 1) if session.debug else self.equivariant_epochs
-        first_part = epochs * before.steps_per_epoch
-        before.step_number = min(step, first_part)
-        test = seen_by_network(session, "test")
-        rows = session.training.settings.test_batch_size
-        line = Lines(f"{title}, equivariant", first_part)
-        with session.training.recorder.progress(members.stop, repetitions, first_part) as tick:
-            while before.step_number < first_part:
-                before.step()
-                saved.keep(records, members.start, before.step_number, before.weights)
+    def train_equivariant(self, session: Session, descent: Descent, steps: int, records: Records, saved: Saved) -> None:
+        """The first training of one chunk of members, up to so many steps."""
+        members, repetitions = descent.members, records.members
+        line = Lines(f"repetitions {members.start + 1}-{members.stop} of {repetitions}, equivariant", steps)
+        with session.training.recorder.progress(members.stop, repetitions, steps) as tick:
+            while descent.step_number < steps:
+                descent.step()
+                saved.keep(records, members.start, descent.step_number, descent.weights)
                 tick()
-                line(before.step_number)
-        if step <= first_part:
-            draws = member_draws(session.cfg.seed, members, "basis")
-            alone = [{name: w[m : m + 1].cpu() for name, w in weights.items()} for m in range(len(members))]
-            free = stack([net.free(one, g) for one, g in zip(alone, draws, strict=True)])
-            weights = {name: w.to(session.fabric.device, train.inputs.dtype) for name, w in free.items()}
-        after = self.descent(session, train, members, batching, weights, lr, equivariant=False)
-        after.step_number = max(step - first_part, 0)
-        line = Lines(f"{title}, {batching}", records.steps)
-        with session.training.recorder.progress(members.stop, repetitions, records.steps) as tick:
+                line(descent.step_number)
+
+    def freed(self, session: Session, members: range, weights: Weights) -> Weights:
+        """The same weights in the network's own basis: where the free training starts."""
+        draws = member_draws(session.cfg.seed, members, "basis")
+        alone = [{name: w[m : m + 1].cpu() for name, w in weights.items()} for m in range(len(members))]
+        free = stack([session.net.free(one, g) for one, g in zip(alone, draws, strict=True)])
+        like = next(iter(weights.values()))
+        return {name: w.to(like.device, like.dtype) for name, w in free.items()}
+
+    def train_free(
+        self, session: Session, descent: Descent, steps_before: int, test: Split, records: Records, saved: Saved
+    ) -> None:
+        """The second training of one chunk of members, recorded."""
+        net, weights, members = session.net, descent.weights, descent.members
+        arm, place = slice(0, 1), slice(members.start, members.stop)
+        rows = session.training.settings.test_batch_size
+        title = f"repetitions {members.start + 1}-{members.stop} of {records.members}, {descent.batching}"
+        line = Lines(title, records.steps)
+        with session.training.recorder.progress(members.stop, records.members, records.steps) as tick:
             while True:
-                now = after.step_number
-                records.put("distance", slice(0, 1), place, now, net.distance(weights)[None])
-                if now % after.steps_per_epoch == 0:
-                    records.put("norm", slice(0, 1), place, now, net.norms(net.linear_maps(weights))[None])
+                now = descent.step_number
+                records.put("distance", arm, place, now, net.distance(weights)[None])
+                if now % descent.steps_per_epoch == 0:
+                    records.put("norm", arm, place, now, net.norms(net.linear_maps(weights))[None])
                     for metric, values in member_metrics(net, session.training.task, weights, test, rows).items():
-                        records.put(f"test_{metric}", slice(0, 1), place, now, values[None])
+                        records.put(f"test_{metric}", arm, place, now, values[None])
                 if now == records.steps:
                     break
-                losses = after.step()
-                records.put("loss", slice(0, 1), place, now, losses[None])
-                saved.keep(records, members.start, first_part + after.step_number, weights)
+                records.put("loss", arm, place, now, descent.step()[None])
+                saved.keep(records, members.start, steps_before + descent.step_number, weights)
                 tick()
-                line(after.step_number)
+                line(descent.step_number)
         if not records.series["loss"][0, place, records.steps - 1].isfinite().all():
             raise RunError(
                 f"the loss of step {records.steps - 1} is not finite: the training has diverged (try a smaller learning rate)."
             )
 
     def descent(
-        self,
-        session: Session,
-        train: Split,
-        members: range,
-        batching: Batching,
-        weights: Weights,
-        lr: float,
-        equivariant: bool,
+        self, session: Session, train: Split, members: range, weights: Weights, batching: Batching | Literal["equivariant"]
     ) -> Descent:
-        """Of this session; a ConfigError for a batch that does not hold whole orbits."""
-        settings = session.training.settings
-        group = QuarterTurns(train.inputs.shape[-1])
-        assert isinstance(session.net, C4Conv)
+        """The equivariant training, or the free one with a batching; a ConfigError for a batch that does not hold whole
+        orbits."""
+        settings, equivariant = session.training.settings, batching == "equivariant"
         try:
             return Descent(
                 session.net,
                 session.training.task.per_example,
                 train,
-                group,
-                batching,
+                QuarterTurns(train.inputs.shape[-1]),
+                "plain" if batching == "equivariant" else batching,
                 weights,
-                lr=lr,
+                lr=self.equivariant_lr if equivariant else float(session.cfg.train.optimizer.lr),
                 batch_size=settings.batch_size,
                 equivariant=equivariant,
                 seed=session.cfg.seed,

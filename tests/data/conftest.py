@@ -2,10 +2,8 @@
 
 import gzip
 import hashlib
-import os
 import pickle
 import struct
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -78,26 +76,15 @@ def twins():
     return {"blobs": blobs, "idx": write_idx, "idx_bytes": idx_bytes, "cifar": write_cifar, "amat": write_amat}
 
 
-@pytest.fixture(scope="session")
-def real_data():
-    """The folder of real data; tests that need it are skipped where it is absent."""
-    root = Path(__file__).parents[2]
-    folder = Path(os.environ.get("LEARNSYM_TEST_DATA", root.parent / "shared" / "data"))
-    if not folder.is_dir():
-        pytest.skip(f"no real data in {folder}")
-    return str(folder)
-
-
 @pytest.fixture
-def no_network(monkeypatch):
-    """Every attempt to connect fails at once, and is listed."""
-    import pooch
+def npz(tmp_path):
+    """npz(arrays) is a function that writes them to mine.npz, some of them changed or (None) left out."""
 
-    asked = []
+    def writer(arrays):
+        def write(**changed):
+            np.savez(tmp_path / "mine.npz", **{k: v for k, v in (arrays | changed).items() if v is not None})
 
-    def refuse(self, url, output_file, pooch, check_only=False):
-        asked.append(url)
-        raise ConnectionError("no network in this test")
+        write()
+        return write
 
-    monkeypatch.setattr(pooch.HTTPDownloader, "__call__", refuse)
-    return asked
+    return writer

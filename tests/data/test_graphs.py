@@ -151,21 +151,15 @@ def test_the_global_random_numbers_are_left_alone():
 
 
 @pytest.fixture
-def mine(tmp_path):
+def mine(npz):
     """30 graphs of 10 nodes in a file, every label wrong."""
     graphs = block_graphs(30, 10, 0.5, 0.05, torch.Generator().manual_seed(5))[:, 0]
     arrays = {"adjacency": graphs.numpy().astype(np.float64), "label": 1.0 - connected(graphs).double().numpy()}
-
-    def write(**changed):
-        np.savez(tmp_path / "mine.npz", **{k: v for k, v in (arrays | changed).items() if v is not None})
-        return arrays
-
-    write()
-    return write
+    return arrays, npz(arrays)
 
 
 def test_a_file_is_read_as_it_is_or_with_its_labels_made_anew(tmp_path, mine):
-    arrays = mine()
+    arrays, _ = mine
     kept, anew = (Graphs(str(tmp_path), file="mine.npz", count=30, test_size=8, relabel=r) for r in (False, True))
     for data in (kept, anew):
         np.testing.assert_array_equal(data.splits["train"].inputs[:, 0], arrays["adjacency"])
@@ -178,7 +172,7 @@ def test_a_file_is_read_as_it_is_or_with_its_labels_made_anew(tmp_path, mine):
 
 
 def test_fewer_of_a_file_are_drawn_by_the_seed(tmp_path, mine):
-    arrays = mine()
+    arrays, _ = mine
     some = [Graphs(str(tmp_path), file="mine.npz", count=12, test_size=1, seed=s) for s in (0, 0, 1)]
     drawn = [{graph.numpy().tobytes() for graph in data.splits["train"].inputs} for data in some]
     assert drawn[0] == drawn[1] != drawn[2]
@@ -204,7 +198,7 @@ def test_fewer_of_a_file_are_drawn_by_the_seed(tmp_path, mine):
     ],
 )
 def test_a_wrong_file_is_named(tmp_path, mine, changed, said):
-    mine(**changed)
+    mine[1](**changed)
     with pytest.raises(DataError, match=said) as caught:
         Graphs(str(tmp_path), file="mine.npz", count=30)
     assert str(tmp_path / "mine.npz") in str(caught.value)

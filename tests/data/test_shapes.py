@@ -157,7 +157,7 @@ def test_made_ones_resemble_the_published_ones(real_data):
 
 
 @pytest.fixture
-def mine(tmp_path):
+def mine(npz):
     """20 shapes in a file, the absent masks of the first ten zeros, of the others ones."""
     split = draw_shapes(20, 5, "mine")
     masks = split.targets.numpy().astype(np.float64)
@@ -165,17 +165,11 @@ def mine(tmp_path):
     absent[:10] = False
     masks[absent] = 1
     arrays = {"img": split.inputs[:, 0].numpy().astype(np.float64), "trig": masks[:, 0], "pent": masks[:, 1]}
-
-    def write(**changed):
-        np.savez(tmp_path / "mine.npz", **{k: v for k, v in (arrays | changed).items() if v is not None})
-        return split
-
-    write()
-    return write
+    return split, npz(arrays)
 
 
 def test_a_file_of_ones_own(tmp_path, mine):
-    split = mine()
+    split, _ = mine
     data = Shapes(str(tmp_path), file="mine.npz", count=20, test_size=4)
     assert torch.equal(data.splits["train"].inputs, split.inputs)
     assert torch.equal(data.splits["train"].targets, split.targets), "zeros, whatever the file has"
@@ -190,8 +184,8 @@ def test_a_file_of_ones_own(tmp_path, mine):
 
 
 def test_bytes_are_as_good_as_fractions(tmp_path, mine):
-    split = mine()
-    mine(img=(split.inputs[:, 0] * 255).round().to(torch.uint8).numpy())
+    split, write = mine
+    write(img=(split.inputs[:, 0] * 255).round().to(torch.uint8).numpy())
     data = Shapes(str(tmp_path), file="mine.npz", count=20, test_size=1)
     found = data.prepare(data.splits["train"].inputs)
     torch.testing.assert_close(found, split.inputs - 0.5, rtol=0, atol=0.51 / 255)
@@ -222,7 +216,8 @@ def both_shown(name, fill=None):
     ],
 )
 def test_a_wrong_file_is_named(tmp_path, mine, change, said):
-    mine(**change(mine()))
+    split, write = mine
+    write(**change(split))
     with pytest.raises(DataError, match=said) as caught:
         Shapes(str(tmp_path), file="mine.npz", count=20)
     assert str(tmp_path / "mine.npz") in str(caught.value)

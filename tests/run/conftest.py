@@ -1,6 +1,7 @@
 """main.py called in this process: quick, and just as a person calls it. And small settings, so that a run takes a second."""
 
 import importlib
+import json
 import os
 import runpy
 import subprocess
@@ -8,6 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
@@ -38,6 +40,22 @@ class Done:
         last = self.out.splitlines()[-1]
         assert last.startswith("result: "), self.out + self.err
         return Path(last.removeprefix("result: ")).parent
+
+    @property
+    def result(self) -> dict:
+        """result.json of a run that succeeded."""
+        assert self.code == 0, self.out + self.err
+        return json.loads((self.directory / "result.json").read_text())
+
+    @property
+    def rows(self) -> list[dict]:
+        """metrics.jsonl."""
+        return [json.loads(line) for line in (self.directory / "metrics.jsonl").read_text().splitlines()]
+
+    def records(self, name: str = "records.npz") -> dict[str, np.ndarray]:
+        """What an ensemble recorded."""
+        with np.load(self.directory / name) as file:
+            return {key: file[key] for key in file.files}
 
 
 @pytest.fixture
@@ -112,14 +130,3 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-@pytest.fixture
-def no_network(monkeypatch):
-    """Every attempt to connect fails at once."""
-    import pooch
-
-    def refuse(self, url, output_file, pooch, check_only=False):
-        raise ConnectionError("no network in this test")
-
-    monkeypatch.setattr(pooch.HTTPDownloader, "__call__", refuse)

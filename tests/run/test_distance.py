@@ -1,30 +1,20 @@
 """Runs that measure the distance to equivariant networks: what they leave, and that the training is the same."""
 
-import json
-
 import pytest
 
 KEY = "distance_to_equivariance"
 MEASURED = f"analysis.{KEY}=true"
 
 
-def rows_of(directory):
-    return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
-
-
 def without(row):
     return {k: v for k, v in row.items() if KEY not in k}
-
-
-def result_of(directory):
-    return json.loads((directory / "result.json").read_text())
 
 
 def test_a_run_measures_its_layers_and_trains_as_it_would_without(main, tiny):
     plain, measured = main(*tiny), main(*tiny, MEASURED)
     assert measured.code == 0, measured.err
     assert plain.directory != measured.directory
-    rows = rows_of(measured.directory)
+    rows = measured.rows
     layers = [f"{KEY}/backbone.features.{i}.conv" for i in range(4)] + [f"{KEY}/backbone.head"]
     for row in rows:
         assert [k for k in row if KEY in k] == [KEY, *layers, f"relative_{KEY}"]
@@ -33,27 +23,27 @@ def test_a_run_measures_its_layers_and_trains_as_it_would_without(main, tiny):
         assert row[KEY] == pytest.approx(sum(row[k] ** 2 for k in layers) ** 0.5)
         assert 0 < row[f"relative_{KEY}"] < 1
     assert rows[0][KEY] != rows[1][KEY]
-    assert [without(row) for row in rows] == rows_of(plain.directory), "to the last bit"
-    metrics, figures = result_of(measured.directory)["metrics"], result_of(measured.directory)["figures"]
+    assert [without(row) for row in rows] == plain.rows, "to the last bit"
+    metrics, figures = measured.result["metrics"], measured.result["figures"]
     assert {k: v for k, v in metrics.items() if KEY in k} == {k: v for k, v in rows[-1].items() if KEY in k}
-    assert without(metrics) == result_of(plain.directory)["metrics"]
+    assert without(metrics) == plain.result["metrics"]
     assert f"figures/{KEY}.png" in figures
     assert (measured.directory / "figures" / f"{KEY}.png").exists()
-    assert f"figures/{KEY}.png" not in result_of(plain.directory)["figures"]
+    assert f"figures/{KEY}.png" not in plain.result["figures"]
 
 
 def test_a_measured_run_goes_on_where_it_stopped(main, tiny):
     """The rows of a run of two epochs that lost its last are written again, with the same numbers."""
-    first = main(*tiny, MEASURED, "analysis.group=shift_turns").directory
-    before = rows_of(first)
-    (first / "result.json").unlink()
+    first = main(*tiny, MEASURED, "analysis.group=shift_turns")
+    before = first.rows
+    (first.directory / "result.json").unlink()
     again = main(*tiny, MEASURED, "analysis.group=shift_turns")
-    assert again.directory == first
+    assert again.directory == first.directory
     assert "continuing after epoch 2" in again.out
-    assert rows_of(first) == before
-    other = main(*tiny, MEASURED).directory
-    assert rows_of(other)[-1][KEY] != before[-1][KEY], "quarter turns alone ask for less"
-    assert rows_of(other)[-1][KEY] < before[-1][KEY]
+    assert first.rows == before
+    other = main(*tiny, MEASURED)
+    assert other.rows[-1][KEY] != before[-1][KEY], "quarter turns alone ask for less"
+    assert other.rows[-1][KEY] < before[-1][KEY]
 
 
 def test_what_is_not_measured_does_not_rename_runs(main, tiny):
@@ -93,10 +83,10 @@ def test_projected_networks_bring_a_distance_of_their_own(main):
     )
     done = main(*words, MEASURED)
     assert done.code == 0, done.err
-    rows = rows_of(done.directory)
+    rows = done.rows
     layers = [f"{KEY}/linear0", f"{KEY}/invariant"]
     assert [k for k in rows[0] if KEY in k] == [KEY, *layers]
     assert 0 < rows[0][KEY] < rows[1][KEY]
     assert rows[0][KEY] == pytest.approx(sum(rows[0][k] ** 2 for k in layers) ** 0.5)
     larger = main(*words, MEASURED, "analysis.group=shift_turns")
-    assert rows_of(larger.directory)[0][KEY] > rows[1][KEY]
+    assert larger.rows[0][KEY] > rows[1][KEY]

@@ -1,7 +1,6 @@
 """`mode=drift` from the command line: what a run leaves, which networks drift, that interruptions change nothing, mistakes."""
 
 import json
-import os
 from functools import partial, partialmethod
 from pathlib import Path
 
@@ -30,28 +29,9 @@ def words(tmp_path):
     return lambda kind: (f"experiment=dynamics/c4_{kind}", *SMALL)
 
 
-@pytest.fixture(scope="session")
-def digits() -> str:
-    """The folder of real digits; tests that need it are skipped where it is absent."""
-    folder = Path(os.environ.get("LEARNSYM_TEST_DATA", ROOT.parent / "shared" / "data"))
-    if not (folder / "MNIST").is_dir():
-        pytest.skip(f"no MNIST in {folder}")
-    return str(folder)
-
-
-def result_of(done):
-    assert done.code == 0, done.out + done.err
-    return json.loads((done.directory / "result.json").read_text())
-
-
-def records_of(done):
-    with np.load(done.directory / "records.npz") as file:
-        return {key: file[key] for key in file.files}
-
-
 def check_run(done, repetitions, epochs, per_epoch, steps_shown):
     """What every run leaves, and that it fits together."""
-    metrics, records, steps = result_of(done)["metrics"], records_of(done), epochs * per_epoch
+    metrics, records, steps = done.result["metrics"], done.records(), epochs * per_epoch
     assert list(records["arms"]) == ["augmented"]
     assert list(records["layers"]) == LAYERS
     assert records.keys() == {"arms", "layers", "loss", "distance", "norm", "test_accuracy"}
@@ -85,7 +65,7 @@ def check_run(done, repetitions, epochs, per_epoch, steps_shown):
         assert row["distance_to_equivariance"] == pytest.approx(np.median(distance[:, row["step"]]))
         assert row["test_accuracy"] == pytest.approx(np.median(records["test_accuracy"][0, :, row["step"]]))
         assert ("loss" in row) == (row["step"] < steps)
-    assert result_of(done)["figures"] == ["figures/drift.png"]
+    assert done.result["figures"] == ["figures/drift.png"]
     assert (done.directory / "figures" / "drift.png").exists()
     assert done.err == ""
     return metrics
@@ -97,7 +77,7 @@ def test_what_a_run_leaves(main, words, kind):
     metrics = check_run(done, 2, 3, 5, 4)
     assert metrics["distance_to_equivariance"] > 100 * metrics["distance_to_equivariance_start"]
     assert metrics["distance_to_equivariance_start"] < (1e-5 if kind == "nonunitary" else 1e-7)
-    assert {entry["metric"] for entry in result_of(done)["paper"]} <= set(metrics)
+    assert {entry["metric"] for entry in done.result["paper"]} <= set(metrics)
     assert not list((done.directory / "checkpoints").glob("best*"))
 
 
@@ -114,7 +94,7 @@ def test_whole_orbits_keep_the_cross_and_not_the_others(main, words):
     for kind in KINDS:
         done = main(*words(kind), *extra, "augmentation.batching=whole_orbits")
         found[kind] = check_run(done, 2, 4, 5, 20)["distance_to_equivariance"]
-    shuffled = result_of(main(*words("cross"), *extra))["metrics"]
+    shuffled = main(*words("cross"), *extra).result["metrics"]
     assert found["cross"] < 1e-12
     assert min(shuffled["distance_to_equivariance"], found["skew"], found["nonunitary"]) > 1e-4
 
@@ -122,26 +102,26 @@ def test_whole_orbits_keep_the_cross_and_not_the_others(main, words):
 def test_both_trainings_lower_the_loss(main, words):
     long = main(*words("skew"), "mode.equivariant_epochs=40", "mode.equivariant_lr=0.05")
     short = main(*words("skew"), "mode.equivariant_lr=0.05")
-    after = [np.median(records_of(done)["loss"][0, :, 0]) for done in (long, short)]
+    after = [np.median(done.records()["loss"][0, :, 0]) for done in (long, short)]
     assert after[0] < 0.9 * after[1]
-    assert result_of(long)["metrics"]["distance_to_equivariance_start"] < 1e-6
-    free = records_of(main(*words("skew"), "train.optimizer.lr=0.1", "train.epochs=20"))["loss"][0]
+    assert long.result["metrics"]["distance_to_equivariance_start"] < 1e-6
+    free = main(*words("skew"), "train.optimizer.lr=0.1", "train.epochs=20").records()["loss"][0]
     assert (free[:, -6:-1].mean(1) < 0.9 * free[:, :5].mean(1)).all()
 
 
 @pytest.mark.parametrize("kind", ["cross", "nonunitary"])
 def test_chunks_change_nothing_but_rounding(main, words, kind):
-    expected = records_of(main(*words(kind), "mode.repetitions=3", "mode.ensemble_chunk=3"))
+    expected = main(*words(kind), "mode.repetitions=3", "mode.ensemble_chunk=3").records()
     for chunk in (1, 2):
-        found = records_of(main(*words(kind), "mode.repetitions=3", f"mode.ensemble_chunk={chunk}"))
+        found = main(*words(kind), "mode.repetitions=3", f"mode.ensemble_chunk={chunk}").records()
         for name in ("loss", "distance", "norm"):
             np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-6, err_msg=name)
 
 
 @pytest.mark.parametrize(("kind", "batching"), [("cross", "whole_orbits"), ("skew", "shuffled"), ("nonunitary", "whole_orbits")])
-def test_digits(main, digits, kind, batching):
+def test_real_data(main, real_data, kind, batching):
     """The presets as they are, at the smallest scale."""
-    done = main(f"experiment=dynamics/c4_{kind}", "scale=smoke", f"paths.data={digits}", f"augmentation.batching={batching}")
+    done = main(f"experiment=dynamics/c4_{kind}", "scale=smoke", f"paths.data={real_data}", f"augmentation.batching={batching}")
     metrics = check_run(done, 2, 1, 16, 2400)
     if (kind, batching) == ("cross", "whole_orbits"):
         assert metrics["distance_to_equivariance"] < 1e-5
@@ -192,13 +172,13 @@ def test_an_interrupted_run_goes_on_to_the_last_bit(main, words, monkeypatch, ki
         first, done = (1, calls) if calls < 9 else (3, calls - 9)
         assert f"continuing at repetition {first}, step {done}" in again.out
         assert taken == [*((True, n) for n in range(4)), *((False, n) for n in range(5))] * 2, "every step is done once"
-        whole, mended = records_of(expected), records_of(again)
+        whole, mended = expected.records(), again.records()
         assert whole.keys() == mended.keys()
         for name, series in whole.items():
             np.testing.assert_array_equal(mended[name], series, err_msg=name)
         for name in ("metrics.jsonl", "curves.json"):
             assert (again.directory / name).read_bytes() == (expected.directory / name).read_bytes()
-        assert result_of(again)["metrics"] == result_of(expected)["metrics"]
+        assert again.result["metrics"] == expected.result["metrics"]
     assert "this run is finished" in main(*command, out).out
 
 

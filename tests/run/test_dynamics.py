@@ -1,7 +1,5 @@
 """`mode=dynamics` from the command line: what a run leaves, that chunks and interruptions change nothing, what is refused."""
 
-import json
-import os
 from functools import partial, partialmethod
 from pathlib import Path
 
@@ -17,29 +15,6 @@ CLASSIFIED, SEGMENTED = ("accuracy",), ("pixel_accuracy", "iou")
 PLAIN = ("mode=dynamics", "train/optimizer=sgd", "train.optimizer.momentum=0", "train.optimizer.nesterov=false",
          "train/schedule=constant")  # fmt: skip
 LINEAR = ("net=projected_linear", "base_group=permutation", "dataset=graphs")
-
-
-@pytest.fixture(scope="session")
-def digits() -> str:
-    """The folder of real digits; tests that need it are skipped where it is absent."""
-    folder = Path(os.environ.get("LEARNSYM_TEST_DATA", ROOT.parent / "shared" / "data"))
-    if not (folder / "MNIST").is_dir():
-        pytest.skip(f"no MNIST in {folder}")
-    return str(folder)
-
-
-def result_of(done):
-    assert done.code == 0, done.out + done.err
-    return json.loads((done.directory / "result.json").read_text())
-
-
-def rows_of(done):
-    return [json.loads(line) for line in (done.directory / "metrics.jsonl").read_text().splitlines()]
-
-
-def records_of(done, name="records.npz"):
-    with np.load(done.directory / name) as file:
-        return {key: file[key] for key in file.files}
 
 
 def check_records(records, repetitions, steps, layers, scores):
@@ -82,10 +57,10 @@ def check_metrics(metrics, records, suffix=""):
 
 
 def check_run(done, repetitions, steps, layers, scores):
-    result, records = result_of(done), records_of(done)
+    result, records = done.result, done.records()
     check_records(records, repetitions, steps, layers, scores)
     check_metrics(result["metrics"], records)
-    rows = rows_of(done)
+    rows = done.rows
     assert [row["step"] for row in rows] == list(range(steps + 1))
     for place, arm in enumerate(ARMS):
         assert [row[f"loss_{arm}"] for row in rows] == pytest.approx(np.median(records["loss"][place], axis=0))
@@ -113,23 +88,23 @@ def test_shapes(main):
 def test_exact_averages_stay(main):
     """Unlike two random passes: the augmented arm then moves like the equivariant one."""
     done = main("experiment=dynamics/rotation", "scale=smoke", "augmentation.passes=exact")
-    metrics = result_of(done)["metrics"]
+    metrics = done.result["metrics"]
     assert metrics["relative_distance_to_equivariance_augmented"] < 1e-7
     assert metrics["relative_distance_to_equivariance_nominal"] > 1e-6
     assert metrics["change_augmented"] == pytest.approx(metrics["change_equivariant"], rel=1e-3)
 
 
-def test_digits(main, digits):
-    done = main("experiment=dynamics/translation", "scale=smoke", f"paths.data={digits}")
+def test_real_data(main, real_data):
+    done = main("experiment=dynamics/translation", "scale=smoke", f"paths.data={real_data}")
     check_run(done, 2, 2, ["linear0", "linear1", "invariant"], CLASSIFIED)
 
 
 @pytest.mark.usefixtures("drawn")
-def test_digits_under_several_groups(main, digits):
-    done = main("experiment=dynamics/groups", "scale=smoke", f"paths.data={digits}", "mode.groups=[quarter_turns,shift_x]")
-    result, rows = result_of(done), rows_of(done)
+def test_real_data_under_several_groups(main, real_data):
+    done = main("experiment=dynamics/groups", "scale=smoke", f"paths.data={real_data}", "mode.groups=[quarter_turns,shift_x]")
+    result, rows = done.result, done.rows
     for name in ("quarter_turns", "shift_x"):
-        records = records_of(done, f"records_{name}.npz")
+        records = done.records(f"records_{name}.npz")
         check_records(records, 2, 2, ["linear0", "linear1", "invariant"], CLASSIFIED)
         check_metrics(result["metrics"], records, f"/{name}")
         assert (done.directory / "figures" / f"dynamics_{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -142,16 +117,16 @@ def test_digits_under_several_groups(main, digits):
 @pytest.mark.usefixtures("drawn")
 def test_the_published_convention_is_that_of_the_figure_alone(main):
     plain, published = main(*GRAPHS), main(*GRAPHS, "mode.convention=published")
-    assert result_of(plain)["metrics"] == result_of(published)["metrics"]
+    assert plain.result["metrics"] == published.result["metrics"]
     images = [(done.directory / "figures" / "dynamics.png").read_bytes() for done in (plain, published)]
     assert images[0] != images[1]
 
 
 def test_chunks_batches_and_the_equivariant_arm_change_nothing_but_rounding(main):
     words = (*GRAPHS, "mode.repetitions=3", "train.epochs=4")
-    expected = records_of(main(*words, "mode.ensemble_chunk=3"))
+    expected = main(*words, "mode.ensemble_chunk=3").records()
     for extra in (("mode.ensemble_chunk=1",), ("mode.ensemble_chunk=2", "train.batch_size=7", "mode.equivariant=free_numbers")):
-        found = records_of(main(*words, *extra))
+        found = main(*words, *extra).records()
         for name in ("loss", "change", "norm"):
             np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-5 * expected[name].max(), err_msg=name)
         for arm in (0, 2):
@@ -195,12 +170,12 @@ def test_an_interrupted_run_goes_on_to_the_last_bit(main, monkeypatch):
         assert again.code == 0, again.err
         assert f"continuing at repetition {1 if calls < 4 else 3}, step {calls % 4}" in again.out
         assert taken == [0, 1, 2, 3] * 2, "every step is done once"
-        whole, mended = records_of(expected), records_of(again)
+        whole, mended = expected.records(), again.records()
         assert whole.keys() == mended.keys()
         for name, series in whole.items():
             np.testing.assert_array_equal(mended[name], series, err_msg=name)
         assert (again.directory / "metrics.jsonl").read_bytes() == (expected.directory / "metrics.jsonl").read_bytes()
-        assert result_of(again)["metrics"] == result_of(expected)["metrics"]
+        assert again.result["metrics"] == expected.result["metrics"]
 
 
 def test_groups_that_were_done_are_not_done_again(main, monkeypatch):
@@ -221,7 +196,7 @@ def test_groups_that_were_done_are_not_done_again(main, monkeypatch):
     allowed.append("Permutation(10)")
     again = main(*words)
     assert done == ["QuarterTurns(10)"] * 2 + ["Permutation(10)"] * 2
-    assert result_of(again)["metrics"] == result_of(expected)["metrics"]
+    assert again.result["metrics"] == expected.result["metrics"]
 
 
 def test_a_training_that_diverges_says_so(main):
@@ -246,6 +221,8 @@ def test_a_training_that_diverges_says_so(main):
         ((*GRAPHS, "train.schedule.warmup_epochs=1"), "train.schedule: mode=dynamics has a constant step size"),
         ((*GRAPHS, "train.clip_norm=0.5"), "train.clip_norm=0.5 would have no effect with mode=dynamics"),
         ((*GRAPHS, "train.max_steps=1"), "train.max_steps=1 would have no effect with mode=dynamics"),
+        ((*GRAPHS, "trainer.channels_last=true"), "trainer.channels_last=True would have no effect with mode=dynamics; false"),
+        ((*GRAPHS, "trainer.precision=bf16-mixed"), "32-true or 64-true would be right"),
         ((*PLAIN, "net=projected_linear", "base_group=se2", "dataset=digits"), "base_group: SE2 cannot stand"),
         ((*PLAIN, "net=projected_linear", "base_group=quarter_turns", "dataset=shapes", "net.features=32"),
          "features=32 does not go with a segmentation"),

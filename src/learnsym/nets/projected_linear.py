@@ -59,7 +59,7 @@ class ProjectedLinear(EnsembleNet):
         Raises:
             ValueError: `features` does not fit the task.
         """
-        self.check_arguments(in_channels, num_outputs, task, group, channels, features, hidden)
+        self.check_arguments(task, group, channels, features, hidden)
         super().__init__()
         self.in_channels, self.num_outputs, self.group = in_channels, num_outputs, group
         self.slope, self.fans, self.task = slope, fans, task
@@ -77,8 +77,6 @@ class ProjectedLinear(EnsembleNet):
 
     @staticmethod
     def check_arguments(
-        in_channels: Size,
-        num_outputs: Size,
         task: Task,
         group: PermutingGroup,
         channels: tuple[Size, ...] = (32, 32),
