@@ -110,15 +110,17 @@ class Augmentation:
     def batches(self, split: Split, rows: int, draws: list[torch.Generator]) -> Iterator[Batch]:
         """All passes, so many rows at a time; every member (generator) has draws of its own, whatever the rows.
 
-        A group that has no more elements than there are passes is gone through element by element, as for exact averages, with
-        the number of times that each example drew it: the same sums, from fewer examples.
+        Of a group that has no more elements than there are passes, every element is taken once, as for exact averages, with the
+        number of times that each example drew it: the same sums, from fewer examples.
         """
         if self.passes == "exact" or self.group.order <= self.passes:
             counts = None if self.passes == "exact" else self._counts(split, draws)
-            for number, table in enumerate(self.group.elements()):
-                for place, (images, targets, _) in enumerate(plain(split, rows)):
-                    times = None if counts is None else counts[:, place * rows : (place + 1) * rows, number]
-                    yield Batch(self.move(images, table), self.moved_targets(targets, table), times)
+            tables, examples = self.group.elements().to(split.inputs.device), len(split)
+            for pairs in torch.arange(self.group.order * examples, device=tables.device).split(rows):
+                number, example = pairs // examples, pairs % examples
+                images, targets, table = split.inputs[None, example], split.targets[None, example], tables[None, number]
+                times = None if counts is None else counts[:, example, number]
+                yield Batch(self.move(images, table), self.moved_targets(targets, table), times)
             return
         for _ in range(self.passes):
             tables = torch.stack([self.group.sample(len(split), g) for g in draws]).to(split.inputs.device)  # [M, N, points]
@@ -134,10 +136,8 @@ class Augmentation:
         return counts.scatter_add_(2, numbers, torch.ones_like(numbers, dtype=counts.dtype)).to(split.inputs.device)
 
     def move(self, images: Tensor, table: Tensor) -> Tensor:
-        """Images [m, B, C, n, n] by tables [points] or [M, B, points]."""
-        if table.ndim > 1:
-            table = table.unsqueeze(2)
-        return self.group.act(table, images.flatten(3)).unflatten(3, images.shape[3:])
+        """Images [m, B, C, n, n] by tables [m, B, points]."""
+        return self.group.act(table.unsqueeze(2), images.flatten(3)).unflatten(3, images.shape[3:])
 
     def moved_targets(self, targets: Tensor, table: Tensor) -> Tensor:
         """Masks [m, B, K, n, n] move with their images, anything else stays."""
