@@ -79,10 +79,11 @@ SETTINGS = [
     (["logger=csv"], ["logger=csv", "Valid: jsonl, tensorboard, wandb"]),
     (["launcher=local_"], ["launcher=local_", "did you mean local?"]),
     (
-        ["base_group=so3"],
+        ["base_group=su2"],
         [
-            "base_group=so3",
-            "Valid: affine2, cn, dn, e2, permutation, quarter_turns, rotation2, se2, shift_turns, shift_x, shift_xy, translation",
+            "base_group=su2",
+            "Valid: affine2, affine3, cn, dn, e2, permutation, quarter_turns, rotation2, se2, se3, shift_turns, shift_x,",
+            "shift_xy, so3, t3, translation2, trivial3",
         ],
     ),
     (["trainer=fast"], ["trainer=fast", "Valid: default"]),

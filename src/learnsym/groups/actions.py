@@ -1,4 +1,4 @@
-"""How planar transformations act on images and on coordinates.
+"""How planar transformations act on images, and affine maps of any dimension on coordinates.
 
 Pixel centres lie on a regular grid over [-1, 1]^2, the corner pixels' centres in the corners (align_corners=True); x runs to the
 right, y runs down. A matrix [3, 3] is an affine map of homogeneous coordinates (x, y, 1).
@@ -55,10 +55,28 @@ def act_on_images(elements: Tensor, images: Tensor) -> Tensor:
     return warp(images, torch.linalg.inv(elements))
 
 
-def act_on_points(elements: Tensor, points: Tensor) -> Tensor:
-    """The action x -> g x of affine maps [..., d + 1, d + 1] on coordinates [..., N, d]."""
-    linear, shift = elements[..., :-1, :-1], elements[..., :-1, -1]
-    return points @ linear.transpose(-1, -2) + shift.unsqueeze(-2)
+def act_on_points(elements: Tensor, points: Tensor, mask: Tensor | None = None) -> Tensor:
+    """The action x -> g x of affine maps on coordinates, one map per cloud.
+
+    Args:
+        elements: [..., d + 1, d + 1].
+        points: [..., N, d], about the origin that the maps know; nothing is centred.
+        mask: [..., N], True where there is a point; the rest is padding and comes out as zeros, whatever stands there.
+
+    Returns:
+        [..., N, d] in the dtype of the points.
+    """
+    if mask is not None and (mask.dtype != torch.bool or mask.shape != points.shape[:-1]):
+        found = f"{mask.dtype} {list(mask.shape)}"
+        raise ValueError(f"points {list(points.shape)} take a mask of torch.bool {list(points.shape[:-1])}; got {found}")
+    with torch.autocast(points.device.type, enabled=False):  # bfloat16 knows positions to one part in 256 only
+        precise = torch.promote_types(points.dtype, elements.dtype)
+        linear, shift = elements[..., :-1, :-1].to(precise), elements[..., :-1, -1].to(precise)
+        positions, shift = points.to(precise), shift.unsqueeze(-2)
+        if mask is not None:  # before the product, or what is not a number there would spoil the gradient of the elements
+            there = mask.unsqueeze(-1)
+            positions, shift = torch.where(there, positions, 0.0), torch.where(there, shift, 0.0)
+        return (positions @ linear.transpose(-1, -2) + shift).to(points.dtype)
 
 
 def rotation_matrices(angles: Tensor) -> Tensor:
