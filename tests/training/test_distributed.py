@@ -3,21 +3,23 @@ tests/run/test_two_processes.py.)"""
 
 import math
 
+import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing
 from torch import nn
 
-from learnsym.training.sync_norm import GlobalBatchNorm2d, synchronise_norms
+from learnsym.layers.swish_norm import SwishNorm
+from learnsym.training.sync_norm import GlobalBatchNorm2d, GlobalSwishNorm, synchronise_norms
 
 
-def _norm_worker(rank, port, folder):
+def _norm_worker(rank, port, folder, kind):
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     try:
         torch.set_num_threads(1)
         case = torch.load(folder / "case.pt", weights_only=True)
         start, stop = ((0, 3), (3, 8))[rank]  # unequal parts
-        norm = GlobalBatchNorm2d(4)
+        norm = kind(4)
         norm.load_state_dict(case["state"])
         x = case["x"][start:stop].clone().requires_grad_()
         y = norm(x)
@@ -34,22 +36,25 @@ def _norm_worker(rank, port, folder):
         dist.destroy_process_group()
 
 
-def test_global_batch_norm_is_batch_norm_of_the_joined_batch(tmp_path):
-    """Output, gradients and running statistics, with unequal parts; the oracle is nn.BatchNorm2d on all rows."""
+@pytest.mark.parametrize(
+    ("kind", "plain", "pixels"), [(GlobalBatchNorm2d, nn.BatchNorm2d, (5, 6)), (GlobalSwishNorm, SwishNorm, ())]
+)
+def test_global_batch_norm_is_batch_norm_of_the_joined_batch(tmp_path, kind, plain, pixels):
+    """Output, gradients and running statistics, with unequal parts; the oracle is the ordinary norm on all rows."""
     torch.manual_seed(0)
-    oracle = nn.BatchNorm2d(4)
+    oracle = plain(4)
     with torch.no_grad():
         oracle.weight.uniform_(0.5, 2)
         oracle.bias.uniform_(-1, 1)
-    x = (torch.randn(8, 4, 5, 6) * 3 + 40).requires_grad_()  # far from 0: sums of squares would lose digits
-    weights = torch.randn(8, 4, 5, 6)
+    x = (torch.randn(8, 4, *pixels) * 3 + 40).requires_grad_()  # far from 0: sums of squares would lose digits
+    weights = torch.randn(8, 4, *pixels)
     state = {k: v.clone() for k, v in oracle.state_dict().items()}
     torch.save({"x": x.detach(), "weights": weights, "state": state}, tmp_path / "case.pt")
     y = oracle(x)
     (y * weights).sum().backward()
 
     port = _free_port()
-    torch.multiprocessing.start_processes(_norm_worker, (port, tmp_path), nprocs=2, start_method="fork")
+    torch.multiprocessing.start_processes(_norm_worker, (port, tmp_path, kind), nprocs=2, start_method="fork")
     ranks = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
     torch.testing.assert_close(torch.cat([r["y"] for r in ranks]), y.detach(), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(torch.cat([r["x_grad"] for r in ranks]), x.grad, rtol=1e-4, atol=1e-5)
@@ -63,10 +68,12 @@ def test_global_batch_norm_is_batch_norm_of_the_joined_batch(tmp_path):
 
 def test_without_other_processes_it_is_batch_norm():
     torch.manual_seed(0)
-    one, other = nn.BatchNorm2d(3), GlobalBatchNorm2d(3)
-    x = torch.randn(4, 3, 5, 5)
-    assert torch.equal(one(x), other(x))
-    assert torch.equal(one.eval()(x), other.eval()(x))
+    for one, other, x in (
+        (nn.BatchNorm2d(3), GlobalBatchNorm2d(3), torch.randn(4, 3, 5, 5)),
+        (SwishNorm(3), GlobalSwishNorm(3), torch.randn(4, 3)),
+    ):
+        assert torch.equal(one(x), other(x))
+        assert torch.equal(one.eval()(x), other.eval()(x))
 
 
 def test_norms_are_replaced_with_all_they_know():
@@ -77,6 +84,7 @@ def test_norms_are_replaced_with_all_they_know():
     kinds = [type(m) for m in twin.modules() if isinstance(m, nn.BatchNorm2d)]
     assert kinds == [GlobalBatchNorm2d] * 2
     assert twin[2][0].momentum == 0.3
+    assert type(synchronise_norms(nn.Sequential(SwishNorm(2)))[0]) is GlobalSwishNorm
     assert list(before) == list(twin.state_dict())
     assert all(torch.equal(v, twin.state_dict()[k]) for k, v in before.items())
 

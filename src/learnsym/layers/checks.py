@@ -1,4 +1,4 @@
-"""Preconditions of image networks, said in one sentence."""
+"""Preconditions of networks of images and of point clouds, said in one sentence."""
 
 from torch import Tensor
 
@@ -11,4 +11,12 @@ def check_images(network: str, images: Tensor, channels: int, smallest_side: int
     if min(height, width) < smallest_side:
         raise ValueError(
             f"{network} needs images of at least {smallest_side} x {smallest_side} pixels and got {height} x {width}"
+        )
+
+
+def check_clouds(network: str, clouds: Tensor, features: int) -> None:
+    """Refuse anything but point clouds [B, N, 3 + features] of at least one cloud and one point."""
+    if clouds.ndim != 3 or clouds.shape[2] != 3 + features or 0 in clouds.shape[:2]:
+        raise ValueError(
+            f"{network} was built for point clouds [B, N, 3 + {features}], coordinates and features, and got {list(clouds.shape)}"
         )

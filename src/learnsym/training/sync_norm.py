@@ -8,6 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from learnsym.layers.swish_norm import SwishNorm
 from learnsym.processes import sum_over_processes
 
 
@@ -43,13 +44,31 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
         self.running_var.lerp_((variance * count / (count - 1)).to(self.running_var.dtype), momentum)
 
 
+class GlobalSwishNorm(SwishNorm):
+    """SwishNorm with the mean and variance of all processes' rows [P, C], of which each may have its own number."""
+
+    def moments(self, rows: Tensor) -> tuple[int | Tensor, Tensor, Tensor]:
+        """Number of rows, mean and variance [C] of the global batch."""
+        if not dist.is_initialized():
+            return super().moments(rows)
+        count, total = torch.split(
+            sum_over_processes(torch.cat([rows.new_full((1,), len(rows)), rows.sum(0)])), [1, self.num_features]
+        )
+        mean = total / count
+        return count.detach(), mean, sum_over_processes((rows - mean).square().sum(0)) / count
+
+
 def synchronise_norms(net: nn.Module) -> nn.Module:
-    """Replace every nn.BatchNorm2d of a network by GlobalBatchNorm2d, in place; parameters and buffers are kept."""
+    """Replace every nn.BatchNorm2d and SwishNorm of a network by its global twin, in place; parameters and buffers are kept."""
     for module in net.modules():
         for name, child in list(module.named_children()):
             if type(child) is nn.BatchNorm2d:
                 twin = GlobalBatchNorm2d(child.num_features, child.eps, child.momentum, child.affine, child.track_running_stats)
-                twin.load_state_dict(child.state_dict())
-                twin.train(child.training)
-                setattr(module, name, twin)
+            elif type(child) is SwishNorm:
+                twin = GlobalSwishNorm(child.num_features)
+            else:
+                continue
+            twin.load_state_dict(child.state_dict())
+            twin.train(child.training)
+            setattr(module, name, twin)
     return net

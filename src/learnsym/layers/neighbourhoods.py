@@ -1,0 +1,93 @@
+"""Which points of a cloud see which, for clouds of different sizes without padding.
+
+The points of a batch lie end to end as rows [P, ...], clouds sorted by their number of points: the clouds of one size are a block
+[b, n, ...] of these rows, and their pairs a block [b, n, q, ...] of the rows of pairs, as each point of a cloud has the same
+number q of neighbours. A sum over neighbours is one batched product for each size that occurs.
+"""
+
+import math
+from dataclasses import dataclass
+from itertools import groupby
+
+import torch
+from torch import Tensor
+
+from learnsym.layers.lifting_points import Lift, Lifted
+
+
+@dataclass(frozen=True)
+class Block:
+    """Clouds of one size.
+
+    Attributes:
+        clouds: b, how many there are.
+        points: n, points of each.
+        neighbours: q, neighbours of each point, itself among them.
+        chosen: which points of its cloud they are, [b, n, q], or None where they are all: q = n, in order.
+    """
+
+    clouds: int
+    points: int
+    neighbours: int
+    chosen: Tensor | None = None
+
+    @property
+    def rows(self) -> int:
+        """How many rows of points the block takes."""
+        return self.clouds * self.points
+
+    @property
+    def pairs(self) -> int:
+        """How many rows of pairs."""
+        return self.rows * self.neighbours
+
+
+@dataclass(frozen=True)
+class Neighbourhoods:
+    """Who sees whom in a batch.
+
+    Attributes:
+        blocks: by size, small ones first.
+        pairs: [sum of b n q, d], what a layer sees of a point v and a neighbour u, in the order of (block, cloud, v, u).
+    """
+
+    blocks: tuple[Block, ...]
+    pairs: Tensor
+
+    def counts(self) -> Tensor:
+        """Number of neighbours of every point, [P, 1]."""
+        rows = [self.pairs.new_full((block.rows, 1), block.neighbours) for block in self.blocks]
+        return torch.cat(rows)
+
+
+def sorted_rows(present: Tensor, sizes: list[int]) -> Tensor:
+    """Indices [P] of the points present [B, N] in the B N points, clouds by size (those of one size as they come)."""
+    order = sorted(range(len(sizes)), key=sizes.__getitem__)
+    n = present.shape[1]
+    order = torch.tensor(order, device=present.device)
+    return (order.unsqueeze(1) * n + torch.arange(n, device=present.device))[present[order]]
+
+
+def runs(sizes: list[int]) -> list[tuple[int, int]]:
+    """Pairs (number of clouds, points of each), by size."""
+    return [(len(list(group)), n) for n, group in groupby(sorted(sizes))]
+
+
+def neighbourhoods(lift: Lift, lifted: list[Lifted], fill: float, most: int) -> Neighbourhoods:
+    """Of lifted clouds, one entry [b, n, ...] for each size.
+
+    Neighbours are the nearest: the part `fill` of the cloud, rounded up, but at most `most`; among points at the same distance
+    those that come first.
+    """
+    blocks, rows = [], []
+    for elements in lifted:
+        pairs = lift.pairs(elements)
+        clouds, n = pairs.shape[:2]
+        q = min(most, max(1, math.ceil(round(fill * n, 9))))  # 0.28 * 25 is 7.000000000000001
+        chosen = None
+        if q < n:
+            chosen = lift.distances(pairs.detach()).sort(dim=-1, stable=True).indices[..., :q]
+            pairs = pairs.gather(2, chosen.unsqueeze(-1).expand(-1, -1, -1, pairs.shape[-1]))
+        blocks.append(Block(clouds, n, q, chosen))
+        rows.append(pairs.flatten(0, 2))
+    return Neighbourhoods(tuple(blocks), torch.cat(rows))
