@@ -20,6 +20,7 @@ from learnsym.nets.conv5 import Conv5
 from learnsym.nets.conv13 import Conv13
 from learnsym.nets.e2_steerable import E2Steerable
 from learnsym.nets.gcnn import GCNN
+from learnsym.nets.lieconv import LieConvNet
 from learnsym.nets.projected_linear import ProjectedLinear
 from learnsym.nets.simple_conv import SimpleConv
 
@@ -30,7 +31,7 @@ class Case:
 
     Attributes:
         build: makes it; called with torch's seed set.
-        image: (C, H, W) of an input.
+        image: (C, H, W) of an input, or (N, 3 + C) of a point cloud.
         outputs: length of an output.
         invariant_under: transformations of inputs [B, C, H, W] that must leave the output as it is.
         surrogate: endings of names of parameters that decide about presence: they have a gradient in training only, and not that
@@ -38,13 +39,17 @@ class Case:
     """
 
     build: Callable[[], nn.Module]
-    image: tuple[int, int, int]
+    image: tuple[int, ...]
     outputs: int
     invariant_under: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
     surrogate: tuple[str, ...] = ()
 
     def inputs(self, count: int) -> Tensor:
-        return torch.randn(count, *self.image, generator=torch.Generator().manual_seed(1))
+        drawn = torch.randn(count, *self.image, generator=torch.Generator().manual_seed(1))
+        if len(self.image) == 2:  # clouds of N, N - 1, N - 2, N, ... points: rows of zeros are padding
+            for place in range(count):
+                drawn[place, self.image[0] - place % 3 :] = 0
+        return drawn
 
 
 HALF_TURN = {"180 degrees": quarter_turns()["180 degrees"]}
@@ -80,6 +85,20 @@ def shifts(*moves: tuple[int, int]) -> dict[str, Callable[[Tensor], Tensor]]:
 def renumberings(*orders: list[int]) -> dict[str, Callable[[Tensor], Tensor]]:
     """Rows and columns in another order."""
     return {f"nodes {order}": lambda x, order=order: x[..., order, :][..., order] for order in orders}
+
+
+def lieconv(group: str, **settings: Any) -> LieConvNet:
+    """Two blocks of 8 channels on clouds of two features."""
+    return LieConvNet(2, 3, "regression", group, width=8, blocks=2, mixing=3, weight_widths=(4,), **settings)
+
+
+def moved(shift: list[float]) -> Callable[[Tensor], Tensor]:
+    """Point clouds elsewhere; padding stays zero."""
+    return lambda x: x + (x != 0).any(-1, keepdim=True) * torch.tensor([*shift, 0, 0], dtype=x.dtype)
+
+
+SHIFTED = {"translation": moved([0.7, -1.1, 0.4])}
+REORDERED = {"points in another order": lambda x: x[:, [3, 1, 4, 0, 2]]}
 
 
 ZOO = {
@@ -121,6 +140,11 @@ ZOO = {
     # They start equivariant; in a random basis, up to the rounding of coefficients that may be large.
     "c4_cross": Case(lambda: C4Conv(2, 3, 12, (3, 4, 4)), (2, 12, 12), 3, quarter_turns()),
     "c4_skew": Case(lambda: C4Conv(2, 3, 12, (3, 4, 4), "skew"), (2, 12, 12), 3, quarter_turns()),
+    "lieconv_trivial3": Case(lambda: lieconv("trivial3"), (5, 5), 3, REORDERED),
+    "lieconv_t3": Case(lambda: lieconv("t3"), (5, 5), 3, REORDERED | SHIFTED),
+    "lieconv_t3_nearest": Case(lambda: lieconv("t3", fill=0.6, max_neighbours=2), (5, 5), 3, REORDERED | SHIFTED),
+    "lieconv_so3": Case(lambda: lieconv("so3"), (5, 5), 3),
+    "lieconv_se3": Case(lambda: lieconv("se3", lift_samples=2, max_neighbours=6), (5, 5), 3, SHIFTED),
     "c4_random_basis": Case(lambda: C4Conv(2, 3, 12, (3, 4, 4), basis="random"), (2, 12, 12), 3),
 }
 
