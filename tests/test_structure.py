@@ -36,6 +36,7 @@ INTERFACES = {
     "learnsym.data.augment",
     "learnsym.results.record",
     "learnsym.results.figures",
+    "learnsym.results.spectrum_figures",
 }
 """What data, training, analysis and results may know of each other."""
 FRAMEWORK = {"hydra", "omegaconf", "wandb", "lightning_fabric", "tensorboard"}
@@ -146,7 +147,8 @@ def test_tables_sweep_over_presets_that_exist(table: str) -> None:
     params = cfg.hydra.sweeper.params
     experiments = str(params.experiment).split(",")
     assert set(experiments) <= set(PRESETS)
-    if not all(e.startswith("dynamics/") for e in experiments):  # which have their repetitions within a run
+    alone = ("dynamics/", "augerino/effective_dimension/")  # repetitions within a run; four spectra, of one training each
+    if not all(e.startswith(alone) for e in experiments):
         assert len(str(params.seed).split(",")) >= 2, "a deviation takes two seeds"
 
 

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from learnsym.groups.twice import asked_twice
+
 
 def warp(images: Tensor, matrices: Tensor) -> Tensor:
     """Resample images on a transformed grid: out(x) = image(M x), bilinear, zero outside (Augerino, section 3).
@@ -32,8 +34,34 @@ def warp(images: Tensor, matrices: Tensor) -> Tensor:
         grid = rows @ _coordinates(height, width, matrices.device, matrices.dtype)[: rows.shape[1]]
         precise = torch.promote_types(images.dtype, torch.float32)
         grid = grid.view(-1, height, width, 2).to(precise)
+        if asked_twice():
+            return sample_plainly(images.to(precise), grid).to(images.dtype)
         warped = F.grid_sample(images.to(precise), grid, mode="bilinear", padding_mode="zeros", align_corners=True)
         return warped.to(images.dtype)
+
+
+def sample_plainly(images: Tensor, grid: Tensor) -> Tensor:
+    """`F.grid_sample` (bilinear, zeros, align_corners=True) from gathers and products: differentiable any number of times.
+
+    Args:
+        images: [B, C, H, W].
+        grid: [B, H', W', 2], (x, y) in [-1, 1] inside the image.
+
+    Returns:
+        [B, C, H', W'].
+    """
+    batch, channels, height, width = images.shape
+    flat = images.flatten(2)
+    x, y = (grid[..., 0] + 1) * (0.5 * (width - 1)), (grid[..., 1] + 1) * (0.5 * (height - 1))  # in pixels
+    left, top = x.detach().floor(), y.detach().floor()
+    total = flat.new_zeros(batch, channels, grid.shape[1] * grid.shape[2])
+    for column, along_x in ((left, left + 1 - x), (left + 1, x - left)):
+        for row, along_y in ((top, top + 1 - y), (top + 1, y - top)):
+            inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+            place = torch.where(inside, row * width + column, 0).long().flatten(1).unsqueeze(1)
+            weight = torch.where(inside, along_x * along_y, 0).flatten(1).unsqueeze(1)
+            total = total + flat.gather(2, place.expand(-1, channels, -1)) * weight
+    return total.unflatten(2, grid.shape[1:3])
 
 
 @lru_cache(maxsize=16)

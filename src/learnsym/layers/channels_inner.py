@@ -1,7 +1,8 @@
 """Convolutions on few taps, and tanh with pooling and layer norm, for many members with channels innermost: [M, B, H, W, C].
 
 Autograd's own backward of the same formulas takes more than twice the time: it reduces over inner strides, and fills and adds a
-whole tensor for every slice. Both functions are once differentiable.
+whole tensor for every slice. Both functions are once differentiable, but where second derivatives are
+asked for (`learnsym.groups.twice`) they leave it to autograd.
 """
 
 from functools import lru_cache
@@ -10,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
+
+from learnsym.groups.twice import asked_twice
 
 
 def tap_conv(images: Tensor, kernel: Tensor, taps: tuple[int, ...]) -> Tensor:
@@ -23,12 +26,21 @@ def tap_conv(images: Tensor, kernel: Tensor, taps: tuple[int, ...]) -> Tensor:
     Returns:
         [M, B, H, W, C'].
     """
+    if asked_twice():
+        seen = slices(images, taps).flatten(1, 3).expand(len(kernel), -1, -1)
+        return torch.bmm(seen, kernel.flatten(1, 2)).unflatten(1, images.shape[1:4])
     return _TapConv.apply(images, kernel, taps)
 
 
 def tanh_pool_norm(x: Tensor, pool: bool) -> Tensor:
     """tanh, average pool 2 (if `pool`; even sides) and layer norm over space without parameters: [M, B, H, W, C] to the same, or
     to [M, B, H/2, W/2, C]."""
+    if asked_twice():
+        squashed = x.tanh()
+        pooled = _average_pool(squashed) if pool else squashed
+        flat = pooled.flatten(2, 3).flatten(0, 1)
+        centred = flat - space_mean(flat)
+        return (centred * torch.rsqrt(space_mean(centred.square()) + _TanhPoolNorm.EPS)).view(pooled.shape)
     return _TanhPoolNorm.apply(x, pool)
 
 
@@ -59,10 +71,16 @@ def neighbours(images: Tensor, taps: tuple[int, ...]) -> Tensor:
     """[M, B, H, W, C] to [M, B, H, W, taps C]: what every tap sees, zeros beyond the border."""
     height, width, channels = images.shape[2:]
     if channels < FEW:
-        padded = F.pad(images, (0, 0, 1, 1, 1, 1))
-        return torch.cat([padded[:, :, t // 3 : t // 3 + height, t % 3 : t % 3 + width] for t in taps], dim=-1)
+        return slices(images, taps)
     seen, _ = _links(images.shape[0] * images.shape[1], height, width, taps, images.device)
     return _bag_sums(images, seen).view(*images.shape[:4], -1)
+
+
+def slices(images: Tensor, taps: tuple[int, ...]) -> Tensor:
+    """`neighbours` by slices; differentiable any number of times."""
+    height, width = images.shape[2:4]
+    padded = F.pad(images, (0, 0, 1, 1, 1, 1))
+    return torch.cat([padded[:, :, t // 3 : t // 3 + height, t % 3 : t % 3 + width] for t in taps], dim=-1)
 
 
 def sent_back(parts: Tensor, taps: tuple[int, ...]) -> Tensor:

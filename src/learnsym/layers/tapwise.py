@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from learnsym.groups.twice import asked_twice
+
 Corners = tuple[tuple[int, int], ...]
 """The taps of a kernel as (row, column)."""
 CHUNK_BYTES = {"cpu": 32e6}
@@ -20,7 +22,7 @@ def per_image_conv(images: Tensor, kernels: Tensor, corners: Corners, padding: i
 
     A grouped conv2d computes the same, but also the taps that are zero, and several times more slowly: here the pixels under the
     taps are gathered for some images at a time and multiplied with their kernels. The gathered pixels are not kept for the
-    backward pass. Differentiable once.
+    backward pass. Differentiable once (but see `learnsym.groups.twice`).
 
     Args:
         images: [B, C, H, W].
@@ -35,6 +37,11 @@ def per_image_conv(images: Tensor, kernels: Tensor, corners: Corners, padding: i
     if torch.is_autocast_enabled(images.device.type):
         dtype = torch.get_autocast_dtype(images.device.type)
         images, kernels = images.to(dtype), kernels.to(dtype)
+    if asked_twice():
+        height, width = (n + 2 * padding - side + 1 for n in images.shape[-2:])
+        padded = F.pad(images, [padding] * 4)
+        seen = torch.stack([padded[..., row : row + height, column : column + width] for row, column in corners], 2)
+        return torch.bmm(kernels.flatten(2), seen.flatten(1, 2).flatten(2)).unflatten(-1, (height, width))
     return _PerImageConv.apply(images, kernels, corners, padding, side)
 
 

@@ -108,6 +108,11 @@ class C4Conv(EnsembleNet):
         full = self._means(weights)
         return {name: full[name][:, list(self.taps)] * self.whole if name in self.convs else full[name] for name in self.layers}
 
+    def equivariant_dimension(self) -> int:
+        inside = self.kernel_turns.orbits()[list(self.taps)][self.whole.flatten().cpu()]
+        free = {name: len(inside.unique()) for name in self.convs} | {"linear": len(self.map_turns.orbits().unique())}
+        return sum(free[name] * self.get_parameter(name)[0].numel() for name in self.layers)
+
     def linear_maps(self, weights: Weights) -> Weights:
         compact = self.compact(weights)
         return {name: compact[name] for name in self.layers}

@@ -54,6 +54,10 @@ class EnsembleNet(nn.Module, ABC):
         """The orthogonal projection onto the equivariant ones among the weights that the network can have, or of a gradient."""
 
     @abstractmethod
+    def equivariant_dimension(self) -> int:
+        """The dimension of what `project` projects one member's (trained) weights onto: of E, and of all other weights."""
+
+    @abstractmethod
     def linear_maps(self, weights: Weights) -> Weights:
         """The layers as linear maps [M, ...] in a basis that is orthonormal: where norms are those of the theory."""
 

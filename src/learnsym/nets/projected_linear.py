@@ -130,6 +130,10 @@ class ProjectedLinear(EnsembleNet):
                 projected[name] = self.group.project_equivariant(weight)
         return projected
 
+    def equivariant_dimension(self) -> int:
+        with torch.no_grad():
+            return sum(numbers.numel() for numbers in self.coordinates(self.own_weights()).values())
+
     def linear_maps(self, weights: Weights) -> Weights:
         return {name: weights[name] for name in self.layers}
 

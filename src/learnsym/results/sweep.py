@@ -16,6 +16,8 @@ from learnsym.results.record import read_rows, write_atomically
 
 failed_jobs: list[str] = []
 """Failures of the sweep of this process; `learnsym.cli` makes an exit code of them."""
+SHOWN = ("test_", "learned_", "gradient_", "accuracy_", "distance_to_", "change_", "n_eff_", "largest_eigenvalue", "trace")
+"""How metrics begin that the table shows; the CSV has all."""
 NOT_A_LABEL = ("seed=", "scale=", "paths.", "fresh=", "table=", "launcher=", "hydra", "trainer.", "logger=", "debug=")
 
 
@@ -120,11 +122,7 @@ def tables(groups: Mapping[str, list[dict[str, Any]]]) -> tuple[str, str]:
                 }
             )
     frame = pd.DataFrame(rows)
-    chosen = [
-        m
-        for m in frame["metric"].unique()
-        if m.startswith(("test_", "learned_", "gradient_", "accuracy_", "distance_to_", "change_"))
-    ]
+    chosen = [m for m in frame["metric"].unique() if m.startswith(SHOWN)]
     lines = ["| run | n | " + " | ".join(chosen) + " |", "| --- " * (len(chosen) + 2) + "|"]
     for label, part in frame.groupby("run", sort=False):
         cells = {row["metric"]: _cell(row) for _, row in part.iterrows()}
@@ -147,11 +145,16 @@ def draw_sweep(path: Path, groups: Mapping[str, list[dict[str, Any]]]) -> Path |
     learned, responses to rotation."""
     from learnsym.results.dynamics_figures import draw_drift
     from learnsym.results.figures import COLOURS, draw_bands, draw_responses, new_figure, save
+    from learnsym.results.spectrum_figures import draw_spectra
     from learnsym.results.symmetry_figures import draw_final_fractions, final_fractions
 
     drifts = {label: [r["curves"]["drift"] for r in runs if "drift" in r["curves"]] for label, runs in groups.items()}
     if all(drifts.values()):
         draw_drift(path, drifts)
+        return path
+    spectra = {label: [r["curves"]["spectrum"] for r in runs if "spectrum" in r["curves"]] for label, runs in groups.items()}
+    if all(spectra.values()):
+        draw_spectra(path, spectra)
         return path
     key = "learned_rotation_width_rad"
     learned = {label: [r["rows"] for r in runs if r["rows"] and key in r["rows"][-1]] for label, runs in groups.items()}
