@@ -5,9 +5,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from learnsym.analysis.curvature import Curvature, Examples
-from learnsym.groups.planar import E2, Affine2
+from learnsym.distributions.sampling import PartialSampling
+from learnsym.groups.planar import E2, SE2, Affine2
 from learnsym.groups.twice import twice_differentiable
+from learnsym.kernels.siren import Siren
 from learnsym.nets.augerino import Augerino
+from learnsym.nets.ckresnet import CKResNet
 from learnsym.nets.conv5 import Conv5
 
 
@@ -71,3 +74,13 @@ def test_augerino_with_a_mirror() -> None:
     torch.manual_seed(0)
     net = Augerino(Conv5(2, 3, width=3), E2(), initial_width=0.4, test_copies=2)
     check(net, torch.randn(3, 2, 12, 12))
+
+
+def test_a_set_of_elements_for_every_image() -> None:
+    """In evaluation too: then every image has a kernel of its own."""
+    torch.manual_seed(0)
+    sampling = PartialSampling(samples=4, sample_sets="image", initial_arc=0.7, evaluation="random")
+    net = CKResNet(2, 3, SE2(), sampling, Siren(hidden=8), channels=3, kernel_size=5, pool_blocks=(1,))
+    for _ in range(5):
+        net(torch.randn(6, 2, 16, 16))
+    check(net, torch.randn(3, 2, 16, 16))
