@@ -174,7 +174,7 @@ def _check_value(path: str, value: Any, hint: Any) -> None:
 def _needs_choice(path: str, plain: Any, hint: Any) -> ConfigError:
     """The sentence for a plain value where an object belongs."""
     group = path.replace(".", "/")
-    options = sorted(p.stem for p in (CONFIG_DIR / group).glob("*.yaml"))
+    options = sorted(p.stem for p in (CONFIG_DIR / group).glob("[!_]*.yaml"))
     right = f"it is chosen by {group}=<choice>; valid: {', '.join(options)}" if options else f"a {_names([hint])} is wanted"
     return ConfigError(f"{path}={_shown(plain)}: {right}.")
 
@@ -194,7 +194,7 @@ def _check_class(path: str, node: DictConfig, hint: Any) -> None:
 
 def _choices(path: str) -> list[tuple[str, str]]:
     """The options of a config group, and what each of them builds."""
-    files = sorted((CONFIG_DIR / path.replace(".", "/")).glob("*.yaml"))
+    files = sorted((CONFIG_DIR / path.replace(".", "/")).glob("[!_]*.yaml"))
     return [(file.stem, str(OmegaConf.load(file).get("_target_"))) for file in files]
 
 
@@ -244,8 +244,9 @@ def rehearse(cfg: DictConfig) -> None:
 
 def imaginary_data(cfg: DictConfig) -> dict[str, Any]:
     """What a data set would supply to a network."""
-    task = getattr(locate("dataset", cfg.dataset["_target_"]), "task", "classification")
-    return {"in_channels": 3, "num_outputs": 2, "task": task}
+    cls = locate("dataset", cfg.dataset["_target_"])
+    channels = cls.in_channels if getattr(cls, "kind", "images") == "points" else 3
+    return {"in_channels": channels, "num_outputs": 2, "task": getattr(cls, "task", "classification")}
 
 
 # --- building -------------------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from learnsym.config import build
-from learnsym.data.base import ImageData
+from learnsym.data.base import Data
 from learnsym.errors import CheckpointError, ConfigError
 from learnsym.memory import keep_freed_memory
 from learnsym.results.record import Console, RunDirectory
@@ -31,7 +31,7 @@ class Session:
 
     cfg: DictConfig
     fabric: "Fabric"
-    data: ImageData
+    data: Data
     net: nn.Module
     directory: RunDirectory
     training: "Training"
@@ -72,7 +72,7 @@ def open_session(fabric: Any, cfg: DictConfig, directory: RunDirectory) -> Sessi
     # With a squared error the scores of classes are plain numbers: a network gives and averages them as those of a regression.
     plain = data.info.task == "classification" and cfg.train.get("loss") == "squared_error"
     task = "regression" if plain else data.info.task
-    net = build(cfg, "net", in_channels=data.info.input_shape[0], num_outputs=data.info.num_outputs, task=task)
+    net = build(cfg, "net", in_channels=data.in_channels, num_outputs=data.info.num_outputs, task=task)
     try_out(net, data)
     measure = build(cfg, "analysis").measure(net, data.prepare(data.splits["train"].inputs[:1]))
     if fabric.world_size > 1:
@@ -97,7 +97,7 @@ def open_session(fabric: Any, cfg: DictConfig, directory: RunDirectory) -> Sessi
 
 
 @torch.no_grad()
-def try_out(net: nn.Module, data: ImageData) -> None:
+def try_out(net: nn.Module, data: Data) -> None:
     """Put one example through the network, so that data that do not fit it are refused before the training; draws nothing.
 
     Raises:

@@ -95,3 +95,17 @@ def test_normal_quaternions_are_uniform_rotations():
     assert r.mean(0).abs().max() < 0.02
     assert (r.square().mean(0) - 1 / 3).abs().max() < 0.02
     assert rotations.rotation_log(r).norm(dim=-1).mean().item() == pytest.approx(math.pi / 2 + 2 / math.pi, abs=0.02)
+
+
+def test_three_uniform_numbers_give_rotations_by_haars_measure():
+    """Moments of first and second order, and the distribution of the angle, with density (1 - cos t) / pi."""
+    count = 40_000
+    found = rotations.uniform_rotations(torch.rand(count, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64))
+    assert (found @ found.mT - torch.eye(3)).abs().max() < 1e-14
+    assert torch.linalg.det(found).min() > 0.999
+    entries = found.flatten(1)
+    assert entries.mean(0).abs().max() < 5 / (3 * count) ** 0.5
+    torch.testing.assert_close(entries.T @ entries / count, torch.eye(9).double() / 3, atol=0.012, rtol=0)
+    angles = ((found.diagonal(dim1=1, dim2=2).sum(1) - 1) / 2).clamp(-1, 1).acos()
+    for t in (0.5, 1.0, 2.0, 3.0):
+        assert float((angles < t).double().mean()) == pytest.approx((t - math.sin(t)) / math.pi, abs=5 * 0.5 / count**0.5)

@@ -1,9 +1,10 @@
-"""Data sets of images behind one interface (`base.ImageData`); each is imported only when it is used."""
+"""Data sets of images and of molecules behind one interface (`base.Data`); each is imported only when it is used."""
 
 from importlib import import_module
 from typing import Any
 
 _HOME = {
+    "Data": "base",
     "DataInfo": "base",
     "ImageData": "base",
     "Split": "base",
@@ -17,13 +18,17 @@ _HOME = {
     "MNIST6HalfTurn": "mnist6",
     "MNIST6Mirror": "mnist6",
     "MarioIggy": "mario_iggy",
+    "Molecules": "molecules",
     "NpzImages": "npz",
     "Olivetti": "olivetti",
     "PCam": "pcam",
+    "PointData": "points",
+    "QM9": "qm9",
     "RotMNIST": "rotmnist",
     "STL10": "stl10",
     "Shapes": "shapes",
     "Sprites": "sprites",
+    "ToyMolecules": "toy_molecules",
 }
 __all__ = sorted(_HOME)
 

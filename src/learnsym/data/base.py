@@ -1,8 +1,9 @@
 """The one interface of all data sets: what is in them, their splits, and how a batch becomes the input of a network."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -21,20 +22,22 @@ class DataInfo:
     Attributes:
         name: as in `dataset=`.
         task: classification, regression or segmentation.
-        input_shape: of one example, [C, H, W].
+        input_shape: of one stored example: of an image [C, H, W], of a molecule [A, 4] (see `learnsym.data.points`).
         num_outputs: number of classes, of regression targets, or of masks.
         class_names: one per class or mask; empty for regression.
         target_unit: of a regression target, as in names of metrics ("deg"); empty otherwise.
-        mean, std: per channel, of pixels scaled to [0, 1]; (x - mean) / std is what a network sees.
+        mean, std: per channel, of pixels scaled to [0, 1]; (x - mean) / std is what a network sees. Empty for molecules.
         sizes: number of examples of each split that exists ("train", "val", "test").
         provenance: one or two sentences: which files, how rotated, how split.
         true_widths: where the extent of a symmetry is known, generator -> width of its box, in the generator's units
             (rotation: radians).
+        target_error: of regression targets, how they are learnt: "squared" error in their own unit, or "absolute" error of
+            targets standardised by median and mean absolute deviation of the training part.
     """
 
     name: str
     task: Task
-    input_shape: tuple[int, int, int]
+    input_shape: tuple[int, ...]
     num_outputs: int
     class_names: tuple[str, ...]
     target_unit: str
@@ -43,6 +46,7 @@ class DataInfo:
     sizes: Mapping[str, int]
     provenance: str
     true_widths: Mapping[str, float] = field(default_factory=dict)
+    target_error: Literal["squared", "absolute"] = "squared"
 
     @property
     def output_shape(self) -> tuple[int, ...]:
@@ -52,8 +56,8 @@ class DataInfo:
 
 @dataclass(frozen=True)
 class Split:
-    """Examples held as tensors: inputs [N, C, H, W] (uint8 in 0..255, or floating point in [0, 1]), targets [N] (int64 class),
-    [N, K] (float32) or [N, K, H, W] (masks, float32 0/1).
+    """Examples held as tensors: inputs [N, C, H, W] (uint8 in 0..255, or floating point in [0, 1]) or [N, A, 4] (molecules),
+    targets [N] (int64 class), [N, K] (numbers) or [N, K, H, W] (masks, float32 0/1).
 
     Inputs that do not fit into memory stay in their file (`Hdf5Images`): `inputs[rows]` is a tensor, `inputs` itself is not.
     """
@@ -69,13 +73,31 @@ class Split:
         return len(self.inputs)
 
 
-class ImageData:
-    """A data set of images: `info`, `splits`, and `prepare`, which turns stored pixels into what a network sees.
+class Data(ABC):
+    """A data set: `info`, `splits`, and `prepare`, which turns stored examples into what a network sees.
 
     `prototypes` are a few examples at their canonical orientation, where the data are made by turning some (None elsewhere).
     """
 
+    kind: Literal["images", "points"]
+    info: DataInfo
+    splits: dict[str, Split]
     prototypes: Split | None = None
+
+    @property
+    @abstractmethod
+    def in_channels(self) -> int:
+        """What a network is built for: channels of an image, numbers per point besides its coordinates."""
+
+    @abstractmethod
+    def prepare(self, inputs: Tensor, train: bool = False) -> Tensor:
+        """What a network sees of stored examples [B, ...], on their device; augmented if `train`."""
+
+
+class ImageData(Data):
+    """A data set of images."""
+
+    kind = "images"
 
     def __init__(self, info: DataInfo, splits: Mapping[str, Split], augment: AugmentName = "none") -> None:
         """
@@ -88,6 +110,11 @@ class ImageData:
         self.splits = dict(splits)
         self.augment: Augmentation = augmentation(augment)
         self._scale_shift: dict[tuple[torch.device, float], tuple[Tensor, Tensor]] = {}
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of an image."""
+        return self.info.input_shape[0]
 
     def prepare(self, inputs: Tensor, train: bool = False) -> Tensor:
         """Stored pixels [B, C, H, W] -> float32, same shape and device: scaled to [0, 1], augmented if `train`, normalised."""

@@ -29,16 +29,18 @@ def choose(
     asked for.
     """
     if val_size >= train_count:
-        raise DataError(f"dataset.val_size={val_size} leaves nothing of {train_count} training images; less would be valid.")
+        raise DataError(f"dataset.val_size={val_size} leaves nothing of {train_count} training examples; less would be valid.")
     if train_size is None:
         train_size = train_count - val_size
     if train_size + val_size > train_count:
         raise DataError(
-            f"dataset.train_size={train_size} and dataset.val_size={val_size} ask for {train_size + val_size} training images, "
+            f"dataset.train_size={train_size} and dataset.val_size={val_size} ask for {train_size + val_size} training examples, "
             f"but there are {train_count}: the two together may be at most that."
         )
     if test_size is not None and test_size > test_count:
-        raise DataError(f"dataset.test_size={test_size} asks for more test images than there are; at most {test_count} is valid.")
+        raise DataError(
+            f"dataset.test_size={test_size} asks for more test examples than there are; at most {test_count} is valid."
+        )
     kept = train_count - val_size if val_last else train_count
     order = torch.cat([torch.randperm(kept, generator=generator(seed, "train")), torch.arange(kept, train_count)])
     chosen = {"train": order[:train_size]}

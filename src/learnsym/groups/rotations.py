@@ -132,6 +132,22 @@ def quaternion_rotations(quaternions: Tensor) -> Tensor:
     return _combined(v, w.square() - v.square().sum(-1), 2 * w, torch.full_like(w, 2.0))
 
 
+def uniform_rotations(draws: Tensor) -> Tensor:
+    """Rotations [..., 3, 3], uniform on SO(3) by Haar's measure, of three independent numbers [..., 3] uniform on [0, 1).
+
+    Two of the quaternion's four numbers lie on a circle whose squared radius is uniform, the other two on one of the rest.
+
+    >>> uniform_rotations(torch.tensor([1.0, 0.5, 0.0])).tolist()
+    [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    """
+    share, first, second = draws.unbind(-1)
+    first, second = 2 * math.pi * first, 2 * math.pi * second
+    inner, outer = share.sqrt(), (1 - share).sqrt()
+    return quaternion_rotations(
+        torch.stack([inner * second.cos(), inner * second.sin(), outer * first.cos(), outer * first.sin()], -1)
+    )
+
+
 def motion_exp(u: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
     """exp of a twist: u [..., 3] in radians, shift [..., 3] -> rotation R(u) [..., 3, 3] and translation V(u) shift [..., 3]."""
     c = stumpff(u.square().sum(-1))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from learnsym.data.base import ImageData
+from learnsym.data.base import Data
 from learnsym.results.record import RunDirectory, write_atomically
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def save(figure: "Figure", path: Path) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def draw_run(directory: RunDirectory, net: nn.Module, data: ImageData, curves: Mapping[str, Any]) -> list[Path]:
+def draw_run(directory: RunDirectory, net: nn.Module, data: Data, curves: Mapping[str, Any]) -> list[Path]:
     """Draw what there is to draw of a run into figures/: paths relative to the run's directory, none where nothing was learned or
     measured."""
     from learnsym.results.distance_figure import draw_distances
@@ -58,7 +58,7 @@ def draw_run(directory: RunDirectory, net: nn.Module, data: ImageData, curves: M
     return draw_learned(directory, net, data, curves) + ([path.relative_to(directory.path)] if measured else [])
 
 
-def draw_learned(directory: RunDirectory, net: nn.Module, data: ImageData, curves: Mapping[str, Any]) -> list[Path]:
+def draw_learned(directory: RunDirectory, net: nn.Module, data: Data, curves: Mapping[str, Any]) -> list[Path]:
     """What a run learned, how that came about, and what the network does with it: figures/learned_symmetry.png."""
     from learnsym.results.symmetry_figures import draw_layers, layers_that_learn
 
@@ -75,7 +75,7 @@ def draw_learned(directory: RunDirectory, net: nn.Module, data: ImageData, curve
     ]
     if not panels:
         return []
-    augments = hasattr(net, "augment")
+    augments = hasattr(net, "augment") and data.kind == "images"
     figure = new_figure(3.4 * max(len(panels), 2), 5.2 if augments else 2.9)
     upper, lower = figure.subfigures(2, 1, height_ratios=[1.15, 1]) if augments else (figure, None)
     truth = data.info.true_widths.get("rotation")
@@ -85,7 +85,7 @@ def draw_learned(directory: RunDirectory, net: nn.Module, data: ImageData, curve
         elif name == "box":
             draw_box(axes, rows[-1][rotation], truth)
         elif name == "others":
-            draw_others(axes, rows, others)
+            draw_others(axes, rows, others, "other generators" if rotation else "learned widths over training")
         else:
             draw_response(axes, response)
     if lower is not None:
@@ -139,15 +139,16 @@ def draw_box(axes: "Axes", width: float, truth: float | None) -> None:
     style(axes, "distribution of rotations at the end", "angle (rad)", "density")
 
 
-def draw_others(axes: "Axes", rows: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> None:
-    """The extents along the other generators over training."""
+def draw_others(axes: "Axes", rows: Sequence[Mapping[str, Any]], keys: Sequence[str], title: str = "other generators") -> None:
+    """The extents along several generators over training."""
     epochs = [row["epoch"] for row in rows]
-    for colour, key in zip(_cycle(len(keys)), keys, strict=True):
+    for place, (colour, key) in enumerate(zip(_cycle(len(keys)), keys, strict=True)):
         label = key.removeprefix("learned_").replace("_width", "").replace("_", " ")
-        axes.plot(epochs, [row[key] for row in rows], color=colour, linewidth=1.4, label=label)
+        line = "-" if place < len(COLOURS) else "--"
+        axes.plot(epochs, [row[key] for row in rows], line, color=colour, linewidth=1.4, label=label)
     axes.set_ylim(bottom=0)
-    axes.legend(fontsize=7, frameon=False)
-    style(axes, "other generators", "epoch", "width")
+    axes.legend(fontsize=7, frameon=False, ncols=2 if len(keys) > len(COLOURS) else 1)
+    style(axes, title, "epoch", "width")
 
 
 def draw_response(axes: "Axes", curve: Mapping[str, Any]) -> None:
@@ -179,7 +180,7 @@ def draw_responses(axes: "Axes", curves: Mapping[str, Sequence[Mapping[str, Any]
     style(axes, "response to a turned input", "rotation of the input (degrees)", "probability of the right class")
 
 
-def draw_strip(figure: Any, net: nn.Module, data: ImageData) -> None:
+def draw_strip(figure: Any, net: nn.Module, data: Data) -> None:
     """Two test images, each beside what the learned distribution makes of it."""
     device = next(net.parameters()).device
     inputs = data.splits["test"].inputs[:2].to(device)

@@ -16,7 +16,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from learnsym.data.base import ImageData, Split
+from learnsym.data.base import Data, Split
 from learnsym.distributions.base import SymmetryModule, learned_symmetry, penalty, symmetry_parameters
 from learnsym.errors import CheckpointError, RunError
 from learnsym.randomness import rows_of_batch
@@ -69,7 +69,7 @@ class Training:
         self,
         fabric: Fabric,
         net: nn.Module,
-        data: ImageData,
+        data: Data,
         settings: TrainSettings,
         recorder: Recorder,
         folder: Path,
