@@ -29,6 +29,7 @@ class Drift:
     `augmentation.batching` says how batches are put together.
     """
 
+    images_only = True
     uses_augmentation = ("batching",)
     trains_by_epochs = False
 

@@ -32,6 +32,7 @@ class Dynamics:
     at a time; `augmentation.passes` for the augmented arm. Repetitions are trained `ensemble_chunk` at a time.
     """
 
+    images_only = True
     uses_augmentation = ("passes",)
     trains_by_epochs = False
 

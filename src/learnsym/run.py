@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from learnsym.config import build, check, check_effect, identity, imaginary_data, locate, rehearse
 from learnsym.distributions.base import learned_symmetry
 from learnsym.errors import CheckpointError, ConfigError, LearnSymError, RunError
+from learnsym.kinds import check_kind
 from learnsym.results.record import RunDirectory, code_hash, versions, write_atomically
 from learnsym.results.show import show
 from learnsym.session import device_name, open_session
@@ -41,6 +42,7 @@ def run(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> Path:
     cfg = adopt_checkpoint(cfg, overrides)
     check(cfg)
     check_effect(cfg, overrides)
+    check_kind(cfg, choices["mode"], mode_class)
     getattr(mode_class, "check_config", no_rules)(cfg)
     rehearse(cfg)
     check_augmentation(overrides, choices, mode_class)
@@ -156,6 +158,12 @@ def _work_and_show(cfg: DictConfig, directory: RunDirectory, overrides: list[str
         show(result, None, is_new=True, same_code=True)
 
 
+def published(config: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the preset's paper reports for this run: entries that are for one target of a data set are left out for others."""
+    target = config["dataset"].get("target")
+    return [entry for entry in config.get("paper") or [] if entry.get("target", target) == target]
+
+
 def _launch(config: dict[str, Any], directory: RunDirectory, overrides: list[str], digest: str) -> dict[str, Any]:
     """Start the processes; what happens in them is `_work`."""
     from lightning_fabric import Fabric
@@ -200,7 +208,7 @@ def _work(fabric: Any, config: dict[str, Any], path: Path, overrides: list[str],
                 "status": "finished",
                 "metrics": outcome["metrics"],
                 "learned_symmetry": learned_symmetry(session.net),
-                "paper": config.get("paper") or [],
+                "paper": published(config),
                 "seconds": round(time.perf_counter() - started, 3),
                 "seconds_of_training": round(session.training.progress.seconds, 3),
                 "device": device_name(fabric),

@@ -10,6 +10,7 @@ from torch import nn
 from learnsym.distributions.base import learned_symmetry, penalty, symmetry_parameters
 from learnsym.groups.base import LieGroup
 from learnsym.groups.planar import E2, SE2, Affine2, Rotation2
+from learnsym.groups.spatial import Affine3
 from learnsym.nets.augerino import Augerino
 
 
@@ -135,6 +136,93 @@ def test_double_precision():
 def test_wrong_arguments_are_named():
     with pytest.raises(ValueError, match="test_copies=0"):
         Augerino(backbone(), Affine2(), test_copies=0)
-    spatial = LieGroup({"translation_z": torch.zeros(4, 4)}, units=("",))
-    with pytest.raises(ValueError, match="group of the plane"):
-        Augerino(backbone(), spatial)
+    line = LieGroup({"translation_x": torch.zeros(2, 2)}, units=("",))
+    with pytest.raises(ValueError, match=r"images need a group of the plane and point clouds one of space; .* 1 dimensions"):
+        Augerino(backbone(), line)
+    with pytest.raises(ValueError, match=r"Affine3.* transforms point clouds \[B, N, 3 \+ C\], not .* \[5, 2, 8, 8\]"):
+        Augerino(backbone(), Affine3())(images())
+    with pytest.raises(ValueError, match=r"Affine2.* transforms images \[B, C, H, W\], not .* \[5, 7, 5\]"):
+        Augerino(MeanOfPoints(), Affine2())(clouds()[0])
+
+
+# --- point clouds ---------------------------------------------------------------------------------------------------------------
+
+
+class MeanOfPoints(nn.Module):
+    """[B, N, 3 + 2] -> [B, 3]: the mean over the points that are there of a layer of coordinates and features."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer = nn.Linear(5, 3)
+
+    def forward(self, points):
+        there = (points[..., 3:] != 0).any(-1, keepdim=True)
+        return torch.where(there, self.layer(points).tanh(), 0.0).sum(1) / there.sum(1)
+
+
+def clouds():
+    """Five clouds of 3 to 7 points with two features, padded to 7, and which points are there."""
+    draws = torch.Generator().manual_seed(1)
+    there = torch.arange(7) < torch.tensor([7, 3, 5, 4, 6])[:, None]
+    return torch.randn(5, 7, 5, generator=draws) * there[..., None], there
+
+
+def test_the_coordinates_of_points_are_moved_and_nothing_else():
+    net = Augerino(MeanOfPoints(), Affine3(), "regression", initial_width=1.0)
+    x, there = clouds()
+    torch.manual_seed(4)
+    found = net.augment(x, 3)
+    torch.manual_seed(4)
+    elements = net.augmentation.sample(15)
+    assert found.shape == (15, 7, 5)
+    for k in range(15):
+        for point in range(7):
+            before = x[k // 3, point]
+            moved = elements[k] @ torch.cat([before[:3], torch.ones(1)])
+            expected = torch.cat([moved[:3], before[3:]]) if there[k // 3, point] else torch.zeros(5)
+            torch.testing.assert_close(found[k, point], expected, atol=1e-5, rtol=1e-5)
+
+
+def test_the_average_over_moved_points_is_an_explicit_loop():
+    net = Augerino(MeanOfPoints(), Affine3(), "regression", initial_width=0.8, test_copies=3).eval()
+    x, _ = clouds()
+    torch.manual_seed(7)
+    found = net(x)
+    torch.manual_seed(7)
+    moved = net.augment(x, 3).unflatten(0, (5, 3))
+    torch.testing.assert_close(found, torch.stack([net.backbone(moved[:, j]) for j in range(3)]).mean(0), atol=1e-6, rtol=1e-5)
+    still = Augerino(MeanOfPoints(), Affine3(), "regression", learn=[], initial_width=0.0).eval()
+    torch.testing.assert_close(still(x), still.backbone(x), atol=1e-6, rtol=1e-5)
+
+
+def test_all_twelve_widths_have_a_gradient():
+    net = Augerino(MeanOfPoints(), Affine3(), "regression", initial_width=0.5, regularisation=0.0)
+    net(clouds()[0]).square().sum().backward()
+    assert net.augmentation.raw_widths.grad.shape == (12,)
+    assert net.augmentation.raw_widths.grad.abs().min() > 0
+    assert len(learned_symmetry(net)["augmentation"]) == 12
+
+
+def test_a_centred_box_leaves_a_cloud_where_it_is_on_average_and_the_published_one_does_not():
+    """With u in [0, w] the determinant of the mean map is above one: no undistorted molecule is seen."""
+    for center, low, high in ((True, 0.9, 1.5), (False, 4.0, 9.0)):
+        net = Augerino(MeanOfPoints(), Affine3(), "regression", initial_width=1.0, center=center)
+        torch.manual_seed(0)
+        mean = net.augmentation.sample(20_000).mean(0)
+        assert low < torch.linalg.det(mean[:3, :3]).item() < high
+
+
+def test_the_squares_of_all_widths_are_rewarded_below_the_cap():
+    net = Augerino(MeanOfPoints(), Affine3(), "regression", 1e-3, "squares", initial_width=math.log1p(math.exp(0.54)))
+    assert penalty(net).item() == pytest.approx(-1e-3 * 12 * math.log1p(math.exp(0.54)) ** 2)
+
+
+def test_bfloat16_keeps_positions_precise():
+    net = Augerino(MeanOfPoints(), Affine3(), "regression", initial_width=1.0)
+    seen = []
+    for enabled in (False, True):
+        torch.manual_seed(0)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            seen.append(net.augment(clouds()[0]))
+    assert torch.equal(seen[0], seen[1])

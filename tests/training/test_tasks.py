@@ -1,5 +1,6 @@
 """What is asked of a network: losses against plain formulas, sums that add up, and networks and losses that do not fit."""
 
+import dataclasses
 import math
 from types import SimpleNamespace
 
@@ -17,9 +18,10 @@ from learnsym.nets.augerino import Augerino
 from learnsym.nets.conv5 import Conv5
 from learnsym.results.record import RunDirectory
 from learnsym.session import open_session, try_out
-from learnsym.training.tasks import Classification, Regression, Segmentation, SquaredError, task_for
+from learnsym.training.tasks import AbsoluteError, Classification, Regression, Segmentation, SquaredError, task_for
 
-TASKS = [Classification(), SquaredError(), Regression(unit="deg", mean=0.3), Segmentation()]
+ABSOLUTE = AbsoluteError("mev", (0.3, -1.0, 0.0, 2.0), (0.5, 2.0, 1.0, 0.25))
+TASKS = [Classification(), SquaredError(), Regression(unit="deg", mean=0.3), ABSOLUTE, Segmentation()]
 
 
 def example(task, count=23, dtype=torch.float32):
@@ -41,6 +43,9 @@ def plain_loss(task, output, target):
         return math.log(sum(math.exp(o) for o in output)) - output[target]
     if isinstance(task, Regression):
         return sum((o - t) ** 2 for o, t in zip(output, target, strict=True)) / len(output)
+    if isinstance(task, AbsoluteError):
+        rows = zip(output, target, task.centre, task.scale, strict=True)
+        return sum(abs(o - (t - c) / s) for o, t, c, s in rows) / len(output)
     pairs = [(1 / (1 + math.exp(-o)), t) for o, t in zip(flat(output), flat(target), strict=True)]
     return -sum(math.log(p if t else 1 - p) for p, t in pairs) / len(pairs)
 
@@ -98,6 +103,40 @@ def test_squared_error_is_of_one_hot_labels_and_counts_what_is_right():
     torch.testing.assert_close(outputs.grad, 2 * (outputs - perfect).detach() / perfect.numel())
 
 
+def test_numbers_are_standardised_by_median_and_mean_absolute_deviation():
+    values = torch.tensor([[1.0, 7.0], [2.0, 7.0], [10.0, 7.0], [3.0, 7.0], [-6.0, 7.0]])
+    task = AbsoluteError.of(values, "mev")
+    assert task.centre == (2.0, 7.0)
+    assert task.scale == pytest.approx(((1 + 0 + 8 + 1 + 8) / 5, 1.0)), "a constant target has scale 1"
+    perfect = (values - torch.tensor(task.centre)) / torch.tensor(task.scale)
+    assert float(task.loss(perfect, values)) < 1e-6
+    torch.testing.assert_close(task.in_units(perfect), values.double(), atol=1e-6, rtol=0)
+    outputs = torch.randn(5, 2, generator=torch.Generator().manual_seed(0))
+    metrics = task.metrics(task.sums(outputs, values).tolist())
+    assert set(metrics) == {"loss", "mae_mev", "median_mae_mev"}
+    assert metrics["mae_mev"] == pytest.approx(float((task.in_units(outputs) - values).abs().mean()))
+    assert metrics["median_mae_mev"] == pytest.approx((18 / 5 + 0) / 2)
+    assert metrics["loss"] == pytest.approx(float(task.loss(outputs, values)))
+    assert set(AbsoluteError.of(values, "").metrics([1.0, 1.0, 1.0, 1.0])) == {"loss", "mae", "median_mae"}
+
+
+def test_large_numbers_are_standardised_before_they_are_rounded():
+    """Energies of 10^7 meV that differ by hundredths: float32 has no such digits."""
+    values = -1e7 + 0.01 * torch.arange(11, dtype=torch.float64)[:, None]
+    task = AbsoluteError.of(values, "mev")
+    outputs = ((values - values.median()) / task.scale[0]).float()
+    assert float(task.loss(outputs, values)) < 1e-5
+    assert task.metrics(task.sums(outputs, values).tolist())["mae_mev"] < 1e-6
+
+
+def test_absolute_error_has_the_gradient_of_a_sign():
+    outputs, targets = example(ABSOLUTE)
+    outputs = outputs.requires_grad_()
+    ABSOLUTE.loss(outputs, targets).backward()
+    above = ABSOLUTE.in_units(outputs.detach()) > targets
+    torch.testing.assert_close(outputs.grad, torch.where(above, 1.0, -1.0) / outputs.numel())
+
+
 def test_masks_are_judged_by_their_pixels():
     """Three images of two masks of 1 x 4 pixels; the empty and the full ones say nothing about the overlap."""
     targets = torch.tensor([[[1, 1, 0, 0], [0, 0, 0, 0]], [[1, 1, 1, 1], [0, 1, 0, 0]], [[0, 0, 0, 1], [1, 0, 0, 1]]])
@@ -140,6 +179,16 @@ def test_the_data_decide_the_task_and_the_settings_the_loss():
     assert type(task_for(data_of("classification"), "squared_error")) is SquaredError
     assert task_for(data_of("regression")) == Regression(unit="", mean=5.5)
     assert task_for(data_of("segmentation")) == Segmentation()
+    data = data_of("regression")
+    assert task_for(data, "absolute_error") == AbsoluteError("", (5.0, 6.0), (3.0, 3.0))
+    data.info = dataclasses.replace(data.info, target_error="absolute")
+    assert task_for(data) == task_for(data, "absolute_error")
+
+
+@pytest.mark.parametrize("task", ["classification", "segmentation"])
+def test_absolute_error_is_for_numbers(task):
+    with pytest.raises(ConfigError, match=rf"train\.loss=absolute_error is for numbers, but dataset=made is a task of {task}"):
+        task_for(data_of(task), "absolute_error")
 
 
 @pytest.mark.parametrize("task", ["regression", "segmentation"])

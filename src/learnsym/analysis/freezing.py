@@ -25,6 +25,7 @@ class Freeze:
     [B, K] of normalised images [B, C, H, W] where there is torch, with or without learnsym.
     """
 
+    images_only = True
     reads_checkpoint = True
     needs_checkpoint = True
 

@@ -166,6 +166,7 @@ class LayerEquivariance:
     In evaluation mode and float64, with the fixed, even sets of elements.
     """
 
+    images_only = True
     reads_checkpoint = True
     needs_checkpoint = True
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from learnsym.distributions.lie_box import LieBox
-from learnsym.groups.actions import warp
+from learnsym.groups.actions import act_on_points, warp
 from learnsym.groups.base import LieGroup
 from learnsym.schema import Fraction, NonNegative, Positive, Size, Task
 
@@ -19,9 +19,12 @@ class Augerino(nn.Module):
     For classification the average is over log-softmax outputs, for regression over plain ones. The loss is
     task loss + penalty(), with penalty() = -regularisation * R(w): wide distributions are rewarded.
 
+    Inputs are images [B, C, H, W], whose sampling grid is moved by a group of the plane, or point clouds [B, N, 3 + C], whose
+    coordinates (the first three columns) are moved by a group of space. A point of which all C features are 0 is padding.
+
     Args:
-        backbone: the network f, [B, C, H, W] -> [B, K].
-        group: a planar group; its generators say how the sampling grid may move.
+        backbone: the network f, [B, C, H, W] -> [B, K] or [B, N, 3 + C] -> [B, K].
+        group: of the plane for images, of space for point clouds.
         task: "classification" or "regression"; not "segmentation", since masks move with the image and cannot be averaged so.
         regularisation: lambda, the reward for wide distributions.
         regulariser: R(w) over the learned generators: "norm" is ||w||_2, "squares" is sum_i w_i^2.
@@ -52,8 +55,11 @@ class Augerino(nn.Module):
                 "task=segmentation: net=augerino averages outputs over transformations of the input, and masks would move with "
                 "it; net=projected_linear, or a data set of classification or regression, would be right"
             )
-        if group.generators.shape[-1] != 3:
-            raise ValueError(f"images need a group of the plane; {group} acts on {group.generators.shape[-1] - 1} dimensions")
+        self.dimensions = group.generators.shape[-1] - 1
+        if self.dimensions not in (2, 3):
+            raise ValueError(
+                f"images need a group of the plane and point clouds one of space; {group} acts on {self.dimensions} dimensions"
+            )
         stabiliser = getattr(backbone, "stabiliser", None)
         if stabiliser is not None and not stabiliser.trivial:
             raise ValueError(
@@ -71,20 +77,31 @@ class Augerino(nn.Module):
         self.train_copies = train_copies
         self.test_copies = test_copies
 
-    def forward(self, images: Tensor) -> Tensor:
-        """[B, C, H, W] -> [B, K], in float32 or better: log-probabilities (classification) or values (regression)."""
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Inputs -> [B, K], in float32 or better: log-probabilities (classification) or values (regression)."""
         copies = self.train_copies if self.training else self.test_copies
-        outputs = self.backbone(self.augment(images, copies))
+        outputs = self.backbone(self.augment(inputs, copies))
         outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
         if self.task == "classification":
             outputs = F.log_softmax(outputs, dim=-1)
-        return outputs.unflatten(0, (len(images), copies)).mean(dim=1)
+        return outputs.unflatten(0, (len(inputs), copies)).mean(dim=1)
 
-    def augment(self, images: Tensor, copies: int = 1) -> Tensor:
-        """Transformed images [B * copies, C, H, W], the copies of one image side by side."""
+    def augment(self, inputs: Tensor, copies: int = 1) -> Tensor:
+        """Transformed inputs [B * copies, ...], the copies of one input side by side.
+
+        Raises:
+            ValueError: images with a group of space, or point clouds with one of the plane.
+        """
+        if inputs.ndim != 6 - self.dimensions:
+            wanted = "images [B, C, H, W]" if self.dimensions == 2 else "point clouds [B, N, 3 + C]"
+            raise ValueError(f"{self.augmentation.group} transforms {wanted}, not inputs of shape {list(inputs.shape)}")
         if copies > 1:
-            images = images.repeat_interleave(copies, dim=0)
-        return warp(images, self.augmentation.sample(len(images), images.device))
+            inputs = inputs.repeat_interleave(copies, dim=0)
+        elements = self.augmentation.sample(len(inputs), inputs.device)
+        if self.dimensions == 2:
+            return warp(inputs, elements)
+        points, features = inputs[..., :3], inputs[..., 3:]
+        return torch.cat([act_on_points(elements, points, (features != 0).any(-1)), features], -1)
 
     def penalty(self) -> Tensor:
         """-regularisation * R(w), a scalar to add to the loss."""

@@ -16,7 +16,8 @@ from learnsym.results.record import read_rows, write_atomically
 
 failed_jobs: list[str] = []
 """Failures of the sweep of this process; `learnsym.cli` makes an exit code of them."""
-SHOWN = ("test_", "learned_", "gradient_", "accuracy_", "distance_to_", "change_", "n_eff_", "largest_eigenvalue", "trace")
+SHOWN = tuple(f"{name}_" for name in ("test", "median", "learned", "gradient", "accuracy", "distance_to", "change", "n_eff"))
+SHOWN += ("largest_eigenvalue", "trace")
 """How metrics begin that the table shows; the CSV has all."""
 NOT_A_LABEL = ("seed=", "scale=", "paths.", "fresh=", "table=", "launcher=", "hydra", "trainer.", "logger=", "debug=")
 

@@ -24,7 +24,8 @@ class TrainSettings:
         omega0_lr: learning rate of the frequencies of SIREN kernels, where they are learned; None: that of the weights.
         clip_norm: largest 2-norm of the gradient; None: not clipped.
         max_steps: stop after this many steps, whatever `epochs` says; None: no limit.
-        loss: "likelihood", the usual one of the task, or "squared_error" from one-hot labels, for classification.
+        loss: "likelihood", the usual one of the task; "squared_error" from one-hot labels, for classification; "absolute_error"
+            of standardised targets, for regression.
     """
 
     epochs: Size

@@ -1,17 +1,19 @@
 """What a network is asked to do: the loss of a batch, and metrics as sums that add up over batches and processes."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from learnsym.data.base import ImageData
+from learnsym.data.base import Data
 from learnsym.errors import ConfigError
 
-LossName = Literal["likelihood", "squared_error"]
-"""What a task is learnt by: its likelihood (cross-entropy of classes and masks, squared error of numbers), or squared error."""
+LossName = Literal["likelihood", "squared_error", "absolute_error"]
+"""What a task is learnt by: its likelihood (cross-entropy of classes and masks; of numbers squared error, or absolute error where
+the data set says so), squared error from one-hot classes, or absolute error of standardised numbers."""
 
 
 def precise(outputs: Tensor) -> Tensor:
@@ -132,6 +134,74 @@ class Regression:
 
 
 @dataclass(frozen=True)
+class AbsoluteError:
+    """Absolute error of outputs [B, K] from standardised targets (y - centre) / scale; metrics in the unit of y [B, K].
+
+    Attributes:
+        unit: of the targets, as in names of metrics ("mev").
+        centre: median of each of the K targets over the training examples, the constant prediction to beat.
+        scale: mean absolute deviation from it.
+    """
+
+    unit: str
+    centre: tuple[float, ...]
+    scale: tuple[float, ...]
+    best: str = "loss"
+    sign: int = -1
+
+    @staticmethod
+    def of(targets: Tensor, unit: str) -> "AbsoluteError":
+        """Centre and scale of training targets [N, K]; a target that is constant has scale 1."""
+        values = targets.double()
+        centre = values.quantile(0.5, dim=0)
+        scale = (values - centre).abs().mean(0)
+        return AbsoluteError(unit, tuple(centre.tolist()), tuple(torch.where(scale > 0, scale, 1.0).tolist()))
+
+    def in_units(self, outputs: Tensor) -> Tensor:
+        """What a network's outputs [..., K] predict, in the targets' unit, float64."""
+        centre, scale = _on(outputs.device, self.centre, self.scale)
+        return outputs * scale + centre
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean absolute error in units of `scale`."""
+        return self.per_example(outputs, targets).mean()
+
+    def per_example(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Absolute error of every example in units of `scale`, the mean over its K numbers, [B]."""
+        outputs = precise(outputs)
+        centre, scale = _on(targets.device, self.centre, self.scale)
+        # In float64 up to here: total energies are a million times their deviations.
+        return (outputs - ((targets - centre) / scale).to(outputs.dtype)).abs().flatten(1).mean(1)
+
+    @torch.no_grad()
+    def sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """[sum of losses, of absolute errors, of absolute deviations from the training median, number of examples]."""
+        loss = self.per_example(outputs, targets).double()
+        centre, scale = _on(targets.device, self.centre, self.scale)
+        deviation = targets - centre
+        error = precise(outputs) * scale - deviation
+        sums = (e.abs().flatten(1).mean(1).sum() for e in (error, deviation))
+        return torch.stack([loss.sum(), *sums, loss.new_full((), len(targets))])
+
+    def no_sums(self, device: torch.device) -> Tensor:
+        """Zeros [4]."""
+        return torch.zeros(4, dtype=torch.float64, device=device)
+
+    def metrics(self, sums: list[float]) -> dict[str, float]:
+        """loss (in units of `scale`), mae and that of predicting the training median, median_mae, both in the target's unit."""
+        loss, absolute, deviation, count = sums
+        unit = f"_{self.unit}" if self.unit else ""
+        return {"loss": loss / count, f"mae{unit}": absolute / count, f"median_mae{unit}": deviation / count}
+
+
+@lru_cache(maxsize=16)
+@torch.inference_mode(False)  # a constant first needed at test time must serve in training too
+def _on(device: torch.device, *numbers: tuple[float, ...]) -> Tensor:
+    """Constants in float64, copied to a device once: a copy in every step would make the host wait."""
+    return torch.tensor(numbers, dtype=torch.float64, device=device)
+
+
+@dataclass(frozen=True)
 class Segmentation:
     """Binary cross-entropy of logits [B, K, H, W] against masks [B, K, H, W] of 0 and 1, the mean over all masks and pixels.
 
@@ -172,7 +242,7 @@ class Segmentation:
         return {"loss": loss / count, "pixel_accuracy": right / count, "iou": iou / judged if judged else float("nan")}
 
 
-def task_for(data: ImageData, loss: LossName = "likelihood") -> TaskLike:
+def task_for(data: Data, loss: LossName = "likelihood") -> TaskLike:
     """The loss and metrics for a data set.
 
     Raises:
@@ -184,8 +254,15 @@ def task_for(data: ImageData, loss: LossName = "likelihood") -> TaskLike:
             f"train.loss=squared_error is for classes, but dataset={data.info.name} is a task of {task}; train.loss=likelihood "
             "would be right."
         )
+    if loss == "absolute_error" and task != "regression":
+        raise ConfigError(
+            f"train.loss=absolute_error is for numbers, but dataset={data.info.name} is a task of {task}; train.loss=likelihood "
+            "would be right."
+        )
     if task == "classification":
         return SquaredError() if loss == "squared_error" else Classification()
     if task == "segmentation":
         return Segmentation()
+    if loss == "absolute_error" or data.info.target_error == "absolute":
+        return AbsoluteError.of(data.splits["train"].targets, data.info.target_unit)
     return Regression(unit=data.info.target_unit, mean=float(data.splits["train"].targets.double().mean()))
