@@ -11,6 +11,9 @@ from learnsym.layers.neighbourhoods import Block, Neighbourhoods
 from learnsym.layers.swish_norm import SwishNorm, column_sums, product_precision
 from learnsym.schema import Size
 
+PART_ROWS = 256
+"""How many points are mixed at a time: enough for a product at full speed, few enough to stay in the cache."""
+
 
 class WeightNetwork(nn.Module):
     """linear, batch norm, swish, as often as there are widths and once more: pairs [M, d] to [M, mixing]."""
@@ -64,11 +67,24 @@ class LieConv(nn.Module):
         precision = product_precision(mixing)
         features, mixing = features.to(precision), mixing.to(precision)
         weight, bias = self.linear.weight.to(precision), self.linear.bias.to(precision)
-        if self.training:
-            mixed = _MixedLinear.apply(features, mixing, weight, bias, hoods.blocks)
-        else:
-            mixed = F.linear(mix(features, mixing, hoods.blocks), weight, bias)
-        return mixed / hoods.counts()
+        product = _MixedLinear.apply if self.training else mixed_linear
+        return product(features, mixing, weight, bias, hoods.blocks) / hoods.counts()
+
+
+def mixed_linear(features: Tensor, mixing: Tensor, weight: Tensor, bias: Tensor, blocks: tuple[Block, ...]) -> Tensor:
+    """W vec(sum_u m(v, u) f_u^T) + b, [P, C'], of features [P, C], m [M, mixing], W [C', mixing * C] and b [C']."""
+    return torch.cat([F.linear(mix(f, m, part), weight, bias) for part, f, m in parts(features, mixing, blocks)])
+
+
+def parts(features: Tensor, mixing: Tensor, blocks: tuple[Block, ...]) -> zip:
+    """Consecutive blocks with their rows of points and of pairs, at least PART_ROWS of points where there are so many."""
+    found: list[tuple[Block, ...]] = [()]
+    for block in blocks:
+        if sum(b.rows for b in found[-1]) >= PART_ROWS:
+            found.append(())
+        found[-1] += (block,)
+    rows = features.split([sum(b.rows for b in part) for part in found])
+    return zip(found, rows, mixing.split([sum(b.pairs for b in part) for part in found]), strict=True)
 
 
 def mix(features: Tensor, mixing: Tensor, blocks: tuple[Block, ...]) -> Tensor:
@@ -103,11 +119,11 @@ def by_pair(matrices: Tensor, block: Block) -> Tensor:
 
 
 class _MixedLinear(torch.autograd.Function):
-    """`mix` and the linear map after it; what lies between, `mixing` times the features, is computed again, not kept."""
+    """`mixed_linear`; what is mixed, `mixing` times as much as the features, is computed again in the backward pass, not kept."""
 
     @staticmethod
     def forward(features: Tensor, mixing: Tensor, weight: Tensor, bias: Tensor, blocks: tuple[Block, ...]) -> Tensor:
-        return F.linear(mix(features, mixing, blocks), weight, bias)
+        return mixed_linear(features, mixing, weight, bias, blocks)
 
     @staticmethod
     def setup_context(ctx: FunctionCtx, inputs: tuple, output: Tensor) -> None:
@@ -117,12 +133,15 @@ class _MixedLinear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
         features, mixing, weight = ctx.saved_tensors
-        grad_weight = grad.T @ mix(features, mixing, ctx.blocks)
-        slopes = (grad @ weight).split([block.rows for block in ctx.blocks])
-        found = []
-        for (block, f, m), slope in zip(each_block(features, mixing, ctx.blocks), slopes, strict=True):
-            slope = slope.reshape(block.clouds, -1, features.shape[1])  # [b, n mixing, C]
-            by_feature = by_point(m, block).mT @ slope
-            found.append((by_feature.flatten(0, 1), by_pair(slope @ f.reshape(block.clouds, block.points, -1).mT, block)))
-        grad_features, grad_mixing = (torch.cat(parts) for parts in zip(*found, strict=True))
+        found, row, grad_weight = [], 0, torch.zeros_like(weight)
+        for part, part_features, part_mixing in parts(features, mixing, ctx.blocks):
+            part_grad = grad[row : row + len(part_features)]
+            row += len(part_features)
+            grad_weight = grad_weight.addmm(part_grad.T, mix(part_features, part_mixing, part))
+            slopes = (part_grad @ weight).split([block.rows for block in part])
+            for (block, f, m), slope in zip(each_block(part_features, part_mixing, part), slopes, strict=True):
+                slope = slope.reshape(block.clouds, -1, features.shape[1])  # [b, n mixing, C]
+                by_feature = by_point(m, block).mT @ slope
+                found.append((by_feature.flatten(0, 1), by_pair(slope @ f.reshape(block.clouds, block.points, -1).mT, block)))
+        grad_features, grad_mixing = (torch.cat(pieces) for pieces in zip(*found, strict=True))
         return grad_features, grad_mixing, grad_weight, column_sums(grad), None

@@ -132,10 +132,11 @@ class _SwishLinear(torch.autograd.Function):
 
 
 def _swish_backward(grad: Tensor, before: Tensor, rows: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of rows, scale and shift, given the gradient of swish(before), before = rows * scale + shift."""
-    if torch.is_grad_enabled():  # for second derivatives, which torch's own lacks
+    """Gradients of rows, scale and shift, given that of swish(before), before = rows * scale + shift; it writes over `before`."""
+    if torch.is_grad_enabled():  # for second derivatives, which torch's own function lacks
         bend = before.sigmoid()
         inner = grad * bend * (1 + before * (1 - bend))
-    else:
-        inner = torch.ops.aten.silu_backward(grad, before)
-    return inner * scale, column_sums(inner * rows), column_sums(inner)
+        return inner * scale, column_sums(inner * rows), column_sums(inner)
+    inner = torch.ops.aten.silu_backward.grad_input(grad, before, grad_input=before)
+    slopes = column_sums(inner * rows), column_sums(inner)
+    return inner.mul_(scale), *slopes
