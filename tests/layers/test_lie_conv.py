@@ -2,6 +2,7 @@
 
 import copy
 import math
+from unittest import mock
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from learnsym.layers import lie_conv
 from learnsym.layers.lie_conv import LieConv, _MixedLinear, mix
 from learnsym.layers.lifting_points import LIFTS, haar_rotations
 from learnsym.layers.neighbourhoods import Block, neighbourhoods, runs, sorted_rows
@@ -75,10 +77,11 @@ def by_loops(conv, lift, lifted, features, fill, most):
     fill=st.sampled_from([1.0, 0.7, 0.34, 0.01]),
     most=st.sampled_from([100, 3, 1]),
     training=st.booleans(),
+    part_rows=st.sampled_from([256, 5, 1]),
 )
-@example(group="t3", sizes=[1, 3, 3, 5], fill=1.0, most=100, training=True)
-@example(group="trivial3", sizes=[2, 6, 6], fill=0.5, most=100, training=True)
-def test_values_and_gradients_by_loops(group, sizes, fill, most, training):
+@example(group="t3", sizes=[1, 3, 3, 5], fill=1.0, most=100, training=True, part_rows=3)
+@example(group="trivial3", sizes=[2, 6, 6], fill=0.5, most=100, training=True, part_rows=256)
+def test_values_and_gradients_by_loops(group, sizes, fill, most, training, part_rows):
     lift, lifted = LIFTS[group], lifted_clouds(group, runs(sizes))
     hoods = neighbourhoods(lift, lifted, fill, most)
     if len(hoods.pairs) < 2:
@@ -89,10 +92,12 @@ def test_values_and_gradients_by_loops(group, sizes, fill, most, training):
     conv.train(training)
     features = normal(sum(sizes), CHANNELS, seed=7).requires_grad_()
     twin = copy.deepcopy(conv)
-    y, expected = conv(features, hoods), by_loops(twin, lift, lifted, features, fill, most)
+    expected = by_loops(twin, lift, lifted, features, fill, most)
+    weights = normal(*expected.shape, seed=11)
+    with mock.patch.object(lie_conv, "PART_ROWS", part_rows):
+        y = conv(features, hoods)
+        found = torch.autograd.grad((y * weights).sum(), [features, *conv.parameters()])
     torch.testing.assert_close(y, expected, atol=1e-9, rtol=1e-9)
-    weights = normal(*y.shape, seed=11)
-    found = torch.autograd.grad((y * weights).sum(), [features, *conv.parameters()])
     wanted = torch.autograd.grad((expected * weights).sum(), [features, *twin.parameters()])
     for a, b in zip(found, wanted, strict=True):
         torch.testing.assert_close(a, b, atol=1e-7, rtol=1e-7)
@@ -115,6 +120,7 @@ def test_gradients_of_positions():
 
 
 @pytest.mark.parametrize("restricted", [False, True])
+@mock.patch.object(lie_conv, "PART_ROWS", 2)
 def test_first_and_second_derivatives_of_the_product(restricted):
     chosen = torch.tensor([[[0, 2], [2, 1], [1, 0]]] * 2) if restricted else None
     blocks = (Block(1, 2, 2), Block(2, 3, 2 if restricted else 3, chosen))
