@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[2]
 SMALL = (
@@ -148,6 +149,17 @@ def test_a_process_that_is_killed(tmp_path, main):
     assert "continuing leading after product" in again.out
     assert again.result["metrics"] == expected.result["metrics"]
     assert curve(again) == curve(expected)
+
+
+def test_weights_that_have_overflowed(main):
+    trained = main(*NET, "mode.response_images=0")
+    path = trained.directory / "checkpoints" / "last.pt"
+    state = torch.load(path, weights_only=True)
+    state["net"]["backbone.head.weight"][0, 0] = float("inf")
+    torch.save(state, path)
+    done = main(*SMALL, f"checkpoint={path}")
+    assert done.code == 1
+    assert "a product with the curvature is not finite" in done.err
 
 
 def test_blocks_of_a_network_of_the_dynamics(main):

@@ -86,9 +86,9 @@ def draw_effective(axes: "Axes", runs: Mapping[str, Sequence[Curve]]) -> None:
 
 def draw_against_level(axes: "Axes", by_level: Mapping[float, Sequence[Curve]]) -> None:
     """N_eff at the z that are reported against the level of regularisation, a dot for every run and a line through the means."""
-    first = next(iter(by_level.values()))[0]
     levels = sorted(by_level)
-    for colour, z in zip(COLOURS, first["n_eff_at"], strict=False):
+    shared = set.intersection(*(set(curve["n_eff_at"]) for curves in by_level.values() for curve in curves))
+    for colour, z in zip(COLOURS, sorted(shared, key=float), strict=False):
         values = {level: [curve["n_eff_at"][z] for curve in by_level[level]] for level in levels}
         axes.plot(levels, [np.mean(values[level]) for level in levels], "-", color=colour, linewidth=1.4, label=f"z = {z}")
         for level in levels:
