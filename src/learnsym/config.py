@@ -35,7 +35,7 @@ TOP_LEVEL: dict[str, Any] = {
 }
 GROUPS = ("analysis", "augmentation", "base_group", "conv", "dataset", "kernel")
 GROUPS += ("logger", "mode", "net", "paths", "train", "trainer")
-"""The other top-level keys: one per config group (table, experiment and launcher leave nothing under their own names)."""
+"""The other top-level keys: one per config group (table, experiment, launcher and kind leave nothing under their own names)."""
 PATHS = ("data", "out")
 CONFIG_DIR = Path(__file__).parents[2] / "cfg"
 

@@ -126,3 +126,29 @@ def test_without_a_network(published, monkeypatch, tmp_path):
 def test_too_few_for_what_is_asked(published, tmp_path):
     with pytest.raises(DataError, match=r"dataset\.val_size=17748 leaves nothing of 180 training examples"):
         QM9(str(tmp_path))
+
+
+@pytest.mark.filterwarnings("ignore")  # what torch-geometric imports warns
+def test_torch_geometric_itself_reads_its_own_file(tmp_path):
+    """Its pre-processed file with molecules of our own: what comes back through all of torch-geometric's machinery."""
+    pytest.importorskip("torch_geometric")
+    made = twin()
+    (tmp_path / "qm9" / "raw").mkdir(parents=True)
+    rows = [slice(*pair) for pair in zip(made.slices["z"][:-1].tolist(), made.slices["z"][1:].tolist(), strict=True)]
+    molecules = [
+        {"x": torch.zeros(r.stop - r.start, 11), "z": made.z[r], "pos": made.pos[r], "edge_index": torch.zeros(2, 0).long()}
+        | {"edge_attr": torch.zeros(0, 4), "y": made.y[k : k + 1], "name": f"gdb_{k}", "idx": k}
+        for k, r in enumerate(rows)
+    ]
+    torch.save(molecules, tmp_path / "qm9" / "raw" / "qm9_v3.pt")
+    data = QM9(str(tmp_path), "lumo", val_size=30)
+    stored, target = data.splits["test"].inputs[0], float(data.splits["test"].targets[0])
+    number = round(target - 1000 * 300)
+    count = rows[number].stop - rows[number].start
+    assert torch.equal(stored[:count, :3], made.pos[rows[number]])
+    assert torch.equal(stored[:count, 3].long(), made.z[rows[number]])
+    (tmp_path / "bad" / "qm9" / "raw").mkdir(parents=True)
+    (tmp_path / "bad" / "qm9" / "raw" / "qm9_v3.pt").write_text("no such thing")
+    with pytest.raises(DataError, match="could not get or read QM9") as caught:
+        QM9(str(tmp_path / "bad"))
+    assert "weights_only" not in str(caught.value) or "Re-running" not in str(caught.value)
