@@ -55,7 +55,7 @@ SETTINGS = [
     (["net.learn=rotation"], ["net.learn=rotation", "array", "'all'"]),
     (["train/schedule=multistep", "train.schedule.milestones=[a]"], ["train.schedule.milestones[0]=['a']", "valid integer"]),
     (["train.schedule=null"], ["train.schedule=null", "train/schedule=<choice>", "cosine"]),
-    (["net.backbone=conv5"], ["net.backbone=conv5", "net/backbone=<choice>", "conv13, conv5, gcnn, simple_conv"]),
+    (["net.backbone=conv5"], ["net.backbone=conv5", "net/backbone=<choice>", "conv13, conv5, gcnn, ", "simple_conv"]),
     # Sizes and ranges.
     (["train.epochs=-1"], ["train.epochs=-1", "greater than 0"]),
     (["train.batch_size=0"], ["train.batch_size=0", "greater than 0"]),
@@ -69,7 +69,7 @@ SETTINGS = [
     (["trainer.devices=0"], ["trainer.devices=0", "greater than 0"]),
     # Choices.
     (["scale=huge"], ["scale=huge", "'full', 'cpu' or 'smoke'"]),
-    (["net=resnet"], ["net=resnet", "Valid: augerino, c4_conv, ckresnet, conv13, conv5, e2_steerable, gcnn, projected_"]),
+    (["net=resnet"], ["net=resnet", "Valid: augerino, c4_conv, ckresnet, conv13, conv5, e2_steerable, gcnn, "]),
     (["net=null"], ["net=null", "Valid: augerino"]),
     (["net/backbone=vgg"], ["net/backbone=vgg", "Valid: ckresnet, conv13"]),
     (["dataset=sprite"], ["dataset=sprite", "did you mean sprites?"]),
