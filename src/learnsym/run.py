@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from learnsym.config import build, check, check_effect, identity, imaginary_data, locate, rehearse
 from learnsym.distributions.base import learned_symmetry
 from learnsym.errors import CheckpointError, ConfigError, LearnSymError, RunError
+from learnsym.gpus import own_gpu, visible_gpus
 from learnsym.kinds import check_kind
 from learnsym.results.record import RunDirectory, code_hash, versions, write_atomically
 from learnsym.results.show import show
@@ -159,21 +160,36 @@ def _work_and_show(cfg: DictConfig, directory: RunDirectory, overrides: list[str
 
 
 def published(config: dict[str, Any]) -> list[dict[str, Any]]:
-    """What the preset's paper reports for this run: entries that are for one target of a data set are left out for others."""
-    target = config["dataset"].get("target")
-    return [entry for entry in config.get("paper") or [] if entry.get("target", target) == target]
+    """What the preset's paper reports for this run: without entries that are for another target or class of data than its own."""
+    own = {"target": config["dataset"].get("target"), "dataset": config["dataset"]["_target_"].rpartition(".")[2]}
+    return [e for e in config.get("paper") or [] if all(e.get(key, value) == value for key, value in own.items())]
 
 
-def _launch(config: dict[str, Any], directory: RunDirectory, overrides: list[str], digest: str) -> dict[str, Any]:
-    """Start the processes; what happens in them is `_work`."""
+def in_a_sweep() -> bool:
+    """Whether this run is a job of a multirun."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def _launch(
+    config: dict[str, Any], directory: RunDirectory, overrides: list[str], digest: str, gpu: int | None = None
+) -> dict[str, Any]:
+    """Start the processes; what happens in them is `_work`. A job of a sweep takes a GPU of its own where there are several."""
     from lightning_fabric import Fabric
     from lightning_fabric.utilities.exceptions import MisconfigurationException
     from torch.multiprocessing import ProcessRaisedException
 
     trainer = build(OmegaConf.create(config), "trainer")
     strategy = "ddp_spawn" if trainer.devices > 1 else "auto"
+    gpus = visible_gpus() if trainer.devices == 1 and trainer.accelerator in ("auto", "cuda") and in_a_sweep() else 0
+    if gpus > 1 and gpu is None:
+        with own_gpu(gpus) as number:
+            return _launch(config, directory, overrides, digest, number)
+    devices = trainer.devices if gpu is None else [gpu]
     try:
-        fabric = Fabric(accelerator=trainer.accelerator, devices=trainer.devices, strategy=strategy, precision=trainer.precision)
+        fabric = Fabric(accelerator=trainer.accelerator, devices=devices, strategy=strategy, precision=trainer.precision)
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         raise ConfigError(
             f"trainer.accelerator={trainer.accelerator}, devices={trainer.devices}: {error}".splitlines()[0]

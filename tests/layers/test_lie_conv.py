@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from learnsym.groups.rotations import uniform_rotations
 from learnsym.layers import lie_conv
 from learnsym.layers.lie_conv import LieConv, _MixedLinear, mix
-from learnsym.layers.lifting_points import LIFTS, haar_rotations
+from learnsym.layers.lifting_points import LIFTS
 from learnsym.layers.neighbourhoods import Block, neighbourhoods, runs, sorted_rows
 
 CHANNELS, OUT, MIXING = 3, 4, 5
@@ -28,7 +29,7 @@ def lifted_clouds(group, sizes, seed=0):
     found = []
     for place, (b, n) in enumerate(sizes):
         drawn = torch.rand(b, n, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(seed + place))
-        found.append(lift.elements(normal(b, n, 3, seed=seed + place), haar_rotations(drawn) if lift.sampled else None))
+        found.append(lift.elements(normal(b, n, 3, seed=seed + place), uniform_rotations(drawn) if lift.sampled else None))
     return found
 
 
@@ -107,7 +108,7 @@ def test_gradients_of_positions():
     """Augmentations are learned through them; by differences."""
     for group, lift in LIFTS.items():
         points = [normal(2, 3, 3).requires_grad_(), normal(1, 4, 3, seed=1).requires_grad_()]
-        turns = [haar_rotations(torch.rand(*p.shape, dtype=torch.float64)) for p in points]
+        turns = [uniform_rotations(torch.rand(*p.shape, dtype=torch.float64)) for p in points]
         torch.manual_seed(0)
         conv = LieConv(CHANNELS, OUT, lift.pair_size, MIXING, (4,)).double()
         features = normal(10, CHANNELS)

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from learnsym.groups.rotations import motion_exp, rotation_exp
-from learnsym.layers.lifting_points import LIFTS, haar_rotations, spread_numbers
+from learnsym.groups.rotations import motion_exp, rotation_exp, uniform_rotations
+from learnsym.layers.lifting_points import LIFTS, spread_numbers
 
 seeds = st.integers(0, 2**31)
 quick = settings(max_examples=20, deadline=None)
@@ -19,7 +19,7 @@ def normal(*shape, seed=0):
 
 
 def haar(*shape, seed=0):
-    return haar_rotations(torch.rand(*shape, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)))
+    return uniform_rotations(torch.rand(*shape, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)))
 
 
 def turned(rotations, points):
@@ -105,7 +105,7 @@ def test_stabiliser_is_drawn_uniformly():
 def test_rotations_are_uniform(numbers):
     """Haar: entries have mean 0, products of two of them mean 1/3 or 0; the angle has density (1 - cos t) / pi."""
     assert ((numbers >= 0) & (numbers < 1)).all()
-    rotations = haar_rotations(numbers)
+    rotations = uniform_rotations(numbers)
     entries = rotations.flatten(1)
     assert entries.mean(0).abs().max() < 0.03
     assert (entries.mT @ entries / 4000 - torch.eye(9, dtype=torch.float64) / 3).abs().max() < 0.03
@@ -129,6 +129,6 @@ def test_the_fixed_sequence_is_even_from_the_start():
 
 def test_no_relative_rotation_of_the_fixed_sequence_is_near_the_jump_of_the_logarithm():
     lift = LIFTS["se3"]
-    h = haar_rotations(spread_numbers(116, "cpu", torch.float64)).unsqueeze(0)  # 29 atoms, 4 samples
+    h = uniform_rotations(spread_numbers(116, "cpu", torch.float64)).unsqueeze(0)  # 29 atoms, 4 samples
     angles = lift.pairs(lift.elements(torch.zeros(1, 116, 3, dtype=torch.float64), h))[..., :3].norm(dim=-1)
     assert angles.max() < math.pi - 1e-5

@@ -13,7 +13,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from learnsym.layers.lifting_points import LIFTS, haar_rotations
+from learnsym.groups.rotations import uniform_rotations
+from learnsym.layers.lifting_points import LIFTS
 from learnsym.layers.neighbourhoods import runs
 from learnsym.nets.lieconv import LieConvNet
 from learnsym.randomness import rows_of_batch
@@ -156,7 +157,7 @@ SHIFT = (3.0, -2.0, 5.0)
 
 
 def rotation(seed=5):
-    return haar_rotations(torch.rand(3, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)))
+    return uniform_rotations(torch.rand(3, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)))
 
 
 def test_translations():
@@ -176,7 +177,7 @@ def test_exact_when_the_draws_turn_along(group, training, monkeypatch):
     net = net_of(group, 3, training=training, fill=0.6)
     x, g, shift = clouds([4, 7, 5]), rotation(), SHIFT if group == "se3" else (0, 0, 0)
     torch.manual_seed(4)
-    h = haar_rotations(torch.rand(4 + 5 + 7, 3, 3, dtype=torch.float64))
+    h = uniform_rotations(torch.rand(4 + 5 + 7, 3, 3, dtype=torch.float64))
     monkeypatch.setattr(net, "rotations", lambda present, rows: h)
     expected = net(x)
     monkeypatch.setattr(net, "rotations", lambda present, rows: g @ h)
@@ -189,7 +190,7 @@ def test_points_in_any_order_with_their_draws(group, monkeypatch):
     net = net_of(group, 2)
     x, order = clouds([6]), torch.tensor([4, 0, 5, 2, 1, 3])
     torch.manual_seed(4)
-    h = haar_rotations(torch.rand(6, 2, 3, dtype=torch.float64))
+    h = uniform_rotations(torch.rand(6, 2, 3, dtype=torch.float64))
     monkeypatch.setattr(net, "rotations", lambda present, rows: h)
     expected = net(x)
     monkeypatch.setattr(net, "rotations", lambda present, rows: h[order])

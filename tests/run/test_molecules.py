@@ -1,7 +1,5 @@
 """Molecules on the command line: what composes without further words, runs, what is refused, and a killed run goes on."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -100,7 +98,9 @@ def test_the_papers_value_is_that_of_the_target(composed):
         cfg, _ = composed("experiment=augerino/qm9/t3_none", f"dataset.target={target}")
         plain = OmegaConf.to_container(OmegaConf.masked_copy(cfg, ["paper", "dataset"]), resolve=False)
         assert [entry["value"] for entry in published(plain)] == values
-    assert published({"dataset": {}, "paper": [{"metric": "m", "value": 1}]}) == [{"metric": "m", "value": 1}]
+    own = {"_target_": "learnsym.data.molecules.Molecules", "target": "homo"}
+    assert published({"dataset": own, "paper": [{"metric": "m", "value": 1}]}) == [{"metric": "m", "value": 1}]
+    assert published(plain | {"dataset": own}) == [], "errors on other molecules are not comparable"
 
 
 # --- runs -----------------------------------------------------------------------------------------------------------------------
@@ -197,7 +197,7 @@ def test_files_of_ones_own(main, tmp_path):
     )
     done = main(*words, "dataset.test_size=6")
     assert done.result["metrics"]["test_mae_mev"] > 0
-    assert [entry["value"] for entry in done.result["paper"]] == [34.2]
+    assert done.result["paper"] == [], "QM9's"
     other = main(*words, "dataset.test_size=6", "dataset.target=mu")
     assert other.result["metrics"]["test_mae_debye"] >= 0
     assert other.result["paper"] == []
@@ -270,5 +270,4 @@ def test_the_isomers(main, real_data):
     metrics = done.result["metrics"]
     assert len([k for k in metrics if k.startswith("learned_")]) == 12
     assert 200 < metrics["median_mae_mev"] < 400
-    assert json.loads((done.directory / "result.json").read_text())["paper"][0]["value"] == 33.2
     assert torch.load(done.directory / "checkpoints" / "last.pt", weights_only=True)["config"]["dataset"]["target"] == "homo"

@@ -134,3 +134,28 @@ def test_jobs_side_by_side(process, tiny):
     (table,) = re.findall(r"^table: (.*\.csv)$", done.out, re.MULTILINE)
     with Path(table).open(newline="") as file:
         assert {int(row["n"]) for row in csv.DictReader(file)} == {2}
+
+
+def test_jobs_take_a_gpu_of_their_own_where_there_are_several(main, tiny, monkeypatch, tmp_path):
+    """Three GPUs that are not there: what Fabric is asked for. A single run leaves the choice to it."""
+    import lightning_fabric
+
+    from learnsym import gpus
+
+    asked, real = [], lightning_fabric.Fabric
+
+    def fabric(accelerator, devices, **settings):
+        asked.append(devices)
+        return real(accelerator="cpu", devices=1, **settings)
+
+    monkeypatch.setattr(lightning_fabric, "Fabric", fabric)
+    monkeypatch.setattr(gpus.own_gpu.__wrapped__, "__defaults__", (tmp_path / "locks",))
+    monkeypatch.setattr("learnsym.run.visible_gpus", lambda: 3)
+    with gpus.own_gpu(3):
+        done = main("-m", *tiny, "seed=0,1")
+    assert done.code == 0, done.err
+    assert asked == [[1], [1]], "GPU 0 is taken"
+    assert main(*tiny, "seed=2").code == 0
+    assert asked[2:] == [1]
+    assert main("-m", *tiny, "seed=3,4", "trainer.accelerator=cpu").code == 0
+    assert asked[3:] == [1, 1]

@@ -17,20 +17,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from learnsym.groups.rotations import motion_log, quaternion_rotations, rotation_log
+from learnsym.groups.rotations import motion_log, rotation_log
 
 PointGroup = Literal["trivial3", "t3", "so3", "se3"]
 """The groups that a LieConv network of points in space may be built on."""
 Lifted = tuple[Tensor, ...]
 """Elements [B, n, ...], and orbits where there are several, as the lift that made them understands them."""
-
-
-def haar_rotations(uniforms: Tensor) -> Tensor:
-    """Rotations [..., 3, 3], uniform by Haar's measure if the three numbers [..., 3] are uniform in [0, 1) (Shoemake 1992)."""
-    part, angles = uniforms[..., :1], 2 * torch.pi * uniforms[..., 1:]
-    cos, sin = angles.cos(), angles.sin()
-    radii = torch.cat([(1 - part).sqrt(), part.sqrt()], -1)
-    return quaternion_rotations(torch.cat([radii * cos, radii * sin], -1))
 
 
 def spread_numbers(count: int, device: torch.device, dtype: torch.dtype) -> Tensor:

@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from learnsym.groups.rotations import uniform_rotations
 from learnsym.layers.checks import check_clouds
 from learnsym.layers.lie_conv import LieConv
-from learnsym.layers.lifting_points import LIFTS, Lifted, PointGroup, haar_rotations, spread_numbers
+from learnsym.layers.lifting_points import LIFTS, Lifted, PointGroup, spread_numbers
 from learnsym.layers.neighbourhoods import Neighbourhoods, neighbourhoods, runs, sorted_rows
 from learnsym.layers.swish_norm import SwishNorm
 from learnsym.randomness import uniform
@@ -97,10 +98,10 @@ class LieConvNet(nn.Module):
         precision = torch.promote_types(self.embedding.weight.dtype, torch.float32)
         if self.training:
             drawn = uniform(*present.shape, self.lift_samples, 3, device=present.device, dtype=precision)
-            return haar_rotations(drawn.flatten(0, 1)[rows])
+            return uniform_rotations(drawn.flatten(0, 1)[rows])
         place = (present.cumsum(1) - 1).flatten()[rows]  # in its cloud
         numbers = spread_numbers(present.shape[1] * self.lift_samples, present.device, precision)
-        return haar_rotations(numbers.unflatten(0, (-1, self.lift_samples))[place])
+        return uniform_rotations(numbers.unflatten(0, (-1, self.lift_samples))[place])
 
     def connect(self, positions: Tensor, rotations: Tensor | None, sizes: list[tuple[int, int]]) -> Neighbourhoods:
         """Lift positions [P, 3], clouds of (number, points of each), and see who sees whom."""
