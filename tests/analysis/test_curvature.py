@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from helpers import Seeded
 from learnsym.analysis.curvature import Curvature, Examples, Subspace
 from learnsym.analysis.lanczos import Lanczos
 from learnsym.distributions.base import penalty
@@ -32,19 +33,6 @@ class Small(nn.Module):
         return self.layers(images)
 
 
-class Fixed(nn.Module):
-    """A network whose draws are the same in every pass."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, images: Tensor) -> Tensor:
-        with torch.random.fork_rng():
-            torch.manual_seed(3)
-            return self.net(images)
-
-
 def plain() -> nn.Module:
     torch.manual_seed(0)
     net = Small().double()
@@ -55,7 +43,7 @@ def plain() -> nn.Module:
 
 def augerino() -> nn.Module:
     net = Augerino(plain(), Affine2(), initial_width=0.5, regularisation=0.3, test_copies=2).double().eval()
-    return Fixed(net)
+    return Seeded(net)
 
 
 def batches(sizes: tuple[int, ...] = (5, 7)) -> list[Examples]:

@@ -7,10 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers import coefficients, normal
 from learnsym.distributions.base import learned_symmetry
 from learnsym.distributions.lie_box import LieBox
 from learnsym.groups.actions import act_on_points
-from learnsym.groups.base import LieGroup
 from learnsym.groups.spatial import SE3, SO3, T3, Affine3, Trivial3
 
 GROUPS = [Trivial3(), T3(), SO3(), SE3(), Affine3()]
@@ -19,16 +19,6 @@ IDENTITY = torch.eye(4, dtype=torch.float64)
 each_group = pytest.mark.parametrize("group", GROUPS, ids=repr)
 seeds = st.integers(0, 2**31)
 quick = settings(max_examples=10, deadline=None)
-
-
-def normal(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-
-
-def coefficients(group: LieGroup, size: float, count: int = 32, seed: int = 0) -> torch.Tensor:
-    """Coefficients in [-size, size], float64."""
-    drawn = torch.rand(count, group.dim, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-    return (2 * drawn - 1) * size
 
 
 def clouds(count: int = 6, size: int = 5) -> tuple[torch.Tensor, torch.Tensor]:

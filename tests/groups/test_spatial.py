@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.autograd.functional import jacobian
 
+from helpers import coefficients, normal
 from learnsym.groups import rotations
 from learnsym.groups.base import LieGroup
 from learnsym.groups.spatial import SE3, SO3, T3, Affine3, Trivial3
@@ -24,16 +25,6 @@ each_group = pytest.mark.parametrize("group", GROUPS, ids=repr)
 each_with_log = pytest.mark.parametrize("group", WITH_LOG, ids=repr)
 seeds = st.integers(0, 2**31)
 quick = settings(max_examples=10, deadline=None)
-
-
-def normal(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-
-
-def coefficients(group: LieGroup, size: float, count: int = 32, seed: int = 0) -> torch.Tensor:
-    """Coefficients in [-size, size], float64."""
-    drawn = torch.rand(count, group.dim, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-    return (2 * drawn - 1) * size
 
 
 def turns(angle: float, count: int = 32, seed: int = 0) -> torch.Tensor:

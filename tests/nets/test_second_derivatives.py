@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from helpers import Seeded
 from learnsym.analysis.curvature import Curvature, Examples
 from learnsym.distributions.sampling import PartialSampling
 from learnsym.groups.planar import E2, SE2, Affine2
@@ -12,19 +13,6 @@ from learnsym.kernels.siren import Siren
 from learnsym.nets.augerino import Augerino
 from learnsym.nets.ckresnet import CKResNet
 from learnsym.nets.conv5 import Conv5
-
-
-class Seeded(nn.Module):
-    """A network whose draws are the same in every pass."""
-
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, images: Tensor) -> Tensor:
-        with torch.random.fork_rng():
-            torch.manual_seed(3)
-            return self.net(images)
 
 
 def gradient(net: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
