@@ -27,6 +27,7 @@ def main(job: Callable[[], None]) -> None:
     # A person reads our output: libraries' remarks about their own future do not belong there.
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", message="The `srun` command is available")  # on a cluster's login node, on purpose
     register_resolvers()
     _check_flags(sys.argv[1:])
     try:

@@ -32,6 +32,7 @@ TOP_LEVEL: dict[str, Any] = {
     "debug": bool,
     "fresh": bool,
     "checkpoint": str | None,
+    "runs": str | list[str] | None,
 }
 GROUPS = ("analysis", "augmentation", "base_group", "conv", "dataset", "kernel")
 GROUPS += ("logger", "mode", "net", "paths", "train", "trainer")
@@ -291,7 +292,7 @@ def identity(cfg: DictConfig) -> str:
     copy.paths = {key: key for key in cfg.paths}  # what is read from there is not said by where it is
     content = OmegaConf.to_container(copy, resolve=True)
     idle = () if OmegaConf.select(cfg, "analysis.distance_to_equivariance") else ("analysis",)  # decides nothing
-    for key in ("paths", "logger", "fresh", "launcher", "paper", "hydra", *idle):
+    for key in ("paths", "logger", "fresh", "launcher", "runs", "paper", "hydra", *idle):
         content.pop(key, None)
     content.get("trainer", {}).pop("progress", None)
     if content.get("checkpoint"):  # its content, not its name: the run that wrote it may have been done again

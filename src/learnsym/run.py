@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from learnsym.config import build, check, check_effect, identity, imaginary_data, locate, rehearse
+from learnsym.config import build, check, check_effect, check_target, identity, imaginary_data, locate, rehearse
 from learnsym.distributions.base import learned_symmetry
 from learnsym.errors import CheckpointError, ConfigError, LearnSymError, RunError
 from learnsym.gpus import own_gpu, visible_gpus
@@ -39,6 +39,9 @@ def run(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> Path:
         LearnSymError: whatever a person can put right.
     """
     mode_class = locate("mode", cfg.mode._target_)
+    check_runs(cfg, overrides, choices, mode_class)
+    if getattr(mode_class, "works_on_results", False):
+        return work_on_results(cfg)
     check_checkpoint(cfg, choices, mode_class)
     cfg = adopt_checkpoint(cfg, overrides)
     check(cfg)
@@ -71,6 +74,27 @@ def check_checkpoint(cfg: DictConfig, choices: dict[str, str], mode_class: type)
         )
     if cfg.checkpoint is None and needs:
         raise ConfigError(f"mode={choices['mode']} needs checkpoint=<run directory>/checkpoints/last.pt (or best.pt).")
+
+
+def check_runs(cfg: DictConfig, overrides: list[str], choices: dict[str, str], mode_class: type) -> None:
+    """`runs=` goes with the modes that read runs; what a run is made of has no effect on a mode that works on results."""
+    needs = getattr(mode_class, "needs_runs", False)
+    if cfg.runs and not needs:
+        raise ConfigError(f"runs={cfg.runs} would have no effect with mode={choices['mode']}; it goes with mode=report.")
+    if needs and not cfg.runs:
+        raise ConfigError(f"mode={choices['mode']} needs runs=<pattern>, such as runs='{cfg.paths.out}/*'.")
+    if getattr(mode_class, "works_on_results", False):
+        for override in overrides:
+            if not re.match(r"[+~]*(mode|paths|runs)[.=]", override):
+                raise ConfigError(f"{override} would have no effect with mode={choices['mode']}, which trains nothing.")
+
+
+def work_on_results(cfg: DictConfig) -> Path:
+    """A mode that needs neither network nor data: it is called with the configuration and gives the path of what it wrote."""
+    check_target("mode", cfg.mode)
+    path = build(cfg, "mode")(cfg)
+    print(f"result: {path}", flush=True)
+    return path
 
 
 def no_rules(cfg: DictConfig) -> None:

@@ -67,6 +67,8 @@ SETTINGS = [
     (["net/backbone=conv5", "net.backbone.dropout=1.5"], ["net.backbone.dropout=1.5", "less than or equal to 1"]),
     (["train.optimizer.lr=-0.1"], ["train.optimizer", "-0.1"]),
     (["trainer.devices=0"], ["trainer.devices=0", "greater than 0"]),
+    (["runs=7"], ["runs=7", "valid string"]),
+    (["runs=runs/*"], ["runs=runs/*", "no effect with mode=train"]),
     # Choices.
     (["scale=huge"], ["scale=huge", "'full', 'cpu' or 'smoke'"]),
     (["net=resnet"], ["net=resnet", "Valid: augerino, c4_conv, ckresnet, conv13, conv5, e2_steerable, gcnn, "]),
