@@ -284,17 +284,3 @@ def _build(node: Any, path: str, supplied: Mapping[str, Any], rehearsal: bool = 
         return cls(**arguments)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{path}: {str(error).rstrip('.')}.") from error
-
-
-def identity(cfg: DictConfig) -> str:
-    """Hash (8 hex digits) of what decides a result: the resolved config less where things are kept and how they are shown."""
-    copy = OmegaConf.create(OmegaConf.to_container(cfg, resolve=False))
-    copy.paths = {key: key for key in cfg.paths}  # what is read from there is not said by where it is
-    content = OmegaConf.to_container(copy, resolve=True)
-    idle = () if OmegaConf.select(cfg, "analysis.distance_to_equivariance") else ("analysis",)  # decides nothing
-    for key in ("paths", "logger", "fresh", "launcher", "runs", "paper", "hydra", *idle):
-        content.pop(key, None)
-    content.get("trainer", {}).pop("progress", None)
-    if content.get("checkpoint"):  # its content, not its name: the run that wrote it may have been done again
-        content["checkpoint"] = hashlib.sha256(Path(content["checkpoint"]).read_bytes()).hexdigest()
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from learnsym.analysis.rotation_spread import rotation_spread
+from learnsym.analysis.ruler import before_and_after
 from learnsym.results.figures import draw_run
 from learnsym.results.record import write_atomically
 from learnsym.schema import Count, Size
@@ -40,6 +41,7 @@ class Train:
     def __call__(self, session: Session) -> dict[str, Any]:
         """Metrics and figures."""
         training = session.training
+        before = before_and_after(session)  # a resumed run too: the network is built anew, and not yet what was trained
         progress = training.fit()
         best = session.directory.checkpoints / "best.pt"
         if "val" in session.data.splits and best.exists():
@@ -53,6 +55,7 @@ class Train:
         if not session.fabric.is_global_zero:
             return {"metrics": metrics}
         metrics |= spread_of_turned(session, self.turned_molecules)
+        metrics |= {f"initial_{k}": v for k, v in before.items()} | before_and_after(session)
         curves = self._response(session)
         write_atomically(session.directory.path / "curves.json", json.dumps(curves))
         figures = draw_run(session.directory, session.net, session.data, curves)

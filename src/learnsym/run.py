@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from learnsym.config import build, check, check_effect, check_target, identity, imaginary_data, locate, rehearse
+from learnsym.config import build, check, check_effect, check_target, imaginary_data, locate, rehearse
 from learnsym.distributions.base import learned_symmetry
 from learnsym.errors import CheckpointError, ConfigError, LearnSymError, RunError
 from learnsym.gpus import own_gpu, visible_gpus
+from learnsym.identity import identity
 from learnsym.kinds import check_kind
 from learnsym.results.record import RunDirectory, code_hash, versions, write_atomically
 from learnsym.results.show import show
@@ -116,7 +117,7 @@ def check_analysis(cfg: DictConfig, overrides: list[str], choices: dict[str, str
     from learnsym.analysis.distance import measurable
 
     typed = [o for o in overrides if re.match(r"[+~]*analysis\.", o)]
-    idle = [o for o in typed if "analysis.distance_to_equivariance=" not in o]
+    idle = [o for o in typed if re.match(r"[+~]*analysis\.group=", o)]
     by_epochs = getattr(mode_class, "trains_by_epochs", True)
     if typed and (cfg.checkpoint is not None or getattr(mode_class, "needs_checkpoint", False) or not by_epochs):
         why = " from a checkpoint" if by_epochs else ", which records distances of its own"

@@ -8,16 +8,16 @@ import torch
 
 from learnsym.analysis.layer_equivariance import (
     LOGITS,
-    Motion,
     captured,
     compare,
     even_and_double,
     inscribed_disc,
     layer_errors,
-    metrics_of,
     sampled_kernel,
     turning_features,
 )
+from learnsym.analysis.motions import Motion
+from learnsym.analysis.ruler import metrics_of
 from learnsym.data.digits import Digits
 from learnsym.distributions.sampling import FullSampling, PartialSampling
 from learnsym.groups.planar import E2, SE2, Translation2
@@ -131,7 +131,7 @@ def test_other_angles_are_bounded_by_interpolation():
     assert rows["lift"]["compared"] == 8
     assert rows["lift"]["error"] < 0.35
     assert inscribed_disc(5, 5).sum() == 13
-    unmoved = layer_errors(net, images(), Motion(180.0), turned=images())
+    unmoved = layer_errors(net, images(), Motion(180.0), moved=images())
     assert unmoved["lift"]["error"] > 0.1, "given pictures are used as they are"
 
 

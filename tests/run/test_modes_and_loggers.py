@@ -132,6 +132,22 @@ def test_the_figure_and_the_responses(main, tiny, drawn):
     assert Path(figure.removeprefix("figure: ")).read_bytes()[:4] == b"\x89PNG"
 
 
+def test_one_ruler_before_and_after_a_training_and_from_its_checkpoint(main, tiny):
+    """What a training measures of itself is what the mode measures of its checkpoint, and costs no random number."""
+    plain = metrics(main(*tiny))
+    trained = main(*tiny, "analysis.equivariance_angles=[90.0]")
+    found = metrics(trained)
+    assert {k: v for k, v in found.items() if "equivariance" not in k} == plain
+    assert found["initial_equivariance_error_90deg/logits"] != found["equivariance_error_90deg/logits"]
+    measured = main("mode=equivariance", f"checkpoint={trained.directory}/checkpoints/last.pt", "mode.angles=[90.0]")
+    layers = {k: v for k, v in found.items() if k.startswith("equivariance_error")}
+    assert metrics(measured) == pytest.approx(layers)
+    assert any(k.startswith("equivariance_error_90deg/backbone.") for k in layers)
+    refused = main("mode=equivariance", f"checkpoint={trained.directory}/checkpoints/last.pt", "mode.layer=lift")
+    assert refused.code == 2
+    assert "mode.layer=lift would have no effect" in refused.err
+
+
 def test_equivariance_and_freezing_of_a_trained_network(main, drawn):
     """One training, then both modes: what they report, the files they leave, and what they refuse."""
     trained = main(*GROUP_NET, "mode.response_images=20", "mode.response_angles=5")

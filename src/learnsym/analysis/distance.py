@@ -38,10 +38,13 @@ class AnalysisSettings:
     Attributes:
         distance_to_equivariance: after every epoch, the distance of the layers from equivariant ones.
         group: with respect to which group.
+        equivariance_angles: before and after the training, the equivariance error of output and layers for turns of the input by
+            these angles in degrees (see `learnsym.analysis.ruler`); empty: not measured.
     """
 
     distance_to_equivariance: bool = False
     group: GroupName = "quarter_turns"
+    equivariance_angles: tuple[float, ...] = ()
 
     def measure(self, net: nn.Module, example: Tensor) -> Measure | None:
         """What to call after every epoch with the network; None: nothing is measured.

@@ -44,6 +44,7 @@ class E2Steerable(nn.Module):
     """
 
     smallest_side = 3  # the average pool
+    mixes_channels = True  # a map of a layer is no scalar field: analyses that move maps like images leave it alone
 
     def __init__(
         self,
