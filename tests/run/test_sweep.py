@@ -115,12 +115,12 @@ def test_the_table_has_means_and_deviations_over_seeds(main, tiny):
 def test_an_unwritable_table_is_a_failure(main, tiny, monkeypatch):
     """Hydra only warns of what goes wrong after a sweep: a script must see it in the exit code."""
     from learnsym.errors import RunError
-    from learnsym.results import sweep
+    from learnsym.results import report
 
     def full(path, content):
         raise RunError(f"{path} cannot be written (No space left on device); what was there before is unchanged.")
 
-    monkeypatch.setattr(sweep, "write_atomically", full)
+    monkeypatch.setattr(report, "write_atomically", full)
     done = main("-m", *tiny, "seed=0,1")
     assert done.code == 1
     assert "error: " in done.err

@@ -14,9 +14,10 @@ from typing import Any, Literal
 import yaml
 
 from learnsym.errors import ConfigError
+from learnsym.results.planned import planned_jobs
 from learnsym.results.record import read_rows
 
-Status = Literal["finished", "failed", "unfinished", "unreadable"]
+Status = Literal["finished", "failed", "unfinished", "unreadable", "missing"]
 MARKS = ("result.json", "config.yaml", "error.txt")
 """One of these is in the directory of every run."""
 
@@ -70,7 +71,8 @@ def runs_at(path: Path) -> Iterator[Run]:
 
 
 def jobs_of(sweep: Path) -> Iterator[Run]:
-    """The runs of a sweep's jobs, in the order of the sweep; a job that never had a directory counts as failed."""
+    """The runs of a sweep's jobs, in the order of the sweep; a job that never had a directory counts as failed, and one that left
+    no record is missing."""
     for record in sorted((sweep / "jobs").glob("*.json"), key=lambda p: (len(p.stem), p.stem)):
         try:
             job = json.loads(record.read_text())
@@ -82,6 +84,9 @@ def jobs_of(sweep: Path) -> Iterator[Run]:
             yield Run(record, "failed", error=error or f"{directory} is no longer there.", overrides=overrides)
         else:
             yield read_run(Path(directory), overrides)
+    for number, overrides in enumerate(planned_jobs(sweep)):
+        if not (record := sweep / "jobs" / f"{number}.json").exists():
+            yield Run(record, "missing", error="it never ran or was killed; the sweep's command does it.", overrides=overrides)
 
 
 def read_run(path: Path, overrides: tuple[str, ...] = ()) -> Run:
