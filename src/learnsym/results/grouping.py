@@ -16,6 +16,8 @@ NOT_A_LABEL = ("seed=", "scale=", "paths.", "fresh=", "table=", "launcher=", "hy
 """Overrides that distinguish no experiments."""
 NO_DIFFERENCE = ("seed", "paths", "logger", "fresh", "launcher", "runs", "paper", "hydra")
 """Sections of a configuration that decide no result, besides `seed`, over which the means are taken."""
+LONG = 48
+"""Characters of a label beyond which it leaves out what it can."""
 SLUG_END = re.compile(r"-(full|cpu|smoke)-seed\d+-[0-9a-f]{8}$")
 """Of a run's directory: what comes after the experiment's name."""
 
@@ -107,9 +109,10 @@ def labelled(groups: Sequence[Group]) -> list[Group]:
     """
     words = [words_of(g.runs[0]) for g in groups]
     common = set.intersection(*(set(w) for w in words)) if len(groups) > 1 else set().union(*words)
-    labels = [", ".join(_short(w) for w in own if w not in common) for own in words]
-    typed = dict.fromkeys(w.lstrip("+~").partition("=")[0] for own in words for w in own if w not in common)
-    labels = [label or _by_default(g, typed) for label, g in zip(labels, groups, strict=True)]
+    words = shortened([[w for w in own if w not in common] for own in words])
+    typed = dict.fromkeys(key_of(w) for own in words for w in own)
+    one = len({experiment_of(g) for g in groups}) == 1
+    labels = [_joined(own) or _by_default(g, typed if one else ()) for own, g in zip(words, groups, strict=True)]
     if len({g.scale for g in groups}) > 1:
         labels = [f"{label} ({g.scale})" for label, g in zip(labels, groups, strict=True)]
     for label in [x for x in dict.fromkeys(labels) if labels.count(x) > 1]:
@@ -123,6 +126,37 @@ def words_of(run: Run) -> list[str]:
     """The overrides of a run that may distinguish it. (A command in result.json is one string: a value may hold spaces.)"""
     words = re.split(r"\s+(?=[+~]*[\w./@]+=)", " ".join(run.overrides).strip())
     return [w for w in words if w and not w.startswith(NOT_A_LABEL)]
+
+
+def shortened(words: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Where labels get long: without the overrides of a single value that are not needed to tell the labels apart."""
+    kept = [list(own) for own in words]
+    values: dict[str, set[str]] = {}
+    for word in (w for own in words for w in own):
+        values.setdefault(key_of(word), set()).add(word)
+    for word in [min(found) for key, found in values.items() if len(found) == 1 and key != "experiment"]:
+        if max(len(_joined(own)) for own in kept) <= LONG:
+            break
+        without = [[w for w in own if w != word] for own in kept]
+        if len({tuple(w) for w in without}) == len({tuple(w) for w in kept}) and all(
+            b or not a for a, b in zip(kept, without, strict=True)
+        ):
+            kept = without
+    return kept
+
+
+def key_of(override: str) -> str:
+    """What it sets."""
+    return override.lstrip("+~").partition("=")[0]
+
+
+def _joined(words: Iterable[str]) -> str:
+    return ", ".join(map(_short, words))
+
+
+def experiment_of(group: Group) -> str:
+    """What the first run's directory is called, less scale, seed and hash."""
+    return SLUG_END.sub("", group.runs[0].path.name)
 
 
 def _short(override: str) -> str:
@@ -146,7 +180,7 @@ def short_key(key: str) -> str:
 def _by_default(group: Group, typed: Iterable[str]) -> str:
     """Of a group that typed nothing of its own: the values of what others typed, or else the name of its experiment."""
     known = [setting(key, group) for key in typed if key in group.settings]
-    return ", ".join(known) or SLUG_END.sub("", group.runs[0].path.name)
+    return ", ".join(known) or experiment_of(group)
 
 
 def setting(key: str, group: Group) -> str:

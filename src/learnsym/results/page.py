@@ -85,8 +85,10 @@ def results(table: Table) -> str:
     for block in table.blocks:
         rows = [table_row(row, block) for row in table.rows if any(m in row.cells for m in block)]
         by_layer = "/" in block[0]
-        parts += ["<h3>By layer</h3>"] if by_layer and len(table.blocks) > 1 else []
-        parts.append(html_table(["run", "n", *map(breakable, block)], rows, "Metrics of layers" if by_layer else "Metrics"))
+        parts += ["<h3>By layer, or by group</h3>"] if by_layer and len(table.blocks) > 1 else []
+        parts.append(
+            html_table(["run", "n", *map(breakable, block)], rows, "Metrics by layer or group" if by_layer else "Metrics")
+        )
     parts += [f'<p class="note">{escape(note)}</p>' for note in notes(table)]
     if table.absent:
         named = "".join(
@@ -131,11 +133,11 @@ def learned(groups: Sequence[Group], figures: Sequence[Path]) -> str:
             kept[path] = drawn
         else:
             left_out.append(path)
-    parts = [shown] if shown else []
+    parts = [f'<div class="scroll overview" role="region" aria-label="All rows" tabindex="0">{shown}</div>'] if shown else []
     for n, g in enumerate(groups):
         own = [html for path, html in kept.items() if any(path.is_relative_to(run.path) for run in g.runs)]
         if own:
-            opened = " open" if len(groups) == 1 or (n == 0 and not shown) else ""
+            opened = " open" if n == 0 else ""
             many = f"{len(own)} figure{'s' * (len(own) > 1)}"
             parts.append(f"<details{opened}><summary>{breakable(g.label)}: {many}</summary>\n")
             parts.append(f'<div class="figures">{"".join(own)}</div></details>')
@@ -198,8 +200,8 @@ def differences(groups: Sequence[Group]) -> str:
     if not lines:
         return "<p>The rows of the table differ in no setting.</p>" if groups else "<p>No run has finished.</p>"
     rows = [
-        f'<th scope="row"><code>{"<br>".join(map(breakable, keys))}</code></th>'
-        + "".join(f'<td class="wide"><code>{escape(v.strip(chr(34)))}</code></td>' for v in values)
+        f'<th scope="row" class="key"><code>{"<br>".join(map(breakable, keys))}</code></th>'
+        + "".join(f'<td class="setting"><code>{breakable(v.strip(chr(34)))}</code></td>' for v in values)
         for (_, *values), keys in lines.items()
     ]
     made = html_table(["setting", *(breakable(g.label) for g in groups)], rows, "Differences of configuration")

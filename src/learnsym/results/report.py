@@ -11,7 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from learnsym.errors import ConfigError
 from learnsym.results import tables
 from learnsym.results.collect import Run, collect
-from learnsym.results.grouping import Group, group
+from learnsym.results.grouping import Group, group, unique
+from learnsym.results.latex import latex
 from learnsym.results.page import page
 from learnsym.results.record import write_atomically
 
@@ -81,7 +82,7 @@ def write_report(
     table = tables.make_table(groups, runs, metrics)
     paths = {"table": folder / "table.md", "csv": folder / "table.csv", "latex": folder / "table.tex"}
     markdown = tables.markdown(table)
-    for path, content in zip(paths.values(), (markdown, tables.as_csv(table), tables.latex(table)), strict=True):
+    for path, content in zip(paths.values(), (markdown, tables.as_csv(table), latex(table)), strict=True):
         write_atomically(path, content)
     print(f"\n{markdown}")
     drawn = draw(folder / "sweep.png", groups)
@@ -99,4 +100,6 @@ def draw(path: Path, groups: Sequence[Group]) -> Path | None:
         return None
     from learnsym.results.sweep_figure import draw_sweep
 
-    return draw_sweep(path, {g.label: [{"result": r.result, "rows": r.rows, "curves": r.curves} for r in g.runs] for g in groups})
+    labels = unique([g.label if len(g.label) <= 40 else f"{g.label[:19]}…{g.label[-20:]}" for g in groups])
+    drawn = [[{"result": r.result, "rows": r.rows, "curves": r.curves} for r in g.runs] for g in groups]
+    return draw_sweep(path, dict(zip(labels, drawn, strict=True)))

@@ -1,12 +1,11 @@
 """Tables of grouped runs: mean and standard deviation over seeds, the paper's value and its status, and who is missing.
 
-One set of numbers, written as Markdown, CSV and LaTeX (and as HTML by `learnsym.results.page`).
+One set of numbers, written as Markdown and CSV here, by `learnsym.results.latex` and by `learnsym.results.page`.
 """
 
 import csv
 import io
 import math
-import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,8 +20,6 @@ from learnsym.results.show import STATUS
 SHOWN = tuple(f"{name}_" for name in ("test", "median", "learned", "gradient", "accuracy", "distance_to", "change", "n_eff"))
 SHOWN += ("largest_eigenvalue", "trace")
 """How metrics begin that tables show, in this order; the CSV has all."""
-LATEX_COLUMNS = 5
-"""Metrics beside each other in LaTeX; further ones come below."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +73,23 @@ def make_table(groups: Sequence[Group], runs: Sequence[Run], wanted: Sequence[st
     """
     rows = [row_of(g) for g in groups]
     every = list(dict.fromkeys(m for row in rows for m in row.cells))
-    chosen = by_default(every) if wanted is None else _chosen(every, wanted)
+    fixed = given(groups) if wanted is None else set()
+    chosen = by_default([m for m in every if m not in fixed]) if wanted is None else _chosen(every, wanted)
     blocks = [[m for m in chosen if "/" not in m], [m for m in chosen if "/" in m]]
     absent = [run for run in runs if run.status != "finished"]
-    return Table(rows, [b for b in blocks if b], absent, len(runs), remarks(groups))
+    said = ["Extents that were given and not learned are in table.csv."] if fixed & set(every) else []
+    return Table(rows, [b for b in blocks if b], absent, len(runs), said + remarks(groups))
+
+
+def given(groups: Sequence[Group]) -> set[str]:
+    """Metrics of extents that no run has learned: they are as the configuration says."""
+    learned: dict[str, bool] = {}
+    for run in (run for g in groups for run in g.runs):
+        for layer, extents in part_of(run, "learned_symmetry").items():
+            for extent in extents.values():
+                for name in (extent["metric"], f"{extent['metric']}/{layer}"):
+                    learned[name] = learned.get(name, False) or extent["learned"]
+    return {name for name, is_learned in learned.items() if not is_learned}
 
 
 def by_default(metrics: Sequence[str]) -> list[str]:
@@ -152,8 +162,12 @@ def name_of(run: Run) -> str:
 
 
 def absentees(table: Table) -> list[tuple[str, str, str]]:
-    """Name, status and reason of every run that is not in the table."""
-    return [(name_of(run), run.status, (run.error or "no reason is known.").strip()) for run in table.absent]
+    """Name, status and reason of every run that is not in the table; of two directories of one name their paths."""
+    names = [name_of(run) for run in table.absent]
+    named = [name if names.count(name) == 1 else str(run.path) for name, run in zip(names, table.absent, strict=True)]
+    return [
+        (name, run.status, (run.error or "no reason is known.").strip()) for name, run in zip(named, table.absent, strict=True)
+    ]
 
 
 def notes(table: Table) -> list[str]:
@@ -168,7 +182,7 @@ def notes(table: Table) -> list[str]:
 
 def headline(table: Table) -> str:
     """Above the list of those that are not in the table."""
-    return f"{len(table.absent)} of {table.total} runs are not in the table:"
+    return f"Not in the table, {len(table.absent)} of {table.total} runs:"
 
 
 # --- Markdown and CSV -----------------------------------------------------------------------------------------------------------
@@ -218,53 +232,3 @@ def as_csv(table: Table) -> str:
     for name, status, reason in absentees(table):
         writer.writerow({"run": name, "n": 0, "status": status, "reason": reason})
     return file.getvalue()
-
-
-# --- LaTeX ----------------------------------------------------------------------------------------------------------------------
-
-SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"} | {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
-    "`": r"\textasciigrave{}",
-    "±": r"$\pm$",
-    "-": "-{}",  # two of them are no dash
-}
-
-
-def latex(table: Table) -> str:
-    """A `table` of booktabs, to be \\input: five metrics beside each other, further ones below."""
-    lines = ["% \\usepackage[T1]{fontenc} and \\usepackage{booktabs} are needed.", r"\begin{table}", r"\centering\small"]
-    parts = [b[i : i + LATEX_COLUMNS] for b in table.blocks for i in range(0, len(b), LATEX_COLUMNS)]
-    for place, part in enumerate(parts):
-        lines += ([r"\par\medskip"] if place else []) + _tabular(table, part)
-    lines.append(rf"\caption{{{' '.join(map(tex, notes(table)))}}}")
-    if table.absent:
-        lines.append(rf"\par\smallskip\raggedright\footnotesize {tex(headline(table))}")
-        lines += [rf"\par {tex(f'{name} ({status}): {reason}')}" for name, status, reason in absentees(table)]
-    return "\n".join([*lines, r"\end{table}"]) + "\n"
-
-
-def _tabular(table: Table, metrics: Sequence[str]) -> list[str]:
-    heads = " & ".join(tex(m.replace("_", " ")) for m in metrics)
-    lines = [rf"\begin{{tabular}}{{lr{'l' * len(metrics)}}}", r"\toprule", rf"run & $n$ & {heads} \\", r"\midrule"]
-    for row in table.rows:
-        if any(m in row.cells for m in metrics):
-            lines.append(f"{tex(row.label)} & {row.n} & {' & '.join(tex(cell(row, m)) for m in metrics)} \\\\")
-    return [*lines, r"\bottomrule", r"\end{tabular}"]
-
-
-def tex(text: Any) -> str:
-    """Text as LaTeX shows it, character by character.
-
-    >>> tex("a_b & 50 %")
-    'a\\\\_b \\\\& 50 \\\\%'
-    """
-    shown = "".join(c if c.isprintable() else " " for c in " ".join(str(text).split()))
-    return re.sub(
-        r".", lambda c: SPECIAL.get(c[0], c[0] if c[0].isascii() or "À" <= c[0] <= "ž" else f"[U+{ord(c[0]):04X}]"), shown
-    )

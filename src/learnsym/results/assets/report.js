@@ -118,7 +118,7 @@
     }
     const width = Math.max(chart.clientWidth, 260);
     const height = Math.min(Math.max(width * 0.5, 240), 420);
-    const box = {left: 64, right: width - 12, top: 10, bottom: height - 40};
+    const box = {left: 64, right: width - 12, top: 28, bottom: height - 40};
     const part = log ? (y) => Math.log(y / y0) / Math.log(y1 / y0) : (y) => (y - y0) / (y1 - y0);
     return {
       width, height, box, xs: ticks(x0, x1, Math.max(2, width / 110)).filter(Number.isInteger), ys: log ? log_ticks(y0, y1) : ticks(y0, y1, 6),
@@ -158,6 +158,7 @@
     for (const x of frame.xs) element("text", {x: frame.x(x), y: box.bottom + 18, "text-anchor": "middle"}, svg, x);
     element("line", {class: "grid", x1: box.left, x2: box.right, y1: box.bottom, y2: box.bottom}, svg);
     element("text", {x: box.right, y: box.bottom + 34, "text-anchor": "end"}, svg, "epoch");
+    element("text", {x: 0, y: 12}, svg, choice.metric);
     for (const line of [...lines].sort((a, b) => a.mean - b.mean)) {
       const d = line.points.map(([x, y], i) => `${i ? "L" : "M"}${frame.x(x).toFixed(1)} ${frame.y(y).toFixed(1)}`).join("");
       line.path = element("path", {d, class: line.mean ? "mean" : "run", ...look(line.group)}, svg);
