@@ -110,7 +110,7 @@ class Browser:
     def wait(self, expression: str, seconds: float = 30) -> None:
         """Until it is true."""
         end = time.monotonic() + seconds
-        while not self.ask(expression):
+        while not self.ask(f"Boolean({expression})"):
             assert time.monotonic() < end, f"never true: {expression}"
             time.sleep(0.05)
 

@@ -40,7 +40,9 @@ def curves(groups: Sequence[Group], runs: Sequence[Run], limit: int = MAX_NUMBER
             place = labels.index(label)
         found.append({"group": place, **curve(run, every)})
     metrics = list(dict.fromkeys(m for run in found for m in run["y"]))
-    return {"metrics": metrics, "start": start(metrics), "groups": labels, "runs": found}, every
+    values = {m: {v for run in found for v in run["y"].get(m, ())} for m in metrics}
+    first = start([m for m in metrics if len(values[m]) > 1] or metrics)
+    return {"metrics": metrics, "start": first, "groups": labels, "runs": found}, every
 
 
 def numbers_of(row: dict[str, Any]) -> int:
@@ -79,7 +81,7 @@ def rounded(value: Any) -> float | None:
 
 
 def start(metrics: Sequence[str]) -> str:
-    """What is shown at first: a learned rotation, or else the first loss."""
+    """What is shown at first, of the metrics that change: a learned rotation, or else the first loss."""
     for part in ("learned_rotation", "learned_", "val_loss", "loss"):
         for metric in metrics:
             if part in metric:

@@ -5,13 +5,14 @@ Whatever comes from a run (a label, a path, an error) is escaped; a content secu
 
 import base64
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import Any, get_args
 
-from learnsym.results.collect import Run
+from learnsym.results.collect import Run, Status
 from learnsym.results.curves import as_json, curves
 from learnsym.results.grouping import Group, differing, part_of, scale_of
 from learnsym.results.show import STATUS
@@ -47,7 +48,8 @@ def page(title: str, command: str, table: Table, groups: Sequence[Group], runs: 
     ids = {name: name.lower().replace(",", "").replace(" ", "-") for name in sections}
     body = [f'<section id="{ids[name]}" aria-labelledby="{ids[name]}-title">\n<h2 id="{ids[name]}-title">{name}</h2>\n{content}\n'
             "</section>" for name, content in sections.items()]  # fmt: skip
-    counts = ", ".join(f"{sum(r.status == s for r in runs)} {s}" for s in dict.fromkeys(r.status for r in runs))
+    found = [(s, sum(run.status == s for run in runs)) for s in get_args(Status)]
+    counts = ", ".join(f"{n} {s}" for s, n in found if n)
     return Template((ASSETS / "report.html").read_text()).substitute(
         title=escape(title),
         summary=f"{len(runs)} runs: {counts}. <code>{escape(command)}</code>",
@@ -70,10 +72,7 @@ def html_table(heads: Iterable[str], rows: Iterable[str], caption: str) -> str:
 
 def breakable(text: str) -> str:
     """A long name may be broken after an underscore, a dot or a slash."""
-    shown = escape(text)
-    for mark in "_./":
-        shown = shown.replace(mark, f"{mark}<wbr>")
-    return shown
+    return re.sub(r"(_|/|\.(?=[A-Za-z]))", r"\1<wbr>", escape(text))
 
 
 # --- results --------------------------------------------------------------------------------------------------------------------
@@ -205,7 +204,9 @@ def differences(groups: Sequence[Group]) -> str:
         for (_, *values), keys in lines.items()
     ]
     made = html_table(["setting", *(breakable(g.label) for g in groups)], rows, "Differences of configuration")
-    return f"<details{'' if len(rows) > FOLDED else ' open'}><summary>{len(rows)} settings differ</summary>\n{made}</details>"
+    return (
+        f"<details{'' if len(rows) > FOLDED else ' open'}><summary>Settings that differ: {len(rows)}</summary>\n{made}</details>"
+    )
 
 
 # --- versions and hardware ------------------------------------------------------------------------------------------------------

@@ -20,6 +20,8 @@ from learnsym.results.show import STATUS
 SHOWN = tuple(f"{name}_" for name in ("test", "median", "learned", "gradient", "accuracy", "distance_to", "change", "n_eff"))
 SHOWN += ("largest_eigenvalue", "trace")
 """How metrics begin that tables show, in this order; the CSV has all."""
+LONG_REASON = 400
+"""Characters of an error that are shown; error.txt has the rest."""
 
 
 @dataclass(frozen=True)
@@ -165,9 +167,9 @@ def absentees(table: Table) -> list[tuple[str, str, str]]:
     """Name, status and reason of every run that is not in the table; of two directories of one name their paths."""
     names = [name_of(run) for run in table.absent]
     named = [name if names.count(name) == 1 else str(run.path) for name, run in zip(names, table.absent, strict=True)]
-    return [
-        (name, run.status, (run.error or "no reason is known.").strip()) for name, run in zip(named, table.absent, strict=True)
-    ]
+    reasons = [(run.error or "no reason is known.").strip() for run in table.absent]
+    cut = [text if len(text) <= LONG_REASON else f"{text[:LONG_REASON]} ..." for text in reasons]
+    return [(name, run.status, text) for name, run, text in zip(named, table.absent, cut, strict=True)]
 
 
 def notes(table: Table) -> list[str]:
