@@ -109,12 +109,22 @@ def test_a_job_without_a_record_fails_its_sweep(main, tiny, monkeypatch):
     assert "seed=1\n    it never ran or was killed" in done.out
 
 
-def test_a_result_that_holds_nonsense_is_shown_as_such(main, runs):
-    """A result.json that is JSON and no result: the report says what can be said."""
+@pytest.mark.parametrize("section", ["metrics", "learned_symmetry", "versions", "data", "true_widths", "paper"])
+def test_a_result_that_holds_nonsense_is_named(main, runs, section):
+    """JSON, and no result."""
     (path,) = runs.glob("*cpu*")
-    (path / "result.json").write_text(
-        json.dumps({"metrics": [1], "versions": 3, "data": None, "paper": {"a": 1}, "learned_symmetry": 5})
-    )
-    (path / "metrics.jsonl").write_text('{"epoch": "x", "loss": null}\n')
+    (path / "result.json").write_text(json.dumps({"metrics": {"test_loss": 1.0}} | {section: 3}))
     done = main("mode=report", "runs=runs/*", "mode.out=out")
     assert done.code == 0, done.err
+    assert f"{path.name} (unreadable): {path}/result.json cannot be read (its {section} is a int)" in done.out
+
+
+def test_numbers_that_are_none_are_left_out(main, runs):
+    (path,) = runs.glob("*cpu*")
+    (path / "result.json").write_text(
+        json.dumps({"metrics": {"test_loss": 1.0, "test_name": "x"}, "device": None, "seconds": {}})
+    )
+    (path / "metrics.jsonl").write_text('{"epoch": "x", "loss": null, "other": [1]}\n')
+    done = main("mode=report", "runs=runs/*", "mode.out=out")
+    assert done.code == 0, done.err
+    assert "test_name" not in done.out

@@ -20,6 +20,8 @@ from learnsym.results.record import read_rows
 Status = Literal["finished", "failed", "unfinished", "unreadable", "missing"]
 MARKS = ("result.json", "config.yaml", "error.txt")
 """One of these is in the directory of every run."""
+FORM = {"metrics": dict, "learned_symmetry": dict, "versions": dict, "data": dict, "true_widths": dict, "paper": list}
+"""Sections of result.json."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,9 @@ def read_run(path: Path, overrides: tuple[str, ...] = ()) -> Run:
             parts[name] = yaml.safe_load(text) if name == "config" else json.loads(text)
             if not isinstance(parts[name], dict):
                 raise ValueError(f"it holds a {type(parts[name]).__name__}")
+            wrong = [key for key, kind in FORM.items() if name == "result" and not isinstance(parts[name].get(key, kind()), kind)]
+            if wrong:
+                raise ValueError(f"its {wrong[0]} is a {type(parts[name][wrong[0]]).__name__}")
         except FileNotFoundError:
             continue
         except (OSError, ValueError, yaml.YAMLError) as error:
