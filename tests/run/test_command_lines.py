@@ -106,6 +106,8 @@ SETTINGS = [
     (["net.reflection=0.5"], ["reflection=0.5", "Affine2"]),
     (["checkpoint=x.pt"], ["checkpoint=x.pt", "mode=train", "mode=test"]),
     (["mode=test"], ["mode=test", "checkpoint="]),
+    (["mode=report"], ["mode=report needs runs=<pattern>", "runs='runs/*'"]),
+    (["mode=report", "runs=runs/*", "seed=1"], ["seed=1 would have no effect with mode=report"]),
     (["table=augerino/mario_iggy"], ["table=augerino/mario_iggy", "-m table=augerino/mario_iggy"]),
     # Group convolutions: settings that do not go together.
     (["net=ckresnet"], ["base_group: Affine2", "valid: base_group=cn", "base_group=se2"]),

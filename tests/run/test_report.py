@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,39 @@ def test_metrics_and_a_list_of_patterns(main, runs):
     assert "test_loss" in Path("out/table.csv").read_text()
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["runs=none/*"], "runs=none/*: there is no run; directories of runs, a sweep's or a folder of runs are wanted."),
+        (
+            ["runs=runs/*", "mode.metrics=[test_los]"],
+            "mode.metrics=test_los: no run has such a metric; valid: test_accuracy",
+        ),
+        (["runs=runs/*", "mode.metrics=[]"], "metrics=[]: at least one name or pattern is needed"),
+        (["runs=runs/*", "mode.out=file"], "mode.out=file: a folder is wanted, and there is a file of this name."),
+        (["runs=runs/*", "mode.across_code=yes please"], "mode.across_code=yes please"),
+        (["runs=runs/*", "mode.format=pdf"], "mode.format: there is no such setting; Valid: across_code, metrics, out."),
+        (["runs=runs/*", "train.epochs=3"], "train.epochs=3 would have no effect with mode=report"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_wrong_command_is_answered_in_one_sentence_and_writes_nothing(main, runs, words, said):
+    Path("file").write_text("kept")
+    before = sorted(Path().rglob("*"))
+    done = main("mode=report", *words)
+    assert done.code == 2, done.out + done.err
+    assert done.err.startswith("error: ")
+    assert done.err.count("\n") == 1
+    assert said in done.err
+    assert sorted(Path().rglob("*")) == before
+
+
+def test_nothing_heavy_is_loaded_for_tables_and_page():
+    code = "import sys, learnsym.results.report, learnsym.results.sweep; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "matplotlib", "pandas", "numpy"} & set(done.stdout.split())
+
+
 def test_across_code(main, runs):
     for seed in (0, 1):
         make_run(runs / "more", seed, code=f"{seed}" * 12, metrics={"test_loss": float(seed)})
@@ -81,14 +116,13 @@ def test_across_code(main, runs):
 
 def test_jobs_of_a_sweep_that_left_no_record_are_missing(main, tiny):
     """A sweep that was killed: what it did is in the table, what it was to do is named."""
-    assert main("-m", *tiny, "experiment=glob(augerino/mario_iggy/[lm]*)", "dataset=sprites", "seed=0,1").code == 0
+    assert main("-m", *tiny, "train/schedule=glob(co*)", "seed=0,1").code == 0
     (sweep,) = Path("runs/sweeps").iterdir()
     (sweep / "jobs/2.json").unlink()
     done = main("mode=report", f"runs={sweep}", "mode.out=out")
     assert done.code == 0, done.err
     (line,) = [line for line in done.out.splitlines() if "(missing)" in line]
-    assert "experiment=augerino/mario_iggy/mid" in line
-    assert "seed=0" in line
+    assert "train/schedule=cosine seed=0 (missing)" in line
     assert line.endswith("it never ran or was killed; the sweep's command does it.")
     assert "3 finished, 1 missing" in Path("out/report.html").read_text()
 
