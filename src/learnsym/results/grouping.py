@@ -76,7 +76,7 @@ def settings_of(run: Run) -> dict[str, Any]:
     flat = flatten(decides)
     flat.pop("trainer.progress", None)
     flat.pop("scale", None)
-    if not flat.get("analysis.distance_to_equivariance"):
+    if not (flat.get("analysis.distance_to_equivariance") or flat.get("analysis.equivariance_angles")):  # it measures nothing
         flat = {k: v for k, v in flat.items() if not k.startswith("analysis.")}
     paths = run.config.get("paths")
     places = {f"<paths.{k}>": str(v) for k, v in paths.items() if v} if isinstance(paths, dict) else {}

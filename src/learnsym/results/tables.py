@@ -18,7 +18,7 @@ from learnsym.results.grouping import Group, part_of, remarks
 from learnsym.results.show import STATUS
 
 SHOWN = tuple(f"{name}_" for name in ("test", "median", "learned", "gradient", "accuracy", "distance_to", "change", "n_eff"))
-SHOWN += ("largest_eigenvalue", "trace")
+SHOWN += ("largest_eigenvalue", "trace", "equivariance_error_")
 """How metrics begin that tables show, in this order; the CSV has all."""
 LONG_REASON = 400
 """Characters of an error that are shown; error.txt has the rest."""
