@@ -14,6 +14,7 @@ from hydra import compose, initialize_config_dir
 
 from learnsym.config import SUPPLIED, check, check_top_level, locate, register_resolvers, rehearse, targets
 from learnsym.errors import ConfigError
+from learnsym.results.presets import published
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "learnsym"
@@ -130,6 +131,10 @@ def test_presets_compose_and_pass_the_check(preset: str) -> None:
         check_top_level(cfg)
         check(cfg)
     rehearse(cfg)
+    stated = [(p.metric, p.status, p.where, p.target) for p in published(preset)]
+    assert stated == [(e.metric, e.status, e.get("where", ""), e.get("target")) for e in cfg.paper], (
+        "the page shows what a run shows"
+    )
     text = (ROOT / "cfg/experiment" / f"{preset}.yaml").read_text()
     assert f"python main.py experiment={preset}" in text, "the header states the command"
 
@@ -175,6 +180,7 @@ def test_commands_on_the_pages_exist(page: str) -> None:
 def test_every_preset_is_on_the_page() -> None:
     text = (ROOT / "EXPERIMENTS.md").read_text()
     assert [t for t in TABLES if f"table={t}" not in text] == []
+    assert [p for p in PRESETS if not re.search(rf"experiment={p}[ `]", text)] == []
 
 
 @pytest.mark.parametrize(

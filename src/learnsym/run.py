@@ -4,6 +4,7 @@ import re
 import tempfile
 import time
 import traceback
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +81,8 @@ def check_checkpoint(cfg: DictConfig, choices: dict[str, str], mode_class: type)
 def check_runs(cfg: DictConfig, overrides: list[str], choices: dict[str, str], mode_class: type) -> None:
     """`runs=` goes with the modes that read runs; what a run is made of has no effect on a mode that works on results."""
     needs = getattr(mode_class, "needs_runs", False)
-    if cfg.runs and not needs:
-        raise ConfigError(f"runs={cfg.runs} would have no effect with mode={choices['mode']}; it goes with mode=report.")
+    if cfg.runs and not needs and not getattr(mode_class, "takes_runs", False):
+        raise ConfigError(f"runs={cfg.runs} would have no effect with mode={choices['mode']}; it goes with mode=book.")
     if needs and not cfg.runs:
         raise ConfigError(f"mode={choices['mode']} needs runs=<pattern>, such as runs='{cfg.paths.out}/*'.")
     if getattr(mode_class, "works_on_results", False):
@@ -236,7 +237,7 @@ def _launch(
 
 def _work(fabric: Any, config: dict[str, Any], path: Path, overrides: list[str], digest: str) -> None:
     """What every process does: build, run the mode, and (the first process) write the result."""
-    started = time.perf_counter()
+    started, code = time.perf_counter(), versions()  # before the work: a checkout may change while it goes on
     cfg = OmegaConf.create(config)
     session = open_session(fabric, cfg, RunDirectory(path))
     if fabric.is_global_zero:
@@ -254,7 +255,8 @@ def _work(fabric: Any, config: dict[str, Any], path: Path, overrides: list[str],
                 "seconds_of_training": round(session.training.progress.seconds, 3),
                 "device": device_name(fabric),
                 "processes": fabric.world_size,
-                "versions": versions(),
+                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+                "versions": code,
                 "config_hash": digest,
                 "command": "main.py " + " ".join(overrides),
                 "scale": cfg.scale,

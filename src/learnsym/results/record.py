@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import platform
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -52,12 +53,31 @@ def code_hash() -> str:
     return digest.hexdigest()[:12]
 
 
-def versions() -> dict[str, str]:
+@cache
+def commit() -> str | None:
+    """The commit that this code was checked out from, "+changes" where code or presets differ from it; None outside of git."""
+    package, root = Path(__file__).parents[1], Path(__file__).parents[3]
+    try:
+        # A package installed within somebody else's checkout is not tracked there.
+        asked = (["ls-files", "--error-unmatch", str(package / "run.py")], ["rev-parse", "--short", "HEAD"])
+        asked += (["status", "--porcelain", "--", "main.py", "src", "cfg"],)
+        _, head, changed = (
+            subprocess.run(
+                ["git", "--no-optional-locks", *words], cwd=root, capture_output=True, text=True, check=True
+            ).stdout.strip()
+            for words in asked
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head + ("+changes" if changed else "")
+
+
+def versions() -> dict[str, str | None]:
     """Versions of what decides a number."""
     found = {
         name: metadata.version(name) for name in ("learnsym", "torch", "torchvision", "numpy", "lightning-fabric", "hydra-core")
     }
-    return found | {"python": platform.python_version(), "code": code_hash()}
+    return found | {"python": platform.python_version(), "code": code_hash(), "commit": commit()}
 
 
 class RunDirectory:
