@@ -82,7 +82,7 @@ def check_runs(cfg: DictConfig, overrides: list[str], choices: dict[str, str], m
     """`runs=` goes with the modes that read runs; what a run is made of has no effect on a mode that works on results."""
     needs = getattr(mode_class, "needs_runs", False)
     if cfg.runs and not needs and not getattr(mode_class, "takes_runs", False):
-        raise ConfigError(f"runs={cfg.runs} would have no effect with mode={choices['mode']}; it goes with mode=book.")
+        raise ConfigError(f"runs={cfg.runs} would have no effect with mode={choices['mode']}; it goes with mode=report.")
     if needs and not cfg.runs:
         raise ConfigError(f"mode={choices['mode']} needs runs=<pattern>, such as runs='{cfg.paths.out}/*'.")
     if getattr(mode_class, "works_on_results", False):

@@ -22,7 +22,7 @@ from learnsym.results.measured import (
     read_sections,
     write_runs,
 )
-from learnsym.results.presets import all_presets, table
+from learnsym.results.presets import all_presets, published, table
 
 ROOT = Path(__file__).parents[2]
 OUTLINE = read_outline(ROOT / "results")
@@ -195,6 +195,25 @@ def test_presets_that_are_listed_wrongly(tmp_path: Path, old: str, new: str, par
 def test_numbers_are_read_as_they_are_written(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("a: 1.000\nb: 0x10\nc: yes\nd: 2026-11-21\ne: null\n")
     assert load_yaml(tmp_path / "x.yaml") == {"a": "1.000", "b": "0x10", "c": "yes", "d": "2026-11-21", "e": "null"}
+
+
+def test_the_papers_values_are_those_of_the_last_ingredient_that_has_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("learnsym.results.presets.CONFIG_DIR", tmp_path)
+    (tmp_path / "experiment").mkdir()
+    for name, text in {
+        "one": "paper: [{metric: a, value: 1.0, status: V}]\n",
+        "two": "paper: [{metric: a, value: 2.0, status: V}]\n",
+        "empty": "paper: []\n",
+        "silent": "train: {epochs: 1}\n",
+        "last": "defaults: [/experiment/one, /experiment/two, /experiment/silent, override /net: augerino]\n",
+        "none": "defaults: [/experiment/one, /experiment/empty]\n",
+        "own": "defaults: [/experiment/one]\npaper: [{metric: a, value: 3.0, status: V}]\n",
+    }.items():
+        (tmp_path / "experiment" / f"{name}.yaml").write_text(text)
+    found = {name: [p.value for p in published(name)] for name in ("last", "none", "own", "silent")}
+    assert found == {"last": ["2.0"], "none": [], "own": ["3.0"], "silent": []}
 
 
 # --- the page -------------------------------------------------------------------------------------------------------------------

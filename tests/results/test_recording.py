@@ -228,7 +228,7 @@ def test_results_of_before_there_were_commits_are_recorded_too(file: Path, make:
 
 
 LEFT_OUT = {
-    "smoke": ({"scale": "smoke"}, "scale=smoke"),
+    "smoke": ({"scale": "smoke"}, "measures nothing"),
     "nan": ({"width": float("nan")}, f"{WIDTH} is nan"),
     "text": ({"width": "1.5"}, f"{WIDTH} is 1.5 in run, not a finite number"),
     "nothing to show": ({"metrics": {"train_loss": 1.0}}, "none of the quantities"),

@@ -65,13 +65,19 @@ def header_command(preset: str) -> Command:
 @cache
 def published(preset: str) -> tuple[Published, ...]:
     """The `paper` node of a preset, its own or that of the last of its ingredients that has one, as Hydra composes it."""
-    content = load_yaml(preset_path(preset))
+    return paper_node(preset) or ()
+
+
+def paper_node(name: str) -> tuple[Published, ...] | None:
+    """The `paper` node of a preset or ingredient; None if there is none, which leaves that of an earlier ingredient."""
+    content = load_yaml(preset_path(name))
     if "paper" in content:
         return tuple(Published(**entry) for entry in content["paper"])
-    found: tuple[Published, ...] = ()
+    found = None
     for default in content.get("defaults", []):
         if isinstance(default, str) and default.startswith("/experiment/") and "@" not in default:
-            found = published(default.removeprefix("/experiment/")) or found
+            inner = paper_node(default.removeprefix("/experiment/"))
+            found = found if inner is None else inner
     return found
 
 
