@@ -16,9 +16,13 @@ from pathlib import Path
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
+from learnsym.cluster import place, wait_for_the_first
 from learnsym.config import CONFIG_DIR, check_top_level, register_resolvers, unknown_key
+from learnsym.disk import write_atomically
 from learnsym.errors import ConfigError, LearnSymError
+from learnsym.hydra_guard import guard_hydra
 
 
 def main(job: Callable[[], None]) -> None:
@@ -29,6 +33,7 @@ def main(job: Callable[[], None]) -> None:
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", message="The `srun` command is available")  # on a cluster's login node, on purpose
     register_resolvers()
+    guard_hydra()
     _check_flags(sys.argv[1:])
     try:
         job()
@@ -36,6 +41,8 @@ def main(job: Callable[[], None]) -> None:
         _stop(str(error), error.exit_code)
     except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueErrors: Hydra's, of some overrides
         _stop(explain(error, sys.argv[1:]), 2)
+    except YAMLError as error:
+        _stop(" ".join(f"a configuration cannot be read: {error}".split()).rstrip(".") + ".", 2)
     except KeyboardInterrupt:
         _stop("stopped; the same command goes on from the last epoch.", 130)
     from learnsym.results import sweep
@@ -43,8 +50,14 @@ def main(job: Callable[[], None]) -> None:
     sys.exit(1 if sweep.failed_jobs else 0)
 
 
-def _stop(sentence: str, code: int) -> None:
-    print(f"error: {sentence}", file=sys.stderr)
+def _stop(sentence: str, code: int, details: str = "") -> None:
+    """Say what went wrong and exit. Where several processes fail alike, the first says it for all."""
+    here = place()
+    if here.is_first or wait_for_the_first(code):
+        print(f"{details}error: {sentence}", file=sys.stderr, flush=True)
+    if here.shared:
+        sys.stdout.flush()
+        os._exit(code)  # threads of the group of processes may still run, and would abort an orderly exit
     sys.exit(code)
 
 
@@ -60,7 +73,8 @@ def _check_flags(arguments: list[str]) -> None:
 
     parser = get_args_parser()
     parser.error = refuse  # type: ignore[method-assign, assignment]
-    parser.parse_args(arguments)
+    if parser.parse_args(arguments).multirun and place().shared:
+        _stop(f"-m: {place().starter} starts the processes of a single run; a sweep is started without it.", 2)
 
 
 def job(cfg: DictConfig) -> None:
@@ -83,10 +97,9 @@ def job(cfg: DictConfig) -> None:
             _stop(str(error), error.exit_code)
         except Exception as error:
             directory = getattr(error, "directory", None)
-            if directory is None:  # no run yet that could keep it
-                traceback.print_exc()
             where = f"in {directory}/error.txt" if directory else "above"
-            _stop(f"unexpected {type(error).__name__}: {error}; the traceback is {where}.", 1)
+            details = "" if directory else traceback.format_exc()  # no run yet that could keep it
+            _stop(f"unexpected {type(error).__name__}: {error}; the traceback is {where}.", 1, details)
         return
     record = {"overrides": overrides, "status": "failed", "directory": None, "error": None}
     try:
@@ -98,12 +111,9 @@ def job(cfg: DictConfig) -> None:
             "directory": getattr(error, "directory", None),
         }
         folder = Path(record["directory"] or Path(hydra.sweep.dir) / "jobs" / str(hydra.job.num))
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "error.txt").write_text(f"{error}\n" if known else traceback.format_exc())
+        write_atomically(folder / "error.txt", f"{error}\n" if known else traceback.format_exc())
         print(f"failed: {' '.join(overrides)}: {record['error']}", file=sys.stderr)
-    jobs = Path(hydra.sweep.dir) / "jobs"
-    jobs.mkdir(parents=True, exist_ok=True)
-    (jobs / f"{hydra.job.num}.json").write_text(json.dumps(record, indent=2))
+    write_atomically(Path(hydra.sweep.dir) / "jobs" / f"{hydra.job.num}.json", json.dumps(record, indent=2))
 
 
 def _run(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> Path:
@@ -134,8 +144,8 @@ def explain(error: Exception, arguments: list[str]) -> str:
     cause = error.__cause__
     if isinstance(cause, LearnSymError):
         return str(cause)
-    lines = [line for e in (error, cause) if e is not None for line in str(e).splitlines()[:1]]
-    return f"{': '.join(lines).rstrip('.') or type(error).__name__}."
+    lines = [line for e in (error, cause) if e is not None for line in str(e).splitlines()[: 1 + (":\n" in str(e))]]
+    return f"{': '.join(line.rstrip(':') for line in lines).rstrip('.') or type(error).__name__}."
 
 
 def choices_of(group: str) -> list[str]:

@@ -5,7 +5,6 @@ The constructor's signature is the schema. `check` needs no GPU, reads no data a
 
 import difflib
 import hashlib
-import importlib
 import inspect
 import json
 import math
@@ -21,9 +20,8 @@ from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
 from learnsym.errors import ConfigError
 from learnsym.schema import Count
+from learnsym.targets import locate
 
-ALLOWED = ("learnsym.", "torch.", "torchvision.", "lightning_fabric.")
-"""Packages whose classes a config may name."""
 SUPPLIED = frozenset({"in_channels", "num_outputs", "task", "params", "points_per_example"})
 """Constructor arguments that the run supplies (from the data set, or the network's parameters), never the YAML."""
 TOP_LEVEL: dict[str, Any] = {
@@ -104,20 +102,6 @@ def targets(cfg: DictConfig, path: str = "") -> Iterator[tuple[str, DictConfig]]
         if "_target_" in cfg[key]:
             yield inner, cfg[key]
         yield from targets(cfg[key], inner)
-
-
-def locate(path: str, target: str) -> type:
-    """The class that a `_target_` names: only classes of the allowed packages; a config file must not call anything."""
-    if not isinstance(target, str) or not target.startswith(ALLOWED):
-        raise ConfigError(f"{path}._target_={target}: only classes of {', '.join(a[:-1] for a in ALLOWED)} may be built.")
-    module, _, name = target.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{path}._target_={target}: there is no such class ({error}).") from error
-    if not isinstance(found, type):
-        raise ConfigError(f"{path}._target_={target}: that is not a class, and only classes may be built.")
-    return found
 
 
 def check_target(path: str, node: DictConfig) -> None:

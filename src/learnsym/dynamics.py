@@ -187,10 +187,11 @@ def check_descent(cfg: DictConfig, mode: str, net: type, choice: str) -> None:
             raise ConfigError(
                 f"{key}={value} would have no effect with mode={mode}; {' or '.join(map(str, right)).lower()} would be right."
             )
-    if cfg.trainer.devices > 1:
-        raise ConfigError(
-            f"trainer.devices={cfg.trainer.devices}: mode={mode} trains its ensemble in one process; 1 would be right."
-        )
+    for key in ("devices", "nodes"):
+        if cfg.trainer[key] > 1:
+            raise ConfigError(
+                f"trainer.{key}={cfg.trainer[key]}: mode={mode} trains its ensemble in one process; 1 would be right."
+            )
 
 
 def seen_by_network(session: Session, name: str) -> Split:
@@ -253,7 +254,7 @@ class Saved:
         self._last = time.monotonic()
         if not self.path.exists():
             return 0, 0, None
-        state = checkpoint.load(self.path)
+        state = checkpoint.load(self.path, "fresh=true starts over")
         try:
             records.series = dict(state["series"])
             weights = state.get("weights")

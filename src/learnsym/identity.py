@@ -18,7 +18,9 @@ def identity(cfg: DictConfig) -> str:
     measured = content.get("analysis", {})
     if not (measured.get("distance_to_equivariance") or measured.get("equivariance_angles")):
         content.pop("analysis", None)  # decides nothing
-    content.get("trainer", {}).pop("progress", None)
+    machine = content.get("trainer", {})
+    for key in ("progress", "nodes") if machine.get("nodes") == 1 else ("progress",):  # runs are named as before there were nodes
+        machine.pop(key, None)
     if content.get("checkpoint"):  # its content, not its name: the run that wrote it may have been done again
         content["checkpoint"] = hashlib.sha256(Path(content["checkpoint"]).read_bytes()).hexdigest()
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]

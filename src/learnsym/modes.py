@@ -45,7 +45,7 @@ class Train:
         progress = training.fit()
         best = session.directory.checkpoints / "best.pt"
         if "val" in session.data.splits and best.exists():
-            session.load(best)
+            session.load(best, "fresh=true starts over")
         metrics: dict[str, float] = {}
         if session.fabric.is_global_zero:
             row = next((r for r in session.directory.rows() if r["epoch"] == (progress.best_epoch or progress.epoch)), {})

@@ -3,23 +3,23 @@
 import re
 import tempfile
 import time
-import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 
+from learnsym.cluster import check_processes, place
 from learnsym.config import build, check, check_effect, check_target, imaginary_data, locate, rehearse
 from learnsym.distributions.base import learned_symmetry
-from learnsym.errors import CheckpointError, ConfigError, LearnSymError, RunError
+from learnsym.errors import ConfigError, RunError
 from learnsym.gpus import own_gpu, visible_gpus
 from learnsym.identity import identity
 from learnsym.kinds import check_kind
 from learnsym.results.record import RunDirectory, code_hash, versions, write_atomically
 from learnsym.results.show import show
 from learnsym.session import device_name, open_session
+from learnsym.together import failure_kept, held_by_first, leave, make_fabric
 from learnsym.training import checkpoint
 
 SECTIONS = ("base_group", "conv", "kernel", "net", "dataset", "train")
@@ -53,6 +53,9 @@ def run(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> Path:
     rehearse(cfg)
     check_augmentation(overrides, choices, mode_class)
     check_analysis(cfg, overrides, choices, mode_class)
+    check_processes(cfg.trainer.devices, cfg.trainer.nodes, in_a_sweep())
+    if place().shared:
+        return _together(cfg, RunDirectory(Path(cfg.paths.out).absolute() / slug(cfg, choices)), overrides)
     if cfg.debug:
         with tempfile.TemporaryDirectory() as folder:
             _work_and_show(cfg, RunDirectory(Path(folder)), overrides)
@@ -139,9 +142,7 @@ def adopt_checkpoint(cfg: DictConfig, overrides: list[str]) -> DictConfig:
     """
     if cfg.checkpoint is None:
         return cfg
-    theirs = checkpoint.load(Path(cfg.checkpoint)).get("config")
-    if not isinstance(theirs, dict) or not all(isinstance(theirs.get(s), dict) for s in SECTIONS):
-        raise CheckpointError(f"checkpoint {cfg.checkpoint}: it does not say with which configuration it was trained.")
+    theirs = checkpoint.configuration(Path(cfg.checkpoint), SECTIONS)
     if any(o.startswith("experiment=") for o in overrides):
         return cfg
     merged = OmegaConf.create(OmegaConf.to_container(cfg, resolve=False))
@@ -174,15 +175,57 @@ def slug(cfg: DictConfig, choices: dict[str, str]) -> str:
 
 def _work_and_show(cfg: DictConfig, directory: RunDirectory, overrides: list[str]) -> None:
     result = directory.result()
-    fresh = result is None
-    if result is None:
-        plain = OmegaConf.to_container(cfg, resolve=True)
-        assert isinstance(plain, dict)
-        result = _launch(plain, directory, overrides, identity(cfg))
+    if fresh := result is None:
+        result = _launch(plain(cfg), directory, overrides, identity(cfg))
+    _show(cfg, directory, result, fresh)
+
+
+def _show(cfg: DictConfig, directory: RunDirectory, result: dict[str, Any], fresh: bool) -> None:
     if not cfg.debug:
+        if not fresh:
+            mend_config(cfg, directory)
         show(result, directory, is_new=fresh, same_code=result["versions"].get("code") == code_hash())
     else:
         show(result, None, is_new=True, same_code=True)
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """The configuration in plain containers, resolved."""
+    found = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(found, dict)
+    return found
+
+
+def mend_config(cfg: DictConfig, directory: RunDirectory) -> None:
+    """Write config.yaml of a finished run again where it does not say what the run's directory is named after."""
+    path = directory.path / "config.yaml"
+    try:
+        theirs = OmegaConf.load(path)
+        if isinstance(theirs, DictConfig) and identity(theirs) == identity(cfg):
+            return
+    except Exception:  # whatever a damaged file makes of a YAML reader, and of who takes its content for a configuration
+        pass
+    print(f"remark: {path} was damaged; it has been written again")
+    write_atomically(path, OmegaConf.to_yaml(OmegaConf.create(plain(cfg))))
+
+
+def _together(cfg: DictConfig, directory: RunDirectory, overrides: list[str]) -> Path:
+    """One of the processes that torchrun or srun has started."""
+    return make_fabric(build(cfg, "trainer"), cfg.trainer.devices).launch(_each, cfg, directory, overrides)
+
+
+def _each(fabric: Any, cfg: DictConfig, directory: RunDirectory, overrides: list[str]) -> Path:
+    """What each of them does. The first holds the run's directory, writes and speaks."""
+    with held_by_first(fabric, directory, bool(cfg.fresh), bool(cfg.debug)) as (directory, result):
+        if fresh := result is None:
+            with failure_kept(directory if fabric.is_global_zero else None):
+                _work(fabric, plain(cfg), directory.path, overrides, identity(cfg))
+        else:
+            leave(fabric)
+        if fabric.is_global_zero:
+            _show(cfg, directory, result or directory.result() or {}, fresh)
+            print("result: none (debug=true keeps nothing)" if cfg.debug else f"result: {directory.result_path}", flush=True)
+    return directory.path
 
 
 def published(config: dict[str, Any]) -> list[dict[str, Any]]:
@@ -203,33 +246,20 @@ def _launch(
     config: dict[str, Any], directory: RunDirectory, overrides: list[str], digest: str, gpu: int | None = None
 ) -> dict[str, Any]:
     """Start the processes; what happens in them is `_work`. A job of a sweep takes a GPU of its own where there are several."""
-    from lightning_fabric import Fabric
-    from lightning_fabric.utilities.exceptions import MisconfigurationException
     from torch.multiprocessing import ProcessRaisedException
 
     trainer = build(OmegaConf.create(config), "trainer")
-    strategy = "ddp_spawn" if trainer.devices > 1 else "auto"
     gpus = visible_gpus() if trainer.devices == 1 and trainer.accelerator in ("auto", "cuda") and in_a_sweep() else 0
     if gpus > 1 and gpu is None:
         with own_gpu(gpus) as number:
             return _launch(config, directory, overrides, digest, number)
-    devices = trainer.devices if gpu is None else [gpu]
+    fabric = make_fabric(trainer, trainer.devices if gpu is None else [gpu])
     try:
-        fabric = Fabric(accelerator=trainer.accelerator, devices=devices, strategy=strategy, precision=trainer.precision)
-    except (MisconfigurationException, ValueError, RuntimeError) as error:
-        raise ConfigError(
-            f"trainer.accelerator={trainer.accelerator}, devices={trainer.devices}: {error}".splitlines()[0]
-        ) from error
-    try:
-        fabric.launch(_work, config, directory.path, overrides, digest)
+        with failure_kept(directory):
+            fabric.launch(_work, config, directory.path, overrides, digest)
     except ProcessRaisedException as error:
         found = re.search(r"learnsym\.errors\.\w+: (.*)", str(error))
-        directory.fail(str(error))
         raise RunError(found[1] if found else f"a process failed; see {directory.path / 'error.txt'}.") from error
-    except Exception as error:
-        directory.fail(f"{error}\n" if isinstance(error, LearnSymError) else traceback.format_exc())
-        error.directory = str(directory.path)  # type: ignore[attr-defined]
-        raise
     result = directory.result()
     assert result is not None
     return result
@@ -267,7 +297,4 @@ def _work(fabric: Any, config: dict[str, Any], path: Path, overrides: list[str],
                 "figures": outcome.get("figures", []),
             }
         )
-    if fabric.world_size > 1:
-        # All leave together: a process that exits by itself may find threads of the group still running, which aborts it.
-        fabric.barrier()
-        torch.distributed.destroy_process_group()
+    leave(fabric)

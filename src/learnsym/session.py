@@ -37,9 +37,9 @@ class Session:
     training: "Training"
     debug: bool
 
-    def load(self, path: Path) -> None:
-        """Put a checkpoint's weights into the network."""
-        state = checkpoint.load(path)
+    def load(self, path: Path, advice: str = "") -> None:
+        """Put a checkpoint's weights into the network; the advice is for the sentence if it cannot be read."""
+        state = checkpoint.load(path, advice)
         try:
             self.net.load_state_dict(state["net"])
         except (RuntimeError, KeyError) as error:
@@ -66,7 +66,7 @@ def open_session(fabric: Any, cfg: DictConfig, directory: RunDirectory) -> Sessi
     if fabric.device.type == "cpu":
         keep_freed_memory()
     if trainer.threads or (fabric.world_size > 1 and fabric.device.type == "cpu"):
-        torch.set_num_threads(trainer.threads or max(1, torch.get_num_threads() // fabric.world_size))
+        torch.set_num_threads(trainer.threads or max(1, torch.get_num_threads() // trainer.devices))
     data = build(cfg, "dataset")
     seed_everything(cfg.seed)
     # With a squared error the scores of classes are plain numbers: a network gives and averages them as those of a regression.

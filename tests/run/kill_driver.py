@@ -69,14 +69,20 @@ def _die_at_sync(number):
     os.fsync = fsync
 
 
-def main():
-    seed, kills, folder, *words = sys.argv[1:]
-    os.chdir(folder)
+def prepare():
+    """Settings of this process that its forks inherit; returns where it may still write its report."""
     torch.set_num_threads(1)
-    draw = random.Random(int(seed))
     report = os.dup(1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the runs speak there
     figures.save = lambda figure, path: figures.write_atomically(path, b"")  # rendering would take half of the time
+    return report
+
+
+def main():
+    seed, kills, folder, *words = sys.argv[1:]
+    os.chdir(folder)
+    draw = random.Random(int(seed))
+    report = prepare()
     codes = [run([*words, "paths.out=undisturbed"])]  # here, so that no attempt has to import anything
     started = time.monotonic()
     codes.append(attempt([*words, "paths.out=again"]))
@@ -91,7 +97,7 @@ def main():
             codes.append(code)
             outs.append(f"killed{len(outs)}")
     syncs = 0
-    for number in draw.sample(range(1, 11), 7):  # an epoch has up to 5, the start and the end some
+    for number in draw.sample(range(1, 21), 7):  # an epoch has up to 6, the start and the end some
         syncs += attempt([*words, "paths.out=synced"], kill_at_sync=number) is None
     codes += [attempt([*words, f"paths.out={out}"]) for out in [*outs, "synced"]]
     found = {"codes": codes, "kills": done, "syncs": syncs, "outs": ["again", *outs, "synced"], "length": length}

@@ -14,6 +14,8 @@ import pytest
 import torch
 from filelock import FileLock
 
+from helpers_run import check_one_sentence
+
 ROOT = Path(__file__).parents[2]
 
 MEASURED = "analysis.distance_to_equivariance=true"
@@ -66,6 +68,8 @@ SETTINGS = [
     (["train.clip_norm=0"], ["train.clip_norm=0", "greater than 0"]),
     (["net/backbone=conv5", "net.backbone.dropout=1.5"], ["net.backbone.dropout=1.5", "less than or equal to 1"]),
     (["train.optimizer.lr=-0.1"], ["train.optimizer", "-0.1"]),
+    (["trainer.nodes=0"], ["trainer.nodes=0", "greater than 0"]),
+    (["trainer.nodes=2"], ["trainer.nodes=2", "torchrun", "trainer.nodes=1 would be right"]),
     (["trainer.devices=0"], ["trainer.devices=0", "greater than 0"]),
     (["runs=7"], ["runs=7", "valid string"]),
     (["runs=runs/*"], ["runs=runs/*", "no effect with mode=train"]),
@@ -140,8 +144,9 @@ SETTINGS = [
     ([*RESNET, MEASURED], ["lift of CKResNet is a LiftingConv", "Conv2d, Linear and normalisation layers"]),
     (["net=e2_steerable", MEASURED], ["features.0 of E2Steerable is a SteerableConv", "Conv2d, Linear and normalisation"]),
     # What a config must not be able to call.
-    (["net._target_=os.system"], ["net._target_=os.system", "learnsym, torch, torchvision, lightning_fabric"]),
-    (["net._target_=torch.hub.load"], ["net._target_=torch.hub.load", "not a class"]),
+    (["net._target_=os.system"], ["net._target_=os.system", "learnsym", "torch.nn, torch.optim, torchvision.models"]),
+    (["net._target_=torch.hub.load"], ["net._target_=torch.hub.load", "only classes of learnsym"]),
+    (["net._target_=torch.nn.functional.relu"], ["net._target_=torch.nn.functional.relu", "not a class"]),
     (["net._target_=learnsym.nowhere.X"], ["net._target_=learnsym.nowhere.X", "no such class"]),
     (["train.optimizer._target_=torch.nn.Linear"], ["train.optimizer", "Linear", "Optimizer"]),
     (["net.backbone._target_=learnsym.groups.planar.SE2"], ["net.backbone", "SE2", "Module"]),
@@ -156,17 +161,6 @@ SETTINGS = [
     (["dataset=folder", "dataset.path=nowhere"], ["nowhere", "sub-folder"]),
     (["mode=test", "checkpoint=none.pt"], ["none.pt", "no such file"]),
 ]
-
-
-def check_one_sentence(done, code, *parts):
-    """The contract: nothing but `error: <sentence>` on standard error, the exit code, and what the sentence must hold."""
-    assert done.code == code, done.out + done.err
-    lines = done.err.strip().splitlines()
-    assert len(lines) == 1, done.err
-    assert lines[0].startswith("error: ")
-    assert lines[0].endswith(".")
-    for part in parts:
-        assert part in lines[0]
 
 
 @pytest.mark.parametrize(("words", "parts"), SETTINGS, ids=lambda v: " ".join(v) if isinstance(v, list) else None)
@@ -301,9 +295,6 @@ def test_an_absurd_learning_rate(main, tiny):
 @pytest.mark.parametrize("where", ["last.pt", "metrics.jsonl", "result.json"])
 def test_a_full_disk(main, tiny, monkeypatch, where):
     """Writing `where` fails in the second epoch (result.json: at the end); what was there stays, and the run can go on."""
-    from learnsym.results import record
-    from learnsym.training import checkpoint
-
     real, calls = os.fsync, {"count": 0}
 
     def fsync(descriptor):
@@ -315,8 +306,7 @@ def test_a_full_disk(main, tiny, monkeypatch, where):
         return real(descriptor)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpoint.os, "fsync", fsync)
-        assert record.os is checkpoint.os
+        patch.setattr(os, "fsync", fsync)
         done = main(*tiny)
     check_one_sentence(done, 1, where, "No space left on device")
     (folder,) = Path("runs").iterdir()

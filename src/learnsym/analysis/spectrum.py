@@ -44,8 +44,9 @@ class Spectrum:
         """Refuse what does not go together, before anything is built."""
         mode, net = cfg.mode, cfg.net._target_.rpartition(".")[2]
         kind = locate("net", cfg.net._target_)
-        if cfg.trainer.devices > 1:
-            raise ConfigError(f"trainer.devices={cfg.trainer.devices}: mode=spectrum works in one process; 1 would be right.")
+        for key in ("devices", "nodes"):
+            if cfg.trainer[key] > 1:
+                raise ConfigError(f"trainer.{key}={cfg.trainer[key]}: mode=spectrum works in one process; 1 would be right.")
         if mode.copies is not None and not issubclass(kind, Augerino):
             raise ConfigError(f"mode.copies={mode.copies} would have no effect: {net} draws no copies; null would be right.")
         for key, value in (("restrict", mode.restrict != "none"), ("project_weights", mode.project_weights)):

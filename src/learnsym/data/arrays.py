@@ -1,6 +1,8 @@
 """Reading plain .npz files safely: no pickles, and one sentence about whatever is wrong with a file."""
 
 import glob
+import math
+import os
 import pickle
 import zipfile
 import zlib
@@ -17,6 +19,8 @@ from learnsym.errors import DataError
 
 Labels = Literal["classification", "regression"]
 """What the labels in a file of one's own can be; masks are not among them."""
+UNREADABLE = (OSError, EOFError, zipfile.BadZipFile, zlib.error, pickle.UnpicklingError, KeyError, AttributeError, RuntimeError)
+"""What an archive that is damaged, encrypted or packed in a strange way makes of its reader."""
 FORM = "images (or images_train and images_test) and labels (or labels_train and labels_test)"
 
 
@@ -30,6 +34,7 @@ def read_npz(path: Path, needed: Sequence[str] = ()) -> dict[str, np.ndarray]:
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise DataError(f"{path} holds a single array (.npy); {right} would be right.")
             with archive:
+                refuse_bombs(archive.zip, path, right)
                 arrays = {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise DataError(f"There is no file {path}; {right} would be right.") from None
@@ -38,7 +43,7 @@ def read_npz(path: Path, needed: Sequence[str] = ()) -> dict[str, np.ndarray]:
             "holds pickled objects, which are never loaded" if "allow_pickle" in str(error) else "is corrupt or not a .npz file"
         )
         raise DataError(f"{path} {kind}; {right} would be right.") from error
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, pickle.UnpicklingError, KeyError, AttributeError) as error:
+    except UNREADABLE as error:
         raise DataError(f"{path} is corrupt or not a .npz file ({type(error).__name__}); {right} would be right.") from error
     missing = [name for name in needed if name not in arrays]
     if missing:
@@ -46,6 +51,33 @@ def read_npz(path: Path, needed: Sequence[str] = ()) -> dict[str, np.ndarray]:
             f"{path} has the arrays {', '.join(arrays) or 'none'} but not {', '.join(missing)}; {right} would be right."
         )
     return arrays
+
+
+def refuse_bombs(archive: zipfile.ZipFile, path: Path, right: str) -> None:
+    """Refuse a header that promises more than the file holds, and a file that holds more than this machine, before allocating."""
+    members = archive.infolist()
+    if (total := sum(member.file_size for member in members)) > memory():
+        raise DataError(f"{path} unpacks to {total:,} bytes, more than the memory of this machine; {right} would be right.")
+    for member in members:
+        with archive.open(member) as file:
+            if file.read(6) != b"\x93NUMPY":
+                continue
+            version = tuple(file.read(2))
+            header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+            if header is None:
+                raise DataError(f"{path}: {member.filename} is of version {version} of the format; {right} would be right.")
+            shape, _, dtype = header(file)
+            held = member.file_size - file.tell()
+        if not dtype.hasobject and math.prod(shape) * dtype.itemsize != held:
+            raise DataError(
+                f"{path}: {member.filename} says that it is {dtype} of shape {list(shape)}, but holds {held} bytes; "
+                f"{right} would be right."
+            )
+
+
+def memory() -> int:
+    """Bytes of this machine's memory."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def as_images(array: np.ndarray, path: Path, name: str = "images") -> Tensor:

@@ -13,6 +13,9 @@ from learnsym.data.splits import channel_statistics, choose, classification_info
 from learnsym.errors import DataError
 from learnsym.schema import Count, Fraction, Size
 
+FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")
+"""What a file may be, whatever its name: for others, PIL would start programs (Ghostscript for PostScript)."""
+
 
 class ImageFolder(ImageData):
     """Pictures of any size, resized and cropped to C x size x size, held as uint8.
@@ -45,6 +48,7 @@ class ImageFolder(ImageData):
             seed: of the splits.
         """
         root = Path(path).expanduser()
+        refuse_links(root)
         parts = {part: root / part for part in ("train", "test", "val") if (root / part).is_dir()}
         if "train" not in parts:
             parts = {"train": root}
@@ -79,6 +83,17 @@ def same_classes(found: Mapping[str, tuple[Split, tuple[str, ...]]], folders: Ma
     return classes
 
 
+def refuse_links(root: Path) -> None:
+    """Links that lead out of the folder, or to a folder above them, where reading would find no end."""
+    home = root.resolve()
+    for place in root.rglob("*"):
+        if not place.is_symlink():
+            continue
+        goal = place.resolve()
+        if not goal.is_relative_to(home) or place.parent.resolve().is_relative_to(goal):
+            raise DataError(f"{place} is a link to {goal}; a copy of the pictures inside of {root} would be right.")
+
+
 def read_folder(folder: Path, size: int, channels: int) -> tuple[Split, tuple[str, ...]]:
     """All pictures below `folder`, inputs [N, C, size, size], uint8, and the names of the classes in alphabetical order."""
     from torchvision.datasets import ImageFolder as Finder
@@ -99,7 +114,7 @@ def read_picture(name: str, size: int, channels: int) -> np.ndarray:
     from torchvision.transforms.functional import center_crop, resize
 
     try:
-        with Image.open(name) as opened:
+        with Image.open(name, formats=FORMATS) as opened:
             image = ImageOps.exif_transpose(opened)
             if image.mode[0] in "IF":
                 raise DataError(

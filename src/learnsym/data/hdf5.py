@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from learnsym.data.idx import MOST_DEFLATED
 from learnsym.data.splits import AT_A_TIME
 from learnsym.errors import DataError
 
@@ -112,4 +113,12 @@ def open_array(path: Path, key: str) -> Any:
     if not isinstance(file.get(key), h5py.Dataset):
         has = ", ".join(file) or "nothing"
         raise DataError(f"{path} has {has} but no array {key!r}; an HDF5 file with that array would be right.")
-    return file[key]
+    array = file[key]
+    stored = array.id.get_storage_size()
+    if array.external or array.is_virtual or array.nbytes > MOST_DEFLATED * stored:
+        where = "in other files" if array.external or array.is_virtual else f"{stored} bytes of it"
+        raise DataError(
+            f"{path}: array {key!r} says that it is {array.dtype} of shape {list(array.shape)}, but is stored {where}; a whole "
+            "HDF5 file would be right."
+        )
+    return array

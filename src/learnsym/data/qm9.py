@@ -2,6 +2,8 @@
 
 import contextlib
 import io
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -79,7 +81,8 @@ def load(root: Path) -> Any:
             f"torch-geometric; {own}."
         ) from error
     try:
-        with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):  # it prints what it does
+        # It prints what it does.
+        with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()), tensors_only():
             return Published(str(root))
     except Exception as error:  # of its downloads and of reading what lies there: of many kinds, not documented
         reason = str(error).partition("\n")[0].partition(". ")[0].rstrip(".")  # no advice that follows it
@@ -87,6 +90,22 @@ def load(root: Path) -> Any:
             f"dataset=qm9: torch-geometric could not get or read QM9 in {root} ({type(error).__name__}: {reason}); put its "
             f"qm9_v3.pt into {root / 'raw'}, or set paths.data to a folder that has qm9/raw/qm9_v3.pt; {own}."
         ) from error
+
+
+@contextlib.contextmanager
+def tensors_only() -> Iterator[None]:
+    """torch.load within reads tensors and plain containers alone, whatever its caller says: torch-geometric, where it meets
+    anything else in a file, would load it as a pickle, which may run code."""
+    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def as_arrays(published: Any, target: Target) -> Arrays:

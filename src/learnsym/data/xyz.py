@@ -14,6 +14,8 @@ from learnsym.data.elements import CHARGES
 from learnsym.errors import DataError
 
 Frame = tuple[list[int], list[list[float]], float]
+MOST_PADDED = 10**8
+"""Places for atoms, padding included, that are allocated without further thought."""
 _PAIR = re.compile(r"""([^\s=]+)\s*=\s*(?:"([^"]*)"|'([^']*)'|\{([^}]*)\}|\[([^\]]*)\]|(\S+))""")
 
 
@@ -26,7 +28,13 @@ def read_xyz(path: Path, target: str) -> tuple[np.ndarray, np.ndarray, np.ndarra
     frames = list(_frames(path, target))
     if not frames:
         raise DataError(f"{path} holds no molecule; an extended .xyz file would be right.")
-    most = max(len(numbers) for numbers, *_ in frames)
+    sizes = [len(numbers) for numbers, *_ in frames]
+    most = max(sizes)
+    if len(frames) * most > max(MOST_PADDED, 100 * sum(sizes)):
+        raise DataError(
+            f"{path} has {len(frames)} molecules, of {sum(sizes) / len(frames):.0f} atoms in the mean and one of {most}, to "
+            "which all would be padded; molecules of similar size would be right."
+        )
     charges, positions = np.zeros((len(frames), most), np.int64), np.zeros((len(frames), most, 3))
     for row, (numbers, places, _) in enumerate(frames):
         charges[row, : len(numbers)], positions[row, : len(numbers)] = numbers, places
@@ -80,6 +88,8 @@ def _columns(properties: str, where: str) -> tuple[int, int, int]:
     found, offset = {}, 0
     try:
         for name, width in zip(words[::3], words[2::3], strict=True):
+            if not re.fullmatch(r"[1-9]\d{0,3}", width):
+                raise ValueError
             found[name] = offset, int(width)
             offset += int(width)
         species = found.get("species") or found["Z"]
@@ -91,14 +101,14 @@ def _columns(properties: str, where: str) -> tuple[int, int, int]:
 
 
 def _whole(word: str, where: str) -> int:
-    if not re.fullmatch(r"\s*[1-9]\d*\s*", word):
+    if not re.fullmatch(r"\s*[1-9]\d{0,8}\s*", word):
         raise DataError(f"{where} is {word.strip()[:40]!r}; the number of atoms of a molecule, at least 1, would be right.")
     return int(word)
 
 
 def _charge(word: str, where: str) -> int:
     """The atomic number of a symbol, or of a number as it is."""
-    number = CHARGES.get(word[:1].upper() + word[1:].lower()) or (int(word) if word.isdecimal() else 0)
+    number = CHARGES.get(word[:1].upper() + word[1:].lower()) or (int(word) if re.fullmatch(r"\d{1,3}", word) else 0)
     if not number:
         raise DataError(f"{where}: {word!r} is no element; its symbol or atomic number would be right.")
     return number

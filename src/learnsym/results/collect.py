@@ -13,13 +13,19 @@ from typing import Any, Literal
 
 import yaml
 
-from learnsym.errors import ConfigError
+from learnsym.errors import ConfigError, RunError
 from learnsym.results.planned import planned_jobs
 from learnsym.results.record import read_rows
 
 Status = Literal["finished", "failed", "unfinished", "unreadable", "missing"]
 MARKS = ("result.json", "config.yaml", "error.txt")
 """One of these is in the directory of every run."""
+ADVICE = {
+    "result": "delete it, and the run's command makes it again",
+    "curves": "delete result.json beside it, and the run's command makes both again",
+    "config": "the run's command writes it again",
+}
+"""What to do about a damaged file."""
 FORM = {"metrics": dict, "learned_symmetry": dict, "versions": dict, "data": dict, "true_widths": dict, "paper": list}
 """Sections of result.json."""
 
@@ -72,20 +78,27 @@ def runs_at(path: Path) -> Iterator[Run]:
         yield from (read_run(p) for p in sorted(path.iterdir()) if any((p / mark).exists() for mark in MARKS))
 
 
-def jobs_of(sweep: Path) -> Iterator[Run]:
+def jobs_of(sweep: Path, kept_nothing: bool = False) -> Iterator[Run]:
     """The runs of a sweep's jobs, in the order of the sweep; a job that never had a directory counts as failed, and one that left
-    no record is missing."""
+    no record is missing.
+
+    Args:
+        sweep: its directory.
+        kept_nothing: its jobs (debug=true) have no directory any more, and what their records say is all there is.
+    """
     for record in sorted((sweep / "jobs").glob("*.json"), key=lambda p: (len(p.stem), p.stem)):
         try:
             job = json.loads(record.read_text())
-            overrides, directory, error = tuple(job["overrides"]), job["directory"], job["error"]
-        except (OSError, ValueError, KeyError, TypeError):
+            overrides, directory, status, error = (job[key] for key in ("overrides", "directory", "status", "error"))
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             yield Run(record, "unreadable", error=f"{record} cannot be read; the sweep's command writes it again.")
             continue
-        if directory is None or not Path(directory).is_dir():
-            yield Run(record, "failed", error=error or f"{directory} is no longer there.", overrides=overrides)
+        if kept_nothing:
+            yield Run(record, "finished" if status == "finished" else "failed", error=error, overrides=tuple(overrides))
+        elif directory is None or not Path(directory).is_dir():
+            yield Run(record, "failed", error=error or f"{directory} is no longer there.", overrides=tuple(overrides))
         else:
-            yield read_run(Path(directory), overrides)
+            yield read_run(Path(directory), tuple(overrides))
     for number, overrides in enumerate(planned_jobs(sweep)):
         if not (record := sweep / "jobs" / f"{number}.json").exists():
             yield Run(record, "missing", error="it never ran or was killed; the sweep's command does it.", overrides=overrides)
@@ -96,19 +109,16 @@ def read_run(path: Path, overrides: tuple[str, ...] = ()) -> Run:
     parts: dict[str, Any] = {"config": {}, "result": {}, "curves": {}}
     for name, file in (("result", "result.json"), ("curves", "curves.json"), ("config", "config.yaml")):
         try:
-            text = (path / file).read_text()
-            parts[name] = yaml.safe_load(text) if name == "config" else json.loads(text)
-            if not isinstance(parts[name], dict):
-                raise ValueError(f"it holds a {type(parts[name]).__name__}")
-            wrong = [key for key, kind in FORM.items() if name == "result" and not isinstance(parts[name].get(key, kind()), kind)]
-            if wrong:
-                raise ValueError(f"its {wrong[0]} is a {type(parts[name][wrong[0]]).__name__}")
+            parts[name] = read_part(path / file)
         except FileNotFoundError:
             continue
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            why = f"{path / file} cannot be read ({str(error).splitlines()[0]}); fresh=true starts the run over."
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+            why = f"{path / file} cannot be read ({str(error).splitlines()[0]}); {ADVICE[name]}."
             return Run(path, "unreadable", error=why, overrides=overrides)
-    rows = read_rows(path / "metrics.jsonl")
+    try:
+        rows = read_rows(path / "metrics.jsonl", whole=bool(parts["result"]))  # a run that goes on may be writing a line
+    except RunError as error:
+        return Run(path, "unreadable", error=str(error), overrides=overrides)
     typed = overrides or tuple(str(parts["result"].get("command", "")).split()[1:])
     failed = path / "error.txt"
     if parts["result"]:
@@ -117,3 +127,20 @@ def read_run(path: Path, overrides: tuple[str, ...] = ()) -> Run:
         lines = failed.read_text(errors="replace").strip().splitlines()
         return Run(path, "failed", **parts, rows=rows, error=lines[-1] if lines else "error.txt is empty.", overrides=typed)
     return Run(path, "unfinished", **parts, rows=rows, error="it has not finished; its command goes on with it.", overrides=typed)
+
+
+def read_part(path: Path) -> dict[str, Any]:
+    """What one of these files holds, a mapping; the parts of a result.json are of the kinds that everything here relies on.
+
+    Raises:
+        OSError, ValueError, RecursionError, yaml.YAMLError: it cannot be read, or holds something else.
+    """
+    text = path.read_text()
+    found = yaml.safe_load(text) if path.suffix == ".yaml" else json.loads(text)
+    if not isinstance(found, dict):
+        raise ValueError(f"it holds a {type(found).__name__}")
+    form = FORM if path.name == "result.json" else {}
+    wrong = next((key for key, kind in form.items() if not isinstance(found.get(key, kind()), kind)), None)
+    if wrong:
+        raise ValueError(f"its {wrong} is a {type(found[wrong]).__name__}")
+    return found

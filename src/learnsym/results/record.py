@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -16,31 +15,11 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from learnsym.disk import append_line, make_folder, unwritable, write_atomically
 from learnsym.errors import RunError
 
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file so that `path` holds either the old content or the new, whole.
-
-    Raises:
-        RunError: it cannot be written (a full disk, no permission); the old file is untouched.
-    """
-    data = content.encode() if isinstance(content, str) else content
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise _unwritable(path, error) from error
-
-
-def _unwritable(path: Path, error: OSError) -> RunError:
-    return RunError(f"{path} cannot be written ({error.strerror or error}); what was there before is unchanged.")
+SHOWN_OF_A_RESULT = ("status", "metrics", "data", "versions")
+"""Without these, a result.json is none."""
 
 
 @cache
@@ -97,50 +76,47 @@ class RunDirectory:
         """
         lock = FileLock(self.path / ".lock", blocking=False)
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path)
             lock.acquire()
         except Timeout as error:
             raise RunError(f"{self.path}: another process is at work on this run; wait for it, or change paths.out.") from error
         except OSError as error:
-            raise _unwritable(self.path, error) from error
+            raise unwritable(self.path, error) from error
         try:
             yield
         finally:
             lock.release()
 
     def clear(self) -> None:
-        """Start over: forget everything that this run wrote."""
-        for path in sorted(self.path.rglob("*"), reverse=True):
-            if path.is_dir() and not path.is_symlink():
-                path.rmdir()
-            elif path.name != ".lock":
-                path.unlink()
+        """Start over: forget everything that this run wrote; first that it is finished, then its checkpoints, so that a process
+        that is killed here leaves no checkpoint without its rows."""
+        self.result_path.unlink(missing_ok=True)
+        for folder in (self.checkpoints, self.path):
+            for path in sorted(folder.rglob("*"), reverse=True):
+                if path.is_dir() and not path.is_symlink():
+                    path.rmdir()
+                elif path.name != ".lock":
+                    path.unlink()
 
     # --- metrics.jsonl ----------------------------------------------------------------------------------------------------------
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Append one epoch's numbers and see them to the disk."""
-        path = self.path / "metrics.jsonl"
-        try:
-            with path.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise _unwritable(path, error) from error
+        append_line(self.path / "metrics.jsonl", json.dumps(row))
 
     def rows(self) -> list[dict[str, Any]]:
-        """All epochs' numbers; a line cut short by a crash ends them."""
+        """All epochs' numbers; a line cut short by a crash ends them. A RunError for one that cannot be read otherwise."""
         return read_rows(self.path / "metrics.jsonl")
 
     def truncate(self, epochs: int) -> None:
         """Keep the rows of the first `epochs` epochs.
 
         Raises:
-            RunError: some of them are not there. (A row is on the disk before its checkpoint; somebody has meddled.)
+            RunError: some of them are not there, or cannot be read. (A row is on the disk before its checkpoint; somebody has
+                meddled.)
         """
         path = self.path / "metrics.jsonl"
-        kept = [row for row in self.rows() if row["epoch"] <= epochs]
+        kept = [row for row in self.rows() if row["epoch"] <= epochs] if epochs else []
         if len(kept) < epochs:
             raise RunError(f"{path} has rows of {len(kept)} epochs, the checkpoint is of epoch {epochs}; fresh=true starts over.")
         if path.exists():
@@ -160,10 +136,10 @@ class RunDirectory:
         """
         if not self.result_path.exists():
             return None
-        try:
-            return json.loads(self.result_path.read_text())
-        except (OSError, ValueError) as error:
-            raise RunError(f"{self.result_path} cannot be read as JSON; delete it, or start over with fresh=true.") from error
+        result = read_json(self.result_path, "delete it, or start over with fresh=true")
+        if missing := [key for key in SHOWN_OF_A_RESULT if key not in result]:
+            raise RunError(f"{self.result_path} has no {', '.join(missing)}; delete it, or start over with fresh=true.")
+        return result
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Write result.json; an earlier error is past."""
@@ -178,15 +154,44 @@ class RunDirectory:
             print(error, file=sys.stderr)
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Rows of a metrics.jsonl, up to the first line that is not whole."""
+def read_json(path: Path, advice: str) -> dict[str, Any]:
+    """A JSON object that a run has written.
+
+    Raises:
+        RunError: the file cannot be read, or holds something else; the advice says what to do.
+    """
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError(f"{path} cannot be read as JSON ({str(error).splitlines()[0]}); {advice}.") from error
+    if not isinstance(found, dict):
+        raise RunError(f"{path} holds no JSON object; {advice}.")
+    return found
+
+
+def read_rows(path: Path, whole: bool = False) -> list[dict[str, Any]]:
+    """Rows of a metrics.jsonl. A last line that a crash has cut short is no row, or (`whole`) an error like any other.
+
+    Raises:
+        RunError: a line cannot be read.
+    """
+    lines = path.read_bytes().split(b"\n") if path.exists() else [b""]
+    complete = len(lines) - 1
     rows: list[dict[str, Any]] = []
-    if path.exists():
-        for line in path.read_text().splitlines():
-            try:
-                rows.append(json.loads(line))
-            except ValueError:
+    for number, line in enumerate(lines if lines[-1] else lines[:-1], 1):
+        try:
+            row = json.loads(line)
+            row["epoch"]
+            if number > complete and whole:
+                raise ValueError("it has no end")
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            if number > complete and not whole:
                 break
+            raise RunError(
+                f"{path}, line {number} cannot be read as a row of numbers; delete the folder {path.parent}, or start over with "
+                "fresh=true."
+            ) from error
+        rows.append(row)
     return rows
 
 

@@ -1,17 +1,18 @@
 """Checkpoints: tensors and plain containers only, written atomically, read with weights_only=True."""
 
-import os
 import pickle
 import random
 import warnings
 import zipfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from learnsym.errors import CheckpointError, RunError
+from learnsym.disk import write_atomically
+from learnsym.errors import CheckpointError
 
 FORMAT = 1
 
@@ -22,27 +23,15 @@ def save(path: Path, state: dict[str, Any]) -> None:
     Raises:
         RunError: it cannot be written (a full disk, no permission); the old one is untouched.
     """
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
-            torch.save({"format": FORMAT, **state}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-    except (OSError, RuntimeError) as error:
-        partial.unlink(missing_ok=True)
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
-        raise RunError(f"{path} cannot be written ({reason}); what was there before is unchanged.") from error
+    write_atomically(path, lambda file: torch.save({"format": FORMAT, **state}, file))
 
 
-def load(path: Path) -> dict[str, Any]:
+def load(path: Path, advice: str = "") -> dict[str, Any]:
     """Read a checkpoint to the CPU; never executes code that a file may carry.
+
+    Args:
+        path: the file.
+        advice: what to do if it cannot be read, for the sentence.
 
     Raises:
         CheckpointError: the file is missing, truncated, not a checkpoint, or from another format.
@@ -55,11 +44,46 @@ def load(path: Path) -> dict[str, Any]:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
         raise CheckpointError(
-            f"checkpoint {path}: it cannot be read as tensors and plain containers (truncated, or not written by LearnSym)."
+            f"checkpoint {path}: it cannot be read as tensors and plain containers (truncated, or not written by LearnSym)"
+            f"{advice and '; '}{advice}."
         ) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise CheckpointError(f"checkpoint {path}: this is not a LearnSym checkpoint of format {FORMAT}.")
+        raise CheckpointError(
+            f"checkpoint {path}: this is not a LearnSym checkpoint of format {FORMAT}{advice and '; '}{advice}."
+        )
     return state
+
+
+def configuration(path: Path, sections: Iterable[str]) -> dict[str, Any]:
+    """The configuration that a checkpoint was trained with.
+
+    Raises:
+        CheckpointError: it has none, or not the sections, or something else than a resolved configuration holds: an interpolation
+            could ask for this machine's environment.
+    """
+    found = load(path).get("config")
+    parts = [found.get(section) for section in sections] if isinstance(found, dict) else [None]
+    if not all(isinstance(part, dict) and isinstance(part.get("_target_"), str) for part in parts):
+        raise CheckpointError(f"checkpoint {path}: it does not say with which configuration it was trained.")
+    if (strange := next(_strange(found), None)) is not None:
+        raise CheckpointError(f"checkpoint {path}: its configuration holds {strange}; plain values would be right.")
+    return dict(found)
+
+
+def _strange(node: Any) -> Iterator[str]:
+    """What is no plain value."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from _strange(key)
+            yield from _strange(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _strange(value)
+    elif isinstance(node, str):
+        if "${" in node:
+            yield f"the interpolation {node!r}"
+    elif node is not None and not isinstance(node, bool | int | float):
+        yield f"a {type(node).__name__}"
 
 
 def random_state() -> dict[str, Any]:

@@ -274,17 +274,17 @@ class Training:
         if not path.exists():
             self.recorder.truncate(0)
             return
+        state = checkpoint.load(path, "fresh=true starts over")
         try:
-            state = checkpoint.load(path)
             self.plain_net.load_state_dict(state["net"])
             self.settings.optimizer.load_state_dict(state["optimizer"])
-        except CheckpointError as error:
-            raise CheckpointError(f"{str(error).rstrip('.')}; fresh=true starts over.") from error
-        except (RuntimeError, ValueError, KeyError) as error:
+            if not isinstance(state["random"], dict) or not set(state["schedule"]) <= set(vars(self.schedule)):
+                raise TypeError("not of this training")  # torch would take any attribute for a schedule's
+            self.schedule.load_state_dict(
+                state["schedule"] | ({"lr_lambdas": [None] * 9} if "lr_lambdas" in vars(self.schedule) else {})
+            )
+            self.progress = Progress(**state["progress"])
+            checkpoint.set_random_state(state["random"])
+        except (RuntimeError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
             raise CheckpointError(f"checkpoint {path}: it does not fit this network; fresh=true starts over.") from error
-        self.schedule.load_state_dict(
-            state["schedule"] | ({"lr_lambdas": [None] * 9} if "lr_lambdas" in vars(self.schedule) else {})
-        )
-        self.progress = Progress(**state["progress"])
-        checkpoint.set_random_state(state["random"])
         self.recorder.truncate(self.progress.epoch)

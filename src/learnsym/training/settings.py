@@ -46,7 +46,8 @@ class TrainerSettings:
 
     Attributes:
         accelerator: as in lightning Fabric; "auto" takes a GPU where there is one.
-        devices: how many processes (one a device; on a CPU: processes).
+        devices: how many processes on a machine (one a device; on a CPU: processes).
+        nodes: machines; with more than one, torchrun or srun starts the processes.
         precision: arithmetic of the forward pass.
         progress: a progress bar; "auto": on a terminal.
         threads: CPU threads for one process; None: torch's own choice.
@@ -58,6 +59,7 @@ class TrainerSettings:
 
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     devices: Size = 1
+    nodes: Size = 1
     precision: Literal["32-true", "bf16-mixed", "64-true"] = "32-true"
     progress: bool | Literal["auto"] = "auto"
     threads: Size | None = None
