@@ -59,6 +59,7 @@ def section_blocks(name: str, section: Section, alone: bool) -> Iterator[str]:
     yield "\n".join(
         f"* {row.name}, {row.entry.typed.scale}: {row.entry.remark}" for row in found if row.entry and row.entry.remark
     )
+    yield "\n".join(f"`python main.py experiment={other}` is `{listed}`." for other, listed in section.aliases.items())
     yield section.remarks.strip()
 
 
