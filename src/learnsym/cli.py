@@ -24,6 +24,11 @@ from learnsym.disk import write_atomically
 from learnsym.errors import ConfigError, LearnSymError
 from learnsym.hydra_guard import guard_hydra
 
+WHY_NOT_OPTUNA = (
+    "as hydra-optuna-sweeper does its trials again when a search is continued; a grid is continued where it was: "
+    "-m net.regularisation=0.01,0.03,0.1."
+)
+
 
 def main(job: Callable[[], None]) -> None:
     """Run Hydra's main function; exit 0, or 1 for a failed run or sweep, or 2 for a mistake in the command."""
@@ -31,7 +36,6 @@ def main(job: Callable[[], None]) -> None:
     # A person reads our output: libraries' remarks about their own future do not belong there.
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     warnings.filterwarnings("ignore", category=FutureWarning)
-    warnings.filterwarnings("ignore", message="The `srun` command is available")  # on a cluster's login node, on purpose
     register_resolvers()
     guard_hydra()
     _check_flags(sys.argv[1:])
@@ -62,7 +66,7 @@ def _stop(sentence: str, code: int, details: str = "") -> None:
 
 
 def _check_flags(arguments: list[str]) -> None:
-    """Refuse a flag that Hydra does not know: in one sentence, which its own parser does not manage."""
+    """Refuse a flag that Hydra does not know, in one sentence, which its own parser does not manage; and another sweeper."""
     from hydra._internal.utils import get_args_parser
 
     def refuse(message: str) -> None:
@@ -71,6 +75,9 @@ def _check_flags(arguments: list[str]) -> None:
             message = f"{found}: flags such as -m come before all settings"
         _stop(f"{message} (--hydra-help tells of all flags).", 2)
 
+    for argument in arguments:
+        if (sweeper := re.fullmatch(r"\+*hydra/sweeper=(.*)", argument)) and sweeper[1] != "basic":
+            _stop(f"hydra/sweeper={sweeper[1]} is not supported, {WHY_NOT_OPTUNA}", 2)
     parser = get_args_parser()
     parser.error = refuse  # type: ignore[method-assign, assignment]
     if parser.parse_args(arguments).multirun and place().shared:
@@ -83,6 +90,8 @@ def job(cfg: DictConfig) -> None:
     from hydra.types import RunMode
 
     register_resolvers()  # a launcher may have started this in a process of its own
+    # On a cluster lightning-fabric would say so in every process; who starts several by srun knows it.
+    warnings.filterwarnings("ignore", message="The `srun` command is available")
     hydra = HydraConfig.get()
     # As typed: an interpolation in an override belongs into the config, where its key is known if it fails.
     overrides = OmegaConf.to_container(hydra.overrides.task, resolve=False)
@@ -92,6 +101,8 @@ def job(cfg: DictConfig) -> None:
         try:
             if choices.get("table"):
                 raise ConfigError(f"table={choices['table']} is a sweep: python main.py -m table={choices['table']}.")
+            if (launcher := choices["launcher"]) != "local":
+                raise ConfigError(f"launcher={launcher} would have no effect: it starts what comes after -m, a single run too.")
             _run(cfg, overrides, choices)
         except LearnSymError as error:
             _stop(str(error), error.exit_code)

@@ -10,8 +10,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from learnsym.cluster import check_processes, place
-from learnsym.config import build, check, check_effect, check_target, imaginary_data, locate, rehearse
+from learnsym.config import build, check, check_effect, check_target, locate, rehearse
 from learnsym.distributions.base import learned_symmetry
+from learnsym.effects import check_analysis, check_augmentation, check_checkpoint, check_runs
 from learnsym.errors import ConfigError, RunError
 from learnsym.gpus import own_gpu, visible_gpus
 from learnsym.identity import identity
@@ -70,30 +71,6 @@ def run(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> Path:
     return directory.path
 
 
-def check_checkpoint(cfg: DictConfig, choices: dict[str, str], mode_class: type) -> None:
-    """`checkpoint=` goes with the modes that read one."""
-    reads, needs = getattr(mode_class, "reads_checkpoint", False), getattr(mode_class, "needs_checkpoint", False)
-    if cfg.checkpoint is not None and not reads:
-        raise ConfigError(
-            f"checkpoint={cfg.checkpoint} would have no effect with mode={choices['mode']}; it goes with mode=test."
-        )
-    if cfg.checkpoint is None and needs:
-        raise ConfigError(f"mode={choices['mode']} needs checkpoint=<run directory>/checkpoints/last.pt (or best.pt).")
-
-
-def check_runs(cfg: DictConfig, overrides: list[str], choices: dict[str, str], mode_class: type) -> None:
-    """`runs=` goes with the modes that read runs; what a run is made of has no effect on a mode that works on results."""
-    needs = getattr(mode_class, "needs_runs", False)
-    if cfg.runs and not needs and not getattr(mode_class, "takes_runs", False):
-        raise ConfigError(f"runs={cfg.runs} would have no effect with mode={choices['mode']}; it goes with mode=report.")
-    if needs and not cfg.runs:
-        raise ConfigError(f"mode={choices['mode']} needs runs=<pattern>, such as runs='{cfg.paths.out}/*'.")
-    if getattr(mode_class, "works_on_results", False):
-        for override in overrides:
-            if not re.match(r"[+~]*(mode|paths|runs)[.=]", override):
-                raise ConfigError(f"{override} would have no effect with mode={choices['mode']}, which trains nothing.")
-
-
 def work_on_results(cfg: DictConfig) -> Path:
     """A mode that needs neither network nor data: it is called with the configuration and gives the path of what it wrote."""
     check_target("mode", cfg.mode)
@@ -104,34 +81,6 @@ def work_on_results(cfg: DictConfig) -> Path:
 
 def no_rules(cfg: DictConfig) -> None:
     """Of a mode that goes with everything."""
-
-
-def check_augmentation(overrides: list[str], choices: dict[str, str], mode_class: type) -> None:
-    """Each key of `augmentation` goes with one mode."""
-    uses = {"passes": "dynamics", "batching": "drift"}
-    for override in overrides:
-        key = re.match(r"[+~]*augmentation\.(\w+)", override)
-        if key and key[1] not in getattr(mode_class, "uses_augmentation", ()):
-            right = f"it goes with mode={uses[key[1]]}" if key[1] in uses else f"valid: {', '.join(uses)}"
-            raise ConfigError(f"{override} would have no effect with mode={choices['mode']}; {right}.")
-
-
-def check_analysis(cfg: DictConfig, overrides: list[str], choices: dict[str, str], mode_class: type) -> None:
-    """`analysis` goes with a mode that trains, its group with a distance, a distance with layers that it is known for."""
-    from learnsym.analysis.distance import measurable
-
-    typed = [o for o in overrides if re.match(r"[+~]*analysis\.", o)]
-    idle = [o for o in typed if re.match(r"[+~]*analysis\.group=", o)]
-    by_epochs = getattr(mode_class, "trains_by_epochs", True)
-    if typed and (cfg.checkpoint is not None or getattr(mode_class, "needs_checkpoint", False) or not by_epochs):
-        why = " from a checkpoint" if by_epochs else ", which records distances of its own"
-        raise ConfigError(
-            f"{typed[0]} would have no effect with mode={choices['mode']}{why}; it is measured in training, with mode=train."
-        )
-    if cfg.analysis.distance_to_equivariance:
-        measurable(build(cfg, "net", **imaginary_data(cfg)))
-    elif idle:
-        raise ConfigError(f"{idle[0]} would have no effect without analysis.distance_to_equivariance=true.")
 
 
 def adopt_checkpoint(cfg: DictConfig, overrides: list[str]) -> DictConfig:
@@ -242,6 +191,13 @@ def in_a_sweep() -> bool:
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
+def shares_gpus() -> bool:
+    """Whether this run is a job of a sweep on this machine. (Slurm and Ray show each job the GPUs that are its own.)"""
+    from hydra.core.hydra_config import HydraConfig
+
+    return in_a_sweep() and HydraConfig.get().runtime.choices.get("launcher") not in ("slurm", "ray")
+
+
 def _launch(
     config: dict[str, Any], directory: RunDirectory, overrides: list[str], digest: str, gpu: int | None = None
 ) -> dict[str, Any]:
@@ -249,7 +205,7 @@ def _launch(
     from torch.multiprocessing import ProcessRaisedException
 
     trainer = build(OmegaConf.create(config), "trainer")
-    gpus = visible_gpus() if trainer.devices == 1 and trainer.accelerator in ("auto", "cuda") and in_a_sweep() else 0
+    gpus = visible_gpus() if trainer.devices == 1 and trainer.accelerator in ("auto", "cuda") and shares_gpus() else 0
     if gpus > 1 and gpu is None:
         with own_gpu(gpus) as number:
             return _launch(config, directory, overrides, digest, number)

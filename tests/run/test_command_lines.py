@@ -84,6 +84,12 @@ SETTINGS = [
     (["mode=trian"], ["mode=trian", "did you mean train?"]),
     (["logger=csv"], ["logger=csv", "Valid: jsonl, tensorboard, wandb"]),
     (["launcher=local_"], ["launcher=local_", "did you mean local?"]),
+    (["launcher=joblib"], ["launcher=joblib would have no effect", "-m"]),
+    (["-m", "launcher=joblib", "hydra.launcher.jobs=2", "seed=0,1"], ["hydra.launcher.jobs"]),
+    (["-m", "launcher=joblib", "hydra.launcher.n_jobs=two", "seed=0,1"], ["hydra.launcher.n_jobs=two", "Integer"]),
+    (["-m", "launcher=slurm", "hydra.launcher.partitio=gpu", "seed=0,1"], ["hydra.launcher.partitio"]),
+    (["-m", "launcher=ray", "hydra.launcher.num_gpus=one", "seed=0,1"], ["hydra.launcher.num_gpus=one", "Float"]),
+    (["-m", "hydra/sweeper=optuna", "seed=0,1"], ["hydra/sweeper=optuna is not supported", "net.regularisation=0.01,0.03,0.1"]),
     (
         ["base_group=su2"],
         [

@@ -238,7 +238,7 @@ def test_a_sweep_with_a_damaged_run(main, tiny, kind):
     assert "seed=1" in named
     assert part in named
     assert "Traceback" not in done.err
-    assert {row.split(",")[4] for row in table.read_text().splitlines()[1:]} == {"2", "0"}, "the others have their table, which names it"
+    assert {row.split(",")[4] for row in table.read_text().splitlines()[1:]} == {"2", "0"}, "the others have their table"
     assert main(*sweep).code == 1, "still"
     advised = {"result": [folder / "result.json"], "curves": [folder / "result.json"]}.get(kind, [folder])
     for path in advised:
