@@ -139,7 +139,7 @@ def test_the_logarithm_leaves_out_what_it_cannot_show_and_says_so(browser: Brows
     choose(browser, "learned_width_rad")
     before = heights()
     browser.click("#log")
-    assert "4 values are not drawn: not finite, or not above zero." in text(browser, "#count")
+    assert "4 values are not drawn: absent or not finite, or not above zero." in text(browser, "#count")
     assert heights() != before
     browser.click("#log")
     assert heights() == before

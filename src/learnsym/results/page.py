@@ -72,7 +72,7 @@ def html_table(heads: Iterable[str], rows: Iterable[str], caption: str) -> str:
 
 def breakable(text: str) -> str:
     """A long name may be broken after an underscore, a dot or a slash."""
-    return re.sub(r"(_|/|\.(?=[A-Za-z]))", r"\1<wbr>", escape(text))
+    return re.sub(r"(_|/|=|\.(?=[A-Za-z]))", r"\1<wbr>", escape(text))
 
 
 # --- results --------------------------------------------------------------------------------------------------------------------

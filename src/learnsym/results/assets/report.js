@@ -62,7 +62,7 @@
       for (const run of own) {
         const kept = points(run);
         left_out += run.y[metric].length - kept.length;
-        found.push({group, label: `${label}, seed ${run.seed}`, detail: run.name, mean: false, points: kept});
+        found.push({group, label: `${label}, seed ${run.seed}`, detail: run.name, mean: false, alone: own.length === 1, points: kept});
       }
       const finished = own.filter((run) => run.status === "finished");
       if (finished.length > 1) {
@@ -144,7 +144,7 @@
     lines = choice.lines;
     unhover();
     chart.querySelector("svg")?.remove();
-    const remark = choice.left_out ? ` ${choice.left_out} values are not drawn: not finite${choice.log ? ", or not above zero" : ""}.` : "";
+    const remark = choice.left_out ? ` ${choice.left_out} values are not drawn: absent or not finite${choice.log ? ", or not above zero" : ""}.` : "";
     find("count").textContent = `${choice.runs} of ${data.runs.length} runs.${remark}`;
     if (!lines.length) return;
     frame = scales(choice.log);
@@ -161,7 +161,7 @@
     element("text", {x: 0, y: 12}, svg, choice.metric);
     for (const line of [...lines].sort((a, b) => a.mean - b.mean)) {
       const d = line.points.map(([x, y], i) => `${i ? "L" : "M"}${frame.x(x).toFixed(1)} ${frame.y(y).toFixed(1)}`).join("");
-      line.path = element("path", {d, class: line.mean ? "mean" : "run", ...look(line.group)}, svg);
+      line.path = element("path", {d, class: line.mean ? "mean" : line.alone ? "run alone" : "run", ...look(line.group)}, svg);
       if (line.points.length === 1) line.path.setAttribute("d", `${d}h4`); // one epoch is seen as well
     }
     element("circle", {id: "dot", r: 4, visibility: "hidden"}, svg);
