@@ -49,9 +49,7 @@ def run(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> Path:
     cfg = adopt_checkpoint(cfg, overrides)
     check(cfg)
     check_effect(cfg, overrides)
-    check_kind(cfg, choices["mode"], mode_class)
-    getattr(mode_class, "check_config", no_rules)(cfg)
-    rehearse(cfg)
+    check_building(cfg, choices["mode"], mode_class)
     check_augmentation(overrides, choices, mode_class)
     check_analysis(cfg, overrides, choices, mode_class)
     check_processes(cfg.trainer.devices, cfg.trainer.nodes, in_a_sweep())
@@ -77,6 +75,13 @@ def work_on_results(cfg: DictConfig) -> Path:
     path = build(cfg, "mode")(cfg)
     print(f"result: {path}", flush=True)
     return path
+
+
+def check_building(cfg: DictConfig, mode: str, mode_class: type) -> None:
+    """What goes together, said by what is built for it."""
+    check_kind(cfg, mode, mode_class)
+    getattr(mode_class, "check_config", no_rules)(cfg)
+    rehearse(cfg)
 
 
 def no_rules(cfg: DictConfig) -> None:

@@ -82,6 +82,8 @@ SETTINGS = [
     (["train/optimizer=lion"], ["train/optimizer=lion", "Valid: adam, sgd"]),
     (["train/schedule=exp"], ["train/schedule=exp", "Valid: constant, cosine, multistep, plateau"]),
     (["mode=trian"], ["mode=trian", "did you mean train?"]),
+    (["mode=matrix", "mode.nets=[resnet]"], ["mode.nets: there is no resnet", "valid: augerino, c4_conv, "]),
+    (["mode=matrix", "seed=1"], ["seed=1 would have no effect with mode=matrix"]),
     (["logger=csv"], ["logger=csv", "Valid: jsonl, tensorboard, wandb"]),
     (["launcher=local_"], ["launcher=local_", "did you mean local?"]),
     (["launcher=joblib"], ["launcher=joblib would have no effect", "-m"]),

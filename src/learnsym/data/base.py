@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -55,6 +55,22 @@ class DataInfo:
 
 
 @dataclass(frozen=True)
+class Form:
+    """What an example of a data set is, known without its files; of `mode=matrix`.
+
+    Attributes:
+        shape: of one stored example, as `DataInfo.input_shape` (of molecules the number of atoms is that of the largest one).
+        outputs: as `DataInfo.num_outputs`.
+        task, kind: as of the data set.
+    """
+
+    shape: tuple[int, ...]
+    outputs: int
+    task: Task = "classification"
+    kind: Literal["images", "points"] = "images"
+
+
+@dataclass(frozen=True)
 class Split:
     """Examples held as tensors: inputs [N, C, H, W] (uint8 in 0..255, or floating point in [0, 1]) or [N, A, 4] (molecules),
     targets [N] (int64 class), [N, K] (numbers) or [N, K, H, W] (masks, float32 0/1).
@@ -77,9 +93,11 @@ class Data(ABC):
     """A data set: `info`, `splits`, and `prepare`, which turns stored examples into what a network sees.
 
     `prototypes` are a few examples at their canonical orientation, where the data are made by turning some (None elsewhere).
+    `form` says what an example is as cfg/dataset has it; None where only a file can tell.
     """
 
     kind: Literal["images", "points"]
+    form: ClassVar[Form | None] = None
     info: DataInfo
     splits: dict[str, Split]
     prototypes: Split | None = None

@@ -7,7 +7,7 @@ import torch
 
 from learnsym.data.arrays import read_files
 from learnsym.data.augment import AugmentName
-from learnsym.data.base import ImageData, Split
+from learnsym.data.base import Form, ImageData, Split
 from learnsym.data.download import unpack
 from learnsym.data.labelled import Parts, check, from_file_or
 from learnsym.data.splits import choose, classification_info, take
@@ -33,6 +33,7 @@ class CIFAR10(ImageData):
     """Photographs, 3 x 32 x 32, ten classes, 50 000 for training and 10 000 for testing."""
 
     name = "cifar10"
+    form = Form(SHAPE, 10)
     base_folder = "cifar-10-batches-py"
     class_names = CLASSES
     torchvision_class = "CIFAR10"
@@ -72,6 +73,7 @@ class CIFAR100(CIFAR10):
     """Photographs, 3 x 32 x 32, a hundred classes, 50 000 for training and 10 000 for testing."""
 
     name = "cifar100"
+    form = Form(SHAPE, 100)
     base_folder = "cifar-100-python"
     class_names = tuple(HUNDRED_CLASSES.split())
     torchvision_class = "CIFAR100"

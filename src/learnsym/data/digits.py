@@ -5,7 +5,7 @@ import math
 import torch
 
 from learnsym.data.augment import AugmentName
-from learnsym.data.base import ImageData, Split
+from learnsym.data.base import Form, ImageData, Split
 from learnsym.data.mnist import DIGITS, Degrees
 from learnsym.data.rotation import how_rotated, rotate_splits
 from learnsym.data.splits import choose, classification_info, split_off_test, take
@@ -17,6 +17,8 @@ DEEPEST = 16
 
 class Digits(ImageData):
     """1 x 8 x 8, ten classes; every picture turned once within a range of the reader's choice."""
+
+    form = Form((1, 8, 8), 10)
 
     def __init__(
         self,

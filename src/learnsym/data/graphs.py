@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from learnsym.data.arrays import find_named, read_npz
-from learnsym.data.base import ImageData, Split
+from learnsym.data.base import Form, ImageData, Split
 from learnsym.data.splits import classification_info, generator
 from learnsym.errors import DataError
 from learnsym.schema import Count, Fraction, Size
@@ -21,6 +21,8 @@ class Graphs(ImageData):
     The stochastic block model: two blocks of equal size, an edge between two nodes of one block with one probability, of
     different blocks with another, the nodes in random order. `prepare` gives A - 0.5.
     """
+
+    form = Form((1, 10, 10), 2)
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from learnsym.data.arrays import as_images, find_named, read_npz
 from learnsym.data.augment import AugmentName
-from learnsym.data.base import ImageData
+from learnsym.data.base import Form, ImageData
 from learnsym.data.download import find
 from learnsym.data.sprite_task import sprite_info, sprite_prototypes, sprite_splits
 from learnsym.errors import DataError
@@ -18,6 +18,8 @@ FILES = ("mario_iggy_images.npz", "images.npz")
 
 class MarioIggy(ImageData):
     """3 x 32 x 32, four classes: which sprite, and upright or upside down. `dataset=sprites` is the same without a file."""
+
+    form = Form((3, 32, 32), 4)
 
     def __init__(
         self,

@@ -10,7 +10,7 @@ from annotated_types import Ge, Le
 from torch import Tensor
 
 from learnsym.data.augment import AugmentName
-from learnsym.data.base import ImageData, Split
+from learnsym.data.base import Form, ImageData, Split
 from learnsym.data.download import download, find
 from learnsym.data.idx import read_idx
 from learnsym.data.labelled import Parts, check, from_file_or
@@ -35,6 +35,7 @@ class MNIST(ImageData):
     """Handwritten digits, 1 x 28 x 28 or of another size, 60 000 for training and 10 000 for testing, or the other way round."""
 
     name = "mnist"
+    form = Form(SHAPE, 10)
     class_names = DIGITS
     mean, std = (0.1307,), (0.3081,)
     torchvision_class = "MNIST"

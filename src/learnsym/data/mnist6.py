@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from learnsym.data.augment import AugmentName
-from learnsym.data.base import ImageData, Split
+from learnsym.data.base import Form, ImageData, Split
 from learnsym.data.labelled import Parts, from_file_or
 from learnsym.data.mnist import DIGITS, MNIST, SHAPE, Degrees, load_idx
 from learnsym.data.rotation import how_rotated, rotate_splits
@@ -30,6 +30,7 @@ class MNIST6(ImageData, ABC):
     sixes, none turned within `rotation_range`: over both classes a blind network is right half of the time at every angle.
     """
 
+    form = Form(SHAPE, 2)
     name: str
     twin_name: str
     twin_is: str

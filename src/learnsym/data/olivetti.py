@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from learnsym.data.arrays import as_images, as_targets, find_named, read_npz
-from learnsym.data.base import DataInfo, ImageData, Split
+from learnsym.data.base import DataInfo, Form, ImageData, Split
 from learnsym.data.download import find
 from learnsym.data.mnist import Degrees
 from learnsym.data.rotation import random_angles, rotate_pixels
@@ -30,6 +30,8 @@ class Olivetti(ImageData):
 
     Training, validation and test images show different people.
     """
+
+    form = Form((1, 45, 45), 1, "regression")
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from learnsym.data.augment import AugmentName
-from learnsym.data.base import ImageData, Split
+from learnsym.data.base import Form, ImageData, Split
 from learnsym.data.download import download, find
 from learnsym.data.hdf5 import Hdf5Images, open_array
 from learnsym.data.splits import classification_info, generator
@@ -46,6 +46,8 @@ class PCam(ImageData):
 
     The pictures stay in their files and are read batch by batch (`learnsym.data.hdf5`).
     """
+
+    form = Form(SHAPE, 2)
 
     def __init__(
         self,

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from learnsym.data.base import Data, DataInfo, Split
+from learnsym.data.base import Data, DataInfo, Form, Split
 from learnsym.groups.actions import act_on_points
 from learnsym.groups.exponential import with_last_row
 from learnsym.groups.rotations import uniform_rotations
@@ -31,6 +31,7 @@ class PointData(Data):
 
     kind = "points"
     task: Task = "regression"
+    form = Form((29, 4), 1, "regression", "points")
     in_channels = 3 * len(SPECIES)
 
     def __init__(self, info: DataInfo, splits: Mapping[str, Split], augment: PointAugmentName = "none") -> None:

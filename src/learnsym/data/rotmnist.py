@@ -7,7 +7,7 @@ import torch
 
 from learnsym.data.amat import official_part
 from learnsym.data.augment import AugmentName
-from learnsym.data.base import ImageData, Split
+from learnsym.data.base import Form, ImageData, Split
 from learnsym.data.labelled import Parts, from_file_or
 from learnsym.data.mnist import DIGITS, MNIST, SHAPE, load_idx
 from learnsym.data.rotation import random_angles, rotate_pixels
@@ -21,6 +21,8 @@ SIZES = {"train": 12_000, "test": 50_000}
 
 class RotMNIST(ImageData):
     """1 x 28 x 28, ten classes: 10 000 for training, 2 000 for validation, 50 000 for testing."""
+
+    form = Form(SHAPE, 10)
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from learnsym.data.arrays import as_images, find_named, read_npz
-from learnsym.data.base import DataInfo, ImageData, Split
+from learnsym.data.base import DataInfo, Form, ImageData, Split
 from learnsym.data.graphs import draw, is_binary
 from learnsym.data.splits import generator
 from learnsym.errors import DataError
@@ -51,6 +51,7 @@ class Shapes(ImageData):
     """
 
     task: Task = "segmentation"  # so that a network can be refused before the images are drawn
+    form = Form((1, SIDE, SIDE), 2, "segmentation")
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from learnsym.data.augment import AugmentName
-from learnsym.data.base import ImageData
+from learnsym.data.base import Form, ImageData
 from learnsym.data.sprite_task import sprite_info, sprite_prototypes, sprite_splits
 from learnsym.schema import Count, Size
 
@@ -18,6 +18,8 @@ Colour = tuple[int, int, int]
 
 class Sprites(ImageData):
     """The default data set: a snail and a bird, 3 x 32 x 32, four classes, no files needed."""
+
+    form = Form((3, SIDE, SIDE), 4)
 
     def __init__(
         self,

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from learnsym.data.augment import AugmentName
-from learnsym.data.base import ImageData, Split
+from learnsym.data.base import Form, ImageData, Split
 from learnsym.data.cifar import MEAN, STD
 from learnsym.data.download import unpack
 from learnsym.data.labelled import Parts, from_file_or
@@ -19,6 +19,8 @@ CLASSES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "
 
 class STL10(ImageData):
     """Photographs, 3 x 96 x 96, ten classes, 5 000 for training and 8 000 for testing."""
+
+    form = Form(SHAPE, 10)
 
     def __init__(
         self,
