@@ -45,12 +45,13 @@ def read(path):
     if path.suffix == ".yaml":
         return yaml.safe_load(path.read_text())["seed"]
     if path.suffix == ".csv":
-        with path.open(newline="") as file:
-            assert len({len(row) for row in csv.reader(file)}) == 1
-            return path.read_text()
+        text = path.read_text()
+        assert text.endswith("\n")
+        assert len({len(row) for row in csv.reader(text.splitlines())}) == 1
+        return text
     if path.suffix == ".npz":
-        with np.load(path) as file:
-            return {name: file[name] for name in file.files}
+        with path.open("rb") as file, np.load(file) as archive:  # numpy would leave open what it cannot read
+            return {name: archive[name] for name in archive.files}
     if path.suffix == ".png" and path.stat().st_size:  # where figures are not drawn, there are empty files
         with Image.open(path) as image:
             image.load()

@@ -61,7 +61,7 @@ def test_what_the_killing_test_would_see(tmp_path):
     Image.effect_noise((20, 20), 50).save(tmp_path / "a.png")
     (tmp_path / "a.json").write_text('{"a": [1, 2]}')
     (tmp_path / "a.jsonl").write_text('{"a": 1}\n{"a": 2}\n')
-    (tmp_path / "a.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "a.csv").write_text("a,b\n1,2\n3,4\n")
     (tmp_path / "a.yaml").write_text("seed: 0\n")
     (tmp_path / "a.md").write_text("| a |\n\nMean ± standard deviation over seeds (n runs).\n")
     (tmp_path / ".a.json.partial").write_text('{"a')
