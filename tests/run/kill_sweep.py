@@ -56,8 +56,8 @@ def read(path):
         with Image.open(path) as image:
             image.load()
         return None
-    content = path.read_text()  # table.md, error.txt
-    assert path.suffix != ".md" or content.endswith("over seeds (n runs).\n"), path
+    content = path.read_text()  # error.txt and what a sweep ends with
+    assert content.endswith({".html": "</html>\n", ".md": "\n", ".tex": "\n"}.get(path.suffix, "")), path
     return content
 
 

@@ -64,8 +64,9 @@ def test_what_the_killing_test_would_see(tmp_path):
     (tmp_path / "a.csv").write_text("a,b\n1,2\n3,4\n")
     (tmp_path / "a.yaml").write_text("seed: 0\n")
     (tmp_path / "a.md").write_text("| a |\n\nMean ± standard deviation over seeds (n runs).\n")
+    (tmp_path / "a.html").write_text("<html>\n<p>all of it</p>\n</html>\n")
     (tmp_path / ".a.json.partial").write_text('{"a')
-    assert read_all(tmp_path) == 8
+    assert read_all(tmp_path) == 9
     for path in sorted(tmp_path.glob("a.*")):
         whole = path.read_bytes()
         path.write_bytes(whole[: int(0.6 * len(whole))])
