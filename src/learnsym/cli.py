@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from learnsym.cluster import place, wait_for_the_first
+from learnsym.cluster import place, wait_for_the_first, wait_for_the_others
 from learnsym.config import CONFIG_DIR, check_top_level, register_resolvers, unknown_key
 from learnsym.disk import write_atomically
 from learnsym.errors import ConfigError, LearnSymError
@@ -61,6 +61,7 @@ def _stop(sentence: str, code: int, details: str = "") -> None:
         print(f"{details}error: {sentence}", file=sys.stderr, flush=True)
     if here.shared:
         sys.stdout.flush()
+        wait_for_the_others()
         os._exit(code)  # threads of the group of processes may still run, and would abort an orderly exit
     sys.exit(code)
 

@@ -12,6 +12,8 @@ from learnsym.errors import ConfigError
 
 SECONDS_FOR_THE_FIRST = 10.0
 """So long another process waits for the first one to say what went wrong."""
+SECONDS_FOR_THE_OTHERS = 3.0
+"""So long the first one waits for the others under torchrun, which kills them when it ends: they come to the same mistake."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,13 @@ def wait_for_the_first(code: int) -> bool:
         seen |= answers
         time.sleep(0.1)
     return answers
+
+
+def wait_for_the_others() -> None:
+    """Let them end with an exit code of their own."""
+    here = place()
+    if here.shared and here.is_first and here.starter == "torchrun":
+        time.sleep(SECONDS_FOR_THE_OTHERS)
 
 
 def _answers() -> bool:

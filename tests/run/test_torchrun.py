@@ -199,7 +199,9 @@ def codes_of(err):
 def test_a_mistake_is_said_once_and_ends_all_alike(tmp_path, port):
     codes, out, err = ended([torchrun(tmp_path, port, *WORDS, each=2)])
     assert codes == [1], "torchrun's own"
-    assert codes_of(err) == ["2", "2"]
+    first, other = sorted(codes_of(err), reverse=True)
+    assert first == "2"
+    assert other in ("2", "-15"), "-15: torchrun has killed a process that was seconds behind"
     assert err.count("error: trainer.devices=1 trainer.nodes=1: torchrun has started 2 processes on 1 node") == 1
     assert err.count("error: ") == 1
     assert "trainer.devices=2 trainer.nodes=1 would be right" in err
