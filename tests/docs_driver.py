@@ -136,7 +136,8 @@ def shortened(cfg):
 def carry_out(words, expected, last_run):
     """Run a command, shortened, or check it where it needs data; (what went wrong or None, the run's directory or None)."""
     words = [w.replace("runs/RUN", str(last_run)) for w in words]
-    for letter, sweep in zip("AB", sorted(Path("runs/sweeps").glob("*")), strict=False):
+    sweeps = sorted(Path("runs/sweeps").glob("*"), key=lambda folder: not (folder / "table.md").exists())  # finished ones first
+    for letter, sweep in zip("AB", sweeps, strict=False):
         words = [w.replace(f"runs/sweeps/{letter}", str(sweep)) for w in words]
     if expected:
         code, _, err = call(words)
@@ -146,6 +147,8 @@ def carry_out(words, expected, last_run):
         return (None if code == 0 else err), None
     cfg = first_job(words)  # a launcher and its settings too
     words = [w for w in words if not re.match(r"launcher=|hydra\.launcher\.", w)]
+    if "mode=book" in words:  # which refuses to record runs that were made short: it writes its page
+        words = [w for w in words if not w.startswith("runs=")]
     elsewhere = any("DIR" in w for w in words) or cfg.dataset._target_.rpartition(".")[2] not in NO_FILES
     if not elsewhere and cfg.trainer.devices == 1:
         code, out, err = call([*two_of_each(words), *shortened(cfg)])
