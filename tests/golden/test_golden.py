@@ -28,6 +28,7 @@ def figures_are_not_rendered(monkeypatch):
     monkeypatch.setattr(importlib.import_module("learnsym.results.figures"), "save", lambda figure, path: None)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("preset", PRESETS)
 def test_first_losses(preset, folder):
     found, wanted = first_losses(preset, folder), GOLDEN[preset]

@@ -27,6 +27,7 @@ def report(done):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.long
 def test_a_sweep_of_six_killed_at_six_random_moments(tmp_path):
     """Six forks; every file is read after every kill (fifty real processes: the slow test below)."""
     found = report(driver("kill_sweep.py", tmp_path, "--kills", 6, "--epochs", 5, "--fork", limit=400))
@@ -143,7 +144,11 @@ def test_an_interrupted_sweep_gives_its_lock_back(main, tiny):
         os.kill(os.getpid(), signal.SIGINT)
         raise AssertionError("the signal should have come")
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Training, "fit", stop)
-        assert main("-m", *tiny, "seed=0,1").code == 130
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Training, "fit", stop)
+            assert main("-m", *tiny, "seed=0,1").code == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert main("-m", *tiny, "seed=0,1").code == 0

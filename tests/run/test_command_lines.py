@@ -175,7 +175,7 @@ SETTINGS = [
 def test_a_wrong_command_is_answered_in_one_sentence(main, no_network, tiny, words, parts):
     # Tiny, so that a command that is not refused after all does not train for a minute; -m must stay in front.
     sized = [w for w in tiny if w.startswith(("train.", "dataset.")) and w.split("=")[0] not in " ".join(words)]
-    unsized = {"dataset=", "train=", "seed=0 -m"}
+    unsized = {"dataset=", "train=", "seed=0 -m", "mode=matrix"}
     extra = [] if any(u in " ".join(words) for u in unsized) or words == ["~train.epochs"] else sized
     check_one_sentence(main(*words, *extra), 2, *parts)
 

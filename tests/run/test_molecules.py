@@ -241,13 +241,21 @@ def test_a_wrong_command_is_answered_in_one_sentence(main, words, parts):
         assert part in line
 
 
-@pytest.mark.parametrize("mode", ["equivariance", "freeze"])
-def test_modes_for_images_refuse_a_checkpoint_of_molecules(main, mode):
+def test_a_checkpoint_of_molecules_in_other_modes(main):
+    """Its equivariance error is measured; what is for images is refused, and so are groups that permute pixels."""
     trained = main(*TOYS, *NARROW, "mode.turned_molecules=0")
-    done = main(f"mode={mode}", f"checkpoint={trained.directory}/checkpoints/last.pt")
-    assert done.code == 2
-    (line,) = done.err.strip().splitlines()
-    assert f"mode={mode} is for images, but ToyMolecules is a data set of point clouds" in line
+    path = f"checkpoint={trained.directory}/checkpoints/last.pt"
+    measured = main("mode=equivariance", path, "mode.angles=[40.0]", "mode.images=4")
+    assert measured.code == 0, measured.err
+    assert 0 < measured.result["metrics"]["equivariance_error_40deg/logits"] < 10
+    for words, sentence in (
+        (["mode=freeze"], "mode=freeze is for images, but ToyMolecules is a data set of point clouds"),
+        (["mode=equivariance", "mode.group=shift_x"], "group=shift_x acts on images, and these are clouds of points"),
+    ):
+        done = main(*words, path)
+        assert done.code == 2
+        (line,) = done.err.strip().splitlines()
+        assert sentence in line
 
 
 def test_qm9_without_torch_geometric(main, monkeypatch):

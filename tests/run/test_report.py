@@ -131,12 +131,13 @@ def test_a_job_without_a_record_fails_its_sweep(main, tiny, monkeypatch):
     """Whatever ended it: a machine that went away leaves nothing."""
     from learnsym import cli
 
-    original = Path.write_text
+    original = cli.write_atomically
 
-    def write_text(self, text, *more, **settings):
-        return 0 if self.name == "1.json" else original(self, text, *more, **settings)
+    def write(path, content):
+        if path.name != "1.json":
+            original(path, content)
 
-    monkeypatch.setattr(cli.Path, "write_text", write_text)
+    monkeypatch.setattr(cli, "write_atomically", write)
     done = main("-m", *tiny, "seed=0,1")
     assert done.code == 1
     assert "1 of 2 jobs failed" in done.out

@@ -131,6 +131,7 @@ def test_two_processes_of_torchrun_give_the_metrics_of_one(of_one, tmp_path, por
     assert "Warning" not in err
 
 
+@pytest.mark.long
 def test_two_nodes_and_the_same_command_again(of_one, tmp_path, port):
     """Two machines of one process each, which are this one; then the finished run is shown, once."""
     words = (*WORDS, "trainer.nodes=2")
@@ -172,6 +173,7 @@ def as_srun(folder, port, rank, *words, nodes=1):
     return start(folder, [str(ROOT / "main.py"), *words], **of_srun(rank, port, nodes=nodes))
 
 
+@pytest.mark.long
 def test_two_processes_of_srun(of_one, tmp_path, port):
     """Its variables, without a Slurm. One of the processes comes late; then somebody else is at work on the run, which the first
     process finds out alone, after they have met: the other must not wait for ever."""
@@ -266,7 +268,8 @@ def test_nodes_do_not_change_the_name_of_a_run_of_one():
     from hydra import compose, initialize_config_dir
     from omegaconf import open_dict
 
-    from learnsym.config import identity, register_resolvers
+    from learnsym.config import register_resolvers
+    from learnsym.identity import identity
 
     register_resolvers()
     with initialize_config_dir(str(ROOT / "cfg"), version_base="1.3"):
