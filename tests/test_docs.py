@@ -157,6 +157,7 @@ def copy_of_the_project(tree):
             (tree / path).write_text(text)
 
 
+@pytest.mark.long
 def test_the_pages(tmp_path):
     tree, work = tmp_path / "tree", tmp_path / "work.json"
     copy_of_the_project(tree)

@@ -82,6 +82,7 @@ def sampled(combinations):
     return [replace(c, optimizer=o, schedule=s) for c in chosen for o, s in [draw.choice(recipes)]]
 
 
+@pytest.mark.long
 def test_verdicts_are_those_of_the_command_line(combinations, data_of):
     valid = 0
     for cell in sampled(combinations):

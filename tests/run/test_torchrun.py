@@ -118,6 +118,7 @@ def same(numbers, expected):
             assert found[key] == pytest.approx(right[key], abs=1e-6, rel=1e-6), key
 
 
+@pytest.mark.long
 def test_two_processes_of_torchrun_give_the_metrics_of_one(of_one, tmp_path, port):
     codes, out, err = ended([torchrun(tmp_path, port, *WORDS, "trainer.devices=2", each=2)])
     assert codes == [0], err
