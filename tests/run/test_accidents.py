@@ -96,6 +96,7 @@ os.write(report, json.dumps([codes, [open(name).read() for name in ("one", "othe
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["run", "sweep"])
 def test_two_who_start_the_same_at_once(tmp_path, tiny, kind):
     """One works, the other says so, and nothing is the worse for it."""

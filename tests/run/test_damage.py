@@ -223,6 +223,7 @@ DAMAGES = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", DAMAGES)
 def test_a_sweep_with_a_damaged_run(main, tiny, kind):
     sweep = ("-m", *tiny, "seed=0,1,2")

@@ -199,6 +199,7 @@ def codes_of(err):
     return sorted(line.split()[2] for line in err.splitlines() if "exitcode  :" in line)
 
 
+@pytest.mark.long
 def test_a_mistake_is_said_once_and_ends_all_alike(tmp_path, port):
     codes, out, err = ended([torchrun(tmp_path, port, *WORDS, each=2)])
     assert codes == [1], "torchrun's own"
