@@ -43,7 +43,7 @@ def test_a_killed_process_of_joblib_stops_no_other_job(main, tiny, tmp_path):
     assert_as_undisturbed(tmp_path, 4)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_job_that_kills_its_process_is_named(main, tiny, tmp_path):
     """It is killed whenever it is at work; the others are done."""
     arguments = ["launcher=joblib", "hydra.launcher.n_jobs=2", *tiny, f"train.epochs=2,3,{LONG},4"]
@@ -79,7 +79,7 @@ def test_a_killed_process_of_submitit(main, tiny, tmp_path):
     assert_as_undisturbed(tmp_path, 2)
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @needs("submitit")
 def test_a_process_of_submitit_whose_time_is_up_goes_on_by_itself(main, tiny, tmp_path):
     """With less than ten minutes, submitit takes its signal for the end of the time, which it forgives max_num_timeout times."""
