@@ -160,6 +160,8 @@ def test_a_command_can_be_copied(browser: Browser) -> None:
     browser.ask("document.querySelector('#runs-versions-and-hardware details').open = true")
     browser.click("button.copy")
     browser.wait("['copied', 'selected'].includes(document.querySelector('button.copy').textContent)")
+    source = browser.ask("document.querySelector('button.copy').getAttribute('aria-controls')")
+    assert browser.ask(f"document.getElementById('{source}').textContent").startswith("main.py ")
 
 
 def test_a_narrow_screen_scrolls_tables_and_not_the_page(browser: Browser) -> None:
