@@ -12,31 +12,13 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from helpers_run import SEVERAL_PROCESSES
 from learnsym import cluster
 from learnsym.cluster import Place, check_processes, place, wait_for_the_first
 from learnsym.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
-# As in test_two_processes.py: batches that do not divide, draws, dropout, float64 so that what differs is an error.
-WORDS = (
-    "net/backbone=conv5",
-    "net.backbone.width=2",
-    "net.learn=all",
-    "net.test_copies=2",
-    "dataset.train_size=40",
-    "dataset.val_size=21",
-    "dataset.test_size=33",
-    "dataset.augment=rotation",
-    "train.batch_size=15",
-    "train.test_batch_size=16",
-    "train.epochs=2",
-    "train/schedule=cosine",
-    "train.optimizer.lr=0.003",
-    "trainer.accelerator=cpu",
-    "trainer.threads=1",
-    "trainer.precision=64-true",
-    "mode.response_images=0",
-)
+WORDS = (*SEVERAL_PROCESSES, "train.epochs=2", "mode.response_images=0")
 STARTERS = (
     "TORCHELASTIC_RUN_ID",
     "RANK",

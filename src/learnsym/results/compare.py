@@ -24,7 +24,7 @@ from learnsym.results.collect import Run, collect
 from learnsym.results.grouping import Group, group, part_of
 from learnsym.results.record import write_atomically
 from learnsym.results.symmetry_figures import short
-from learnsym.results.tables import is_number, mean_and_sd
+from learnsym.results.tables import escaped, is_number, mean_and_sd, name_of
 
 DISTANCE = re.compile(r"(relative_)?distance_to_equivariance(?:_(\w+))?(?:/(.+))?")
 """In total, of an arm; of a layer or, in the dynamics, of a group."""
@@ -45,6 +45,10 @@ class Entry:
     unit: str
     learned: bool | None = None
     """Of an extent: whether training moved it."""
+    angle: float | None = None
+    """Of an equivariance error: by how many degrees the input was turned."""
+    before: bool = False
+    """Of an equivariance error: measured before the training."""
 
     @property
     def turns(self) -> bool:
@@ -142,9 +146,9 @@ def entries(g: Group) -> Iterator[Entry]:
             where = " ".join(filter(None, (short(layer) if layer else "all layers", f"({arm})" if arm else "")))
             yield Entry(g.label, where, "distance to E", tuple(values), "of the norm" if relative else "")
         elif found := ERROR.fullmatch(metric):
-            yield Entry(
-                g.label, "output", f"equivariance error at {found[2]} deg{' before training' * bool(found[1])}", tuple(values), ""
-            )
+            before = bool(found[1])
+            what = f"equivariance error at {found[2]} deg" + (" before training" if before else "")
+            yield Entry(g.label, "output", what, tuple(values), "", angle=float(found[2]), before=before)
 
 
 def place_of(layer: str) -> str:
@@ -165,7 +169,7 @@ def markdown(known: dict[str, list[Entry]]) -> str:
             mean, sd = mean_and_sd(e.values)
             number = f"{mean:.4g}" + (f" ± {sd:.2g}" if sd is not None else "") + (" (fixed)" if e.learned is False else "")
             part = "" if e.part is None else f"{e.part:.3f}"
-            lines.append(f"| {_md(label)} | {len(e.values)} | {e.where} | {e.what} | {number} | {e.unit} | {part} |")
+            lines.append(f"| {escaped(label)} | {len(e.values)} | {e.where} | {e.what} | {number} | {e.unit} | {part} |")
     note = (
         "Mean ± standard deviation over seeds. A width of rotations w (rad) is the part w / 2π of the circle, at most all of it."
     )
@@ -174,13 +178,11 @@ def markdown(known: dict[str, list[Entry]]) -> str:
 
 def absent(runs: Sequence[Run], silent: Sequence[str]) -> str:
     """Who is not in the table, and why."""
-    lines = [f"- {run.path.name} ({run.status}): {run.error}" for run in runs if run.status != "finished"]
-    lines += [f"- {_md(label)}: no learned symmetry, no distance to E, no equivariance error is known of it." for label in silent]
+    lines = [f"- {escaped(name_of(run))} ({run.status}): {escaped(run.error or '')}" for run in runs if run.status != "finished"]
+    lines += [
+        f"- {escaped(label)}: no learned symmetry, no distance to E, no equivariance error is known of it." for label in silent
+    ]
     return "\nNot in the table:\n\n" + "\n".join(lines) + "\n" if lines else ""
-
-
-def _md(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
 
 
 def as_csv(known: dict[str, list[Entry]]) -> str:
@@ -207,8 +209,8 @@ def parts_over_training(run: Run) -> dict[str, list[tuple[float, float]]]:
             continue  # of space there are three generators, and no one part of the circle
         scale = 1.0 if extent["unit"] == "fraction" else 1 / (2 * math.pi)
         names = (f"{extent['metric']}/{layer}", extent["metric"])
-        named = ((row["epoch"] / last, next((row[n] for n in names if n in row), None)) for row in run.rows)
-        found[place_of(layer)] = [(time, min(1.0, scale * value)) for time, value in named if value is not None]
+        points = ((row["epoch"] / last, next((row[n] for n in names if n in row), None)) for row in run.rows)
+        found[place_of(layer)] = [(time, min(1.0, scale * value)) for time, value in points if value is not None]
     return found
 
 

@@ -180,9 +180,8 @@ def error_by_angle(found: Sequence[Entry]) -> dict[bool, list[tuple[float, Entry
     """Before training (True) and after: angle in degrees -> entry, in order."""
     rows: dict[bool, list[tuple[float, Entry]]] = {}
     for e in found:
-        words = e.what.split()
-        if e.what.startswith("equivariance error"):
-            rows.setdefault(e.what.endswith("before training"), []).append((float(words[3]), e))
+        if e.angle is not None:
+            rows.setdefault(e.before, []).append((e.angle, e))
     return {k: sorted(v, key=lambda pair: pair[0]) for k, v in rows.items()}
 
 

@@ -194,15 +194,15 @@ def markdown(table: Table) -> str:
     """A table of what the runs came to, and one of their layers."""
     lines = []
     for block in table.blocks:
-        lines += ["| run | n | " + " | ".join(map(_md, block)) + " |", "| --- " * (len(block) + 2) + "|"]
+        lines += ["| run | n | " + " | ".join(map(escaped, block)) + " |", "| --- " * (len(block) + 2) + "|"]
         for row in table.rows:
             if any(m in row.cells for m in block):
-                lines.append(f"| {_md(row.label)} | {row.n} | " + " | ".join(_md(cell(row, m)) for m in block) + " |")
+                lines.append(f"| {escaped(row.label)} | {row.n} | " + " | ".join(escaped(cell(row, m)) for m in block) + " |")
         lines.append("")
-    lines.append("\n\n".join(map(_md, notes(table))))
+    lines.append("\n\n".join(map(escaped, notes(table))))
     if table.absent:
         lines += ["", headline(table), ""]
-        lines += [f"- {_md(name)} ({status}): {_md(reason)}" for name, status, reason in absentees(table)]
+        lines += [f"- {escaped(name)} ({status}): {escaped(reason)}" for name, status, reason in absentees(table)]
     return "\n".join(lines) + "\n"
 
 
@@ -214,7 +214,7 @@ def cell(row: Row, metric: str, plus_minus: str = " ± ") -> str:
     return number_of(found, row.n, plus_minus) + (f" ({published(found)})" if found.paper else "")
 
 
-def _md(text: str) -> str:
+def escaped(text: str) -> str:
     """Text that makes neither cells nor HTML."""
     return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
 
