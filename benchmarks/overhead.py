@@ -44,6 +44,8 @@ SMALL = ("dataset.train_size=256", "dataset.test_size=128", "train.epochs=1", "m
 """A job of the sweep: Augerino on a few sprites, a second or so."""
 FIRST_STEP = """
 import os, runpy, sys, time
+from learnsym.startup import postpone_dynamo
+postpone_dynamo()
 from torch.optim.optimizer import register_optimizer_step_post_hook
 def stop(*_):
     print(f"first step {{time.time()}}", flush=True)
@@ -52,7 +54,7 @@ register_optimizer_step_post_hook(stop)
 sys.argv = ["main.py", *sys.argv[1:]]
 runpy.run_path({main!r}, run_name="__main__")
 """
-"""main.py, stopped after the first step. torch is imported a little earlier than main.py would."""
+"""main.py, stopped after the first step. torch is imported a little earlier than main.py would, in the same way."""
 
 
 # --- a step ---------------------------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from learnsym.config import CONFIG_DIR, check_top_level, register_resolvers, unk
 from learnsym.disk import write_atomically
 from learnsym.errors import ConfigError, LearnSymError
 from learnsym.hydra_guard import guard_hydra
+from learnsym.startup import postpone_dynamo
 
 WHY_NOT_OPTUNA = (
     "as hydra-optuna-sweeper does its trials again when a search is continued; a grid is continued where it was: "
@@ -130,6 +131,7 @@ def job(cfg: DictConfig) -> None:
 
 def _run(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> Path:
     check_top_level(cfg)
+    postpone_dynamo()
     from learnsym.run import run  # torch from here on
 
     return run(cfg, overrides, choices)
