@@ -36,6 +36,19 @@ def test_a_sweep_ends_with_a_report_and_mode_report_makes_the_same_of_its_runs(m
     assert main("mode=report", f"runs={sweep}", "mode.out=elsewhere").code == 0
     assert rows(Path("elsewhere")) == rows(sweep)
 
+    # The process that started the jobs has not trained anything: it waits for no torch before it shows the table.
+    script = """
+import sys
+from pathlib import Path
+from learnsym.results.collect import jobs_of
+from learnsym.results.sweep import summarise
+summarise(Path("lean"), list(jobs_of(Path(sys.argv[1]), False)), [])
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", script, sweep], check=True)
+    assert rows(Path("lean")) == rows(sweep)
+    assert (Path("lean") / "sweep.png").exists()
+
 
 def rows(folder: Path) -> list[tuple[str, ...]]:
     with (folder / "table.csv").open(newline="") as file:

@@ -5,15 +5,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
+import numpy as np
 
-from learnsym.data.base import Data
 from learnsym.results.record import RunDirectory, write_atomically
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what ends a sweep draws figures without torch
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from torch import Tensor, nn
+
+    from learnsym.data.base import Data
 
 COLOURS = ("#0b6e99", "#d1495b", "#3a7d44", "#8d6a9f", "#e09f3e", "#5c5c5c", "#2a9d8f", "#b56576")
 STRIP = 8
@@ -48,7 +49,7 @@ def save(figure: "Figure", path: Path) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def draw_run(directory: RunDirectory, net: nn.Module, data: Data, curves: Mapping[str, Any]) -> list[Path]:
+def draw_run(directory: RunDirectory, net: "nn.Module", data: "Data", curves: Mapping[str, Any]) -> list[Path]:
     """Draw what there is to draw of a run into figures/: paths relative to the run's directory, none where nothing was learned or
     measured."""
     from learnsym.results.distance_figure import draw_distances
@@ -58,7 +59,7 @@ def draw_run(directory: RunDirectory, net: nn.Module, data: Data, curves: Mappin
     return draw_learned(directory, net, data, curves) + ([path.relative_to(directory.path)] if measured else [])
 
 
-def draw_learned(directory: RunDirectory, net: nn.Module, data: Data, curves: Mapping[str, Any]) -> list[Path]:
+def draw_learned(directory: RunDirectory, net: "nn.Module", data: "Data", curves: Mapping[str, Any]) -> list[Path]:
     """What a run learned, how that came about, and what the network does with it: figures/learned_symmetry.png."""
     from learnsym.results.symmetry_figures import draw_layers, layers_that_learn
 
@@ -98,15 +99,15 @@ def draw_bands(axes: "Axes", runs: Mapping[str, Sequence[Sequence[Mapping[str, A
     """Learned rotations as bands [-w/2, w/2] over training: per label the mean over runs, the deviation shaded at its edge."""
     for colour, (label, repeats) in zip(_cycle(len(runs)), runs.items(), strict=True):
         length = min(len(rows) for rows in repeats)
-        widths = torch.tensor([[row[key] for row in rows[:length]] for rows in repeats], dtype=torch.float64)
+        widths = np.array([[row[key] for row in rows[:length]] for rows in repeats])
         epochs = [row["epoch"] for row in repeats[0][:length]]
-        half = widths.mean(dim=0) / 2
+        half = widths.mean(axis=0) / 2
         if len(runs) == 1:
             axes.fill_between(epochs, -half, half, color=colour, alpha=0.25, linewidth=0)
         for sign in (-1, 1):
             axes.plot(epochs, sign * half, color=colour, linewidth=1.6, label=label if sign == 1 else None)
             if len(repeats) > 1:
-                spread = widths.std(dim=0) / 2
+                spread = widths.std(axis=0, ddof=1) / 2
                 axes.fill_between(epochs, sign * half - spread, sign * half + spread, color=colour, alpha=0.2, linewidth=0)
     if truth is not None:
         for sign in (-1, 1):
@@ -167,11 +168,11 @@ def draw_responses(axes: "Axes", curves: Mapping[str, Sequence[Mapping[str, Any]
         axes.axhline(0.5, color="black", linestyle=":", linewidth=1, label="one half, a guess")
     for colour, (label, repeats) in zip(colours or _cycle(len(curves)), curves.items(), strict=True):
         angles = repeats[0]["angles_deg"]
-        values = torch.tensor([c["probability"] for c in repeats if len(c["probability"]) == len(angles)])
-        mean = values.mean(dim=0)
+        values = np.array([c["probability"] for c in repeats if len(c["probability"]) == len(angles)])
+        mean = values.mean(axis=0)
         axes.plot(angles, mean, color=colour, linewidth=1.6, label=label or None)
         if len(values) > 1:
-            spread = values.std(dim=0)
+            spread = values.std(axis=0, ddof=1)
             axes.fill_between(angles, mean - spread, mean + spread, color=colour, alpha=0.2, linewidth=0)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize=7, frameon=False)
@@ -180,8 +181,10 @@ def draw_responses(axes: "Axes", curves: Mapping[str, Sequence[Mapping[str, Any]
     style(axes, "response to a turned input", "rotation of the input (degrees)", "probability of the right class")
 
 
-def draw_strip(figure: Any, net: nn.Module, data: Data) -> None:
+def draw_strip(figure: Any, net: "nn.Module", data: "Data") -> None:
     """Two test images, each beside what the learned distribution makes of it."""
+    import torch
+
     device = next(net.parameters()).device
     inputs = data.splits["test"].inputs[:2].to(device)
     peak = 255.0 if inputs.dtype == torch.uint8 else 1.0
@@ -200,7 +203,7 @@ def draw_strip(figure: Any, net: nn.Module, data: Data) -> None:
                 axes.set_xlabel("original", fontsize=8)
 
 
-def _displayable(image: Tensor) -> Any:
+def _displayable(image: "Tensor") -> Any:
     """[C, H, W] -> [H, W] or [H, W, 3]."""
     return (image[0] if image.shape[0] == 1 else image[:3].permute(1, 2, 0)).numpy()
 

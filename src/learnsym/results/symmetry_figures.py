@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
-
-from learnsym.distributions.elements import ElementSet
+import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from torch import nn
+
+    from learnsym.distributions.elements import ElementSet
 
 GREY = "#c9c9c9"
 INNER = 0.66
@@ -21,13 +21,15 @@ PER_ROW = 9
 KINDS = {"rotation": "part of the rotations", "reflection": "part of the mirror images"}
 
 
-def layers_that_learn(net: nn.Module) -> dict[str, ElementSet]:
+def layers_that_learn(net: "nn.Module") -> "dict[str, ElementSet]":
     """The element sets of a network by the names of their layers, in order; empty where none of them learns."""
+    from learnsym.distributions.elements import ElementSet
+
     found = {name: m for name, m in net.named_modules() if isinstance(m, ElementSet) and not m.stabiliser.trivial}
     return found if any(m.learned for m in found.values()) else {}
 
 
-def draw_layers(path: Path, rows: Sequence[Mapping[str, Any]], net: nn.Module, response: Mapping[str, Any] | None) -> None:
+def draw_layers(path: Path, rows: Sequence[Mapping[str, Any]], net: "nn.Module", response: Mapping[str, Any] | None) -> None:
     """Above the learned part of the group of every layer, below how it came about, and the response to a turned input."""
     from learnsym.results.figures import draw_response, new_figure, save
 
@@ -53,7 +55,7 @@ def draw_layers(path: Path, rows: Sequence[Mapping[str, Any]], net: nn.Module, r
 # --- circles --------------------------------------------------------------------------------------------------------------------
 
 
-def draw_circles(figure: Any, sets: Mapping[str, ElementSet], per_row: int) -> None:
+def draw_circles(figure: Any, sets: "Mapping[str, ElementSet]", per_row: int) -> None:
     """One small circle for each layer: its arc of rotations, or its elements, and on an inner ring its mirror images."""
     finite, mirror = (any(test(m.stabiliser) for m in sets.values()) for test in (lambda h: h.order, lambda h: h.has_mirror))
     remarks = [
@@ -71,7 +73,7 @@ def draw_circles(figure: Any, sets: Mapping[str, ElementSet], per_row: int) -> N
         axes.set_title(short(name), fontsize=8, pad=2)
 
 
-def draw_circle(axes: "Axes", elements: ElementSet) -> None:
+def draw_circle(axes: "Axes", elements: "ElementSet") -> None:
     """The elements of one layer; upwards is the identity, angles grow clockwise, as on a screen where y runs down."""
     from learnsym.results.figures import COLOURS
 
@@ -98,11 +100,11 @@ def draw_circle(axes: "Axes", elements: ElementSet) -> None:
 def _arc(axes: "Axes", radius: float, fraction: float, **settings: Any) -> None:
     """The angles of [-pi fraction, pi fraction]."""
     half = max(math.pi * fraction, 0.02)  # the identity alone is seen as well
-    angle = torch.linspace(-half, half, 181)
-    axes.plot((radius * angle.sin()).tolist(), (radius * angle.cos()).tolist(), **settings)
+    angle = np.linspace(-half, half, 181)
+    axes.plot(radius * np.sin(angle), radius * np.cos(angle), **settings)
 
 
-def _points(axes: "Axes", elements: ElementSet, colours: Sequence[str]) -> str:
+def _points(axes: "Axes", elements: "ElementSet", colours: Sequence[str]) -> str:
     """The elements of a finite group, as opaque as they are probable, hollow where evaluation leaves them out. How many stay."""
     whole = elements.stabiliser.elements()
     keep = [1.0] if elements.logits is not None else [1.0] * len(whole)
