@@ -51,6 +51,7 @@ HARMFUL = {
     "a class of torch that starts a program": "torch.distributed.elastic.multiprocessing.subprocess_handler.SubprocessHandler",
     "a class of torch that builds extensions": "torch.utils.cpp_extension.BuildExtension",
     "a class of torch that reads packages of code": "torch.package.PackageImporter",
+    "a network of torch that executes text": "torch.fx.GraphModule",
     "a class of torch that listens on a port": "torch.distributed.TCPStore",
     "what a module of ours has imported": "learnsym.run.Path",
     "what a module of theirs has imported": "torch.nn.modules.module.OrderedDict",
