@@ -27,6 +27,9 @@ def make_fabric(trainer: "TrainerSettings", devices: int | list[int]) -> "Fabric
     from lightning_fabric import Fabric
     from lightning_fabric.utilities.exceptions import MisconfigurationException
 
+    from learnsym.training.precision import Double
+
+    double = trainer.precision == "64-true"
     several = "ddp" if place().shared else "ddp_spawn"
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # each process would say that it has joined
     try:
@@ -35,8 +38,8 @@ def make_fabric(trainer: "TrainerSettings", devices: int | list[int]) -> "Fabric
             devices=devices,
             num_nodes=trainer.nodes,
             strategy=several if trainer.devices * trainer.nodes > 1 else "auto",
-            precision=trainer.precision,
-            plugins=[environment()],
+            precision=None if double else trainer.precision,
+            plugins=[environment(), *([Double()] if double else [])],
         )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         raise ConfigError(

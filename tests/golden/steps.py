@@ -1,9 +1,8 @@
 """The first losses of every preset: composed at scale=smoke, on synthetic twins of its data, as main.py builds and trains it.
 
-In double precision, in which rounding takes longer to turn into another path (weights are drawn, and a network's outputs handed
-over, in single precision all the same). How long depends on the network: batch norm and the first steps of Adam multiply a
-difference by up to ten with every step. `TOLERANCES` are at least seven times what was measured on 24 presets between AVX-512 and
-the plainest code of torch and oneDNN.
+In double precision, in which rounding takes longer to turn into another path (weights are drawn in single precision all the
+same). How long depends on the network: batch norm and the first steps of Adam multiply a difference by up to ten with every step.
+`TOLERANCES` are at least seven times what was measured on 24 presets between AVX-512 and the plainest code of torch and oneDNN.
 """
 
 import json
@@ -18,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from learnsym.config import CONFIG_DIR, build
 from learnsym.results.record import RunDirectory
 from learnsym.session import Session, open_session
+from learnsym.training.precision import Double
 from twins import TWINS
 
 STEPS = 20
@@ -88,7 +88,7 @@ def configured(preset: str, folder: Path) -> DictConfig:
 def first_losses(preset: str, folder: Path) -> Losses:
     """The losses of a training, or the risks of every arm and repetition of `mode=dynamics` and `mode=drift`."""
     cfg = OmegaConf.create(OmegaConf.to_container(configured(preset, folder), resolve=True))
-    fabric = Recording(accelerator="cpu", devices=1, precision=cfg.trainer.precision)
+    fabric = Recording(accelerator="cpu", devices=1, plugins=[Double()])
     session = open_session(fabric, cfg, RunDirectory(folder / preset.replace("/", "-")))
     mode = build(cfg, "mode")
     if not getattr(mode, "trains_by_epochs", True):

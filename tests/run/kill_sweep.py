@@ -2,7 +2,7 @@
 
     python tests/run/kill_sweep.py FOLDER --kills 50 --epochs 120
 
-starts a process for every attempt, as a person does (about half an hour on two cores); with --fork an attempt is a fork of this
+starts a process for every attempt, as a person does (seventeen minutes on two cores); with --fork an attempt is a fork of this
 process, which test_accidents.py uses. The last line is a report in JSON; the exit code is 1 if anything was not as it should be.
 """
 

@@ -40,7 +40,7 @@ def test_a_sweep_of_six_killed_at_six_random_moments(tmp_path):
 
 @pytest.mark.slow
 def test_a_sweep_of_six_killed_at_fifty_random_moments(tmp_path):
-    """As a person does it: every attempt is a process of its own. Half an hour."""
+    """As a person does it: every attempt is a process of its own. Seventeen minutes on two cores."""
     found = report(driver("kill_sweep.py", tmp_path, "--kills", 50, "--epochs", 120, limit=7200))
     assert found["kills"] == 50
     assert found["same"] == found["sweeps"]
