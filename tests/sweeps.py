@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LONG = 150
-"""Epochs of a job that is killed while it is at work: many times what killing it takes."""
+LONG = 600
+"""Epochs of a job that is killed while it is at work: many times what killing it takes (Slurm waits for two seconds)."""
 
 
 def needs(package):
