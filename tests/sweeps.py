@@ -23,10 +23,10 @@ def needs(package):
 
 
 @contextmanager
-def sweep(folder, *words, **environment):
+def sweep(folder, *words, by=(sys.executable,), **environment):
     """main.py -m in the background; the value is a function that waits for it and gives its exit code and what it printed."""
     variables = os.environ | {"OMP_NUM_THREADS": "1"} | environment
-    command = [sys.executable, str(ROOT / "main.py"), "-m", *words]
+    command = [*by, str(ROOT / "main.py"), "-m", *words]
     printed = folder / "printed.txt"
     with printed.open("w") as file:
         process = subprocess.Popen(command, cwd=folder, env=variables, stdout=file, stderr=subprocess.STDOUT)

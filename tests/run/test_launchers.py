@@ -6,6 +6,7 @@ The launchers are the real ones: joblib, Ray on this machine, and submitit's pro
 
 import os
 import re
+import shutil
 import signal
 import sys
 import time
@@ -16,6 +17,7 @@ import pytest
 
 from sweeps import (
     LONG,
+    ROOT,
     assert_as_undisturbed,
     assert_named,
     kill_one,
@@ -146,6 +148,18 @@ def test_a_killed_process_of_ray(main, tiny, tmp_path):
     assert out.count("finished before: ") == 5
     undisturbed(main, tiny, words)
     assert_as_undisturbed(tmp_path, 6)
+
+
+@pytest.mark.long
+@needs("ray")
+@pytest.mark.skipif(shutil.which("uv") is None, reason="no uv here")
+def test_ray_below_uv_run(tiny, tmp_path):
+    """As the pages say it is started. Ray looks at the commands above it, and has ideas of its own where one of them is uv's."""
+    uv_run = ("uv", "run", "--no-sync", "--project", str(ROOT))
+    with sweep(tmp_path, "launcher=ray", *tiny, "seed=0,1", by=uv_run) as wait:
+        code, out = wait(120)
+    assert code == 0, out
+    assert len(metrics(tmp_path)) == 2
 
 
 @needs("ray")

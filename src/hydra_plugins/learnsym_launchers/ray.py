@@ -39,6 +39,8 @@ class RayLauncher(SweepLauncher):
             RunError: Ray does not start.
         """
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        # Below `uv run` Ray would give every worker a new environment, without the extras of this one, in a copy of the folder.
+        os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
         import ray
 
         address = self.settings["address"]
