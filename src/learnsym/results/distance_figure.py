@@ -60,4 +60,3 @@ def draw_line(axes: "Axes", rows: Sequence[Mapping[str, Any]], key: str, floor: 
     """A number over the epochs, where it is above `floor`; the epochs are marked where they are few."""
     points = [(row["epoch"], row[key]) for row in rows if row[key] > floor]
     axes.plot(*zip(*points, strict=True) if points else ([], []), marker="o" if len(rows) < 10 else "", markersize=3, **settings)
-    axes.xaxis.get_major_locator().set_params(integer=True)

@@ -31,11 +31,13 @@ def new_figure(width: float, height: float) -> "Figure":
 
 
 def style(axes: "Axes", title: str, x: str, y: str) -> None:
-    """Titles and axes alike in all figures."""
+    """Titles and axes alike in all figures; epochs are counted in whole numbers."""
     axes.set_title(title, fontsize=10, loc="left")
     axes.set_xlabel(x, fontsize=9)
     axes.set_ylabel(y, fontsize=9)
     axes.tick_params(labelsize=8)
+    if x == "epoch":
+        axes.xaxis.get_major_locator().set_params(integer=True)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
 
@@ -113,7 +115,7 @@ def draw_bands(axes: "Axes", runs: Mapping[str, Sequence[Sequence[Mapping[str, A
         for sign in (-1, 1):
             axes.axhline(sign * truth / 2, color="black", linestyle="--", linewidth=1, label="truth" if sign == 1 else None)
     _radians(axes)
-    axes.legend(fontsize=7, frameon=False, loc="best")
+    axes.legend(fontsize=7, facecolor="white", framealpha=0.85, edgecolor="none", loc="best")  # the truth may run behind it
     style(axes, "learned rotation over training", "epoch", "angle (rad)")
 
 

@@ -132,15 +132,8 @@ def draw_fractions(axes: "Axes", rows: Sequence[Mapping[str, Any]], layers: Sequ
         looks = {"color": "grey", "linestyle": ":"} if whole and place == 0 else {"color": COLOURS[(place - 1) % len(COLOURS)]}
         axes.plot(epochs, values, linewidth=1.4, label=short(layer), **looks)
     axes.set_ylim(-0.03, 1.03)
-    _whole_ticks(axes)
     axes.legend(fontsize=6.5, frameon=False, loc="best", ncols=1 + len(layers) // 7)
     style(axes, f"{KINDS[kind]} over training", "epoch", "fraction")
-
-
-def _whole_ticks(axes: "Axes") -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def short(layer: str) -> str:
