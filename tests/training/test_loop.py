@@ -202,14 +202,19 @@ def test_channels_last_gives_the_same_numbers(make):
 
 
 @pytest.mark.skipif(not shutil.which("c++") and not shutil.which("g++"), reason="torch.compile wants a C++ compiler on a CPU")
-def test_compiled_training_gives_the_same_numbers(make):
+@pytest.mark.parametrize("draws", [False, True])
+def test_compiled_training_gives_the_same_numbers(make, draws):
+    """Those too that a network draws."""
     rows = []
     for compiled in (False, True):
+        net = make.net()
+        if draws:
+            net.insert(3, nn.Dropout(0.5))
         # Not Adam, which makes steps of the rounding in the gradient of a bias before a batch norm.
         sgd = partial(torch.optim.SGD, lr=0.1)
-        training = make(folder=f"{compiled}", machine={"compile": compiled}, epochs=2, optimizer=sgd)
+        training = make(net, folder=f"{compiled}", machine={"compile": compiled}, epochs=2, optimizer=sgd)
         training.fit()
-        assert set(training.state()["net"]) == set(make.net().state_dict()), "no prefix in a checkpoint"
+        assert set(training.state()["net"]) == set(net.state_dict()), "no prefix in a checkpoint"
         rows.append(training.recorder.rows)
     for plain, fused in zip(*rows, strict=True):
         assert fused == pytest.approx(plain, rel=1e-5)

@@ -112,7 +112,9 @@ class Training:
         self.schedule = settings.schedule.attach(optimizer, self.steps_per_epoch, self.epochs)
         self.layout = torch.channels_last if channels_last else torch.preserve_format
         net.to(memory_format=self.layout)
-        self.net, self.optimizer = fabric.setup(torch.compile(net) if compile else net, optimizer)
+        # Compiled as well, dropout and sampled transformations draw what they would draw without.
+        called = torch.compile(net, options={"fallback_random": True}) if compile else net
+        self.net, self.optimizer = fabric.setup(called, optimizer)
         self.dtype = next(net.parameters()).dtype  # float64 at precision 64-true, float32 otherwise
         self.progress = Progress()
         self._resident: dict[str, Split] = {}

@@ -54,7 +54,7 @@ class TrainerSettings:
         resident_bytes: a split of at most this many bytes is kept on the device as a whole.
         channels_last: keep images and the weights of plain convolutions with their channels innermost, as tensor cores read them.
         compile: let torch.compile fuse the training step's forward and backward pass; it takes a while at the first step, and
-            again for every new shape.
+            again for every new shape. The numbers are those without it, up to rounding.
     """
 
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
