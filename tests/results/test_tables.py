@@ -52,7 +52,7 @@ def test_markdown_of_a_whole_table(folder: Path) -> None:
         "| run | n | test_accuracy | learned_rotation_width_rad |\n"
         "| --- | --- | --- | --- |\n"
         "| regularisation=0.01 | 3 | 0.3 ± 0.2 | 0.7 ± 0.2 |\n"
-        "| regularisation=0.1 | 1 | 0.75 (0.938 [S]) | 0.25 |\n"
+        "| regularisation=0.1 | 1 | 0.75 (0.938 [S, table 2]) | 0.25 |\n"
         "\n"
         "Mean ± standard deviation over seeds (n runs). "
         "In brackets: the paper's value and its status (S: quoted by another paper).\n"

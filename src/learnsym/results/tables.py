@@ -149,9 +149,8 @@ def number_of(cell: Cell, n: int, plus_minus: str = " ± ") -> str:
 
 
 def published(cell: Cell) -> str:
-    """The paper's value and its status; of several, where each stands."""
-    many = len(cell.paper) > 1
-    return "; ".join(f"{e.get('value')} [{e.get('status')}{_where(e) if many else ''}]" for e in cell.paper)
+    """The paper's value, its status and where it stands: a run of a sweep may have another setting."""
+    return "; ".join(f"{e.get('value')} [{e.get('status')}{_where(e)}]" for e in cell.paper)
 
 
 def _where(entry: Mapping[str, Any]) -> str:
