@@ -50,14 +50,15 @@ def flows_of(name: str, images: int, members: int, tiny: bool = False) -> Flows:
     """Ours, of one of the three experiments; tiny: in float64 and with large steps."""
     side, c, lr, dtype = (4, 4, 0.3, torch.float64) if tiny else (10 if name == "permutation" else 14, 32, 1e-3, torch.float32)
     x, y, task = torch.rand(images, 1, side, side).to(dtype) - 0.5, torch.randint(10, (images,)), Classification()
+    head = {"invariant_start": "constant", "dense_start": "side", "dense_bias": False}
     if name == "permutation":
-        x, y, more = (x + x.mT > 0).to(dtype) - 0.5, y % 2, {"hidden": (c,), "fans": "both", "symmetric_inputs": True}
-        net = ProjectedLinear(1, 2, "classification", Permutation(side), (c,), 2 * c, **more)
+        x, y, more = (x + x.mT > 0).to(dtype) - 0.5, y % 2, {"hidden": (c,), "fans": "both", "symmetric_inputs": True, **head}
+        net = ProjectedLinear(1, 2, "classification", Permutation(side), (c,), 2 * c, before_norm="leaky_relu", **more)
     elif name == "translation":
-        net = ProjectedLinear(1, 10, "classification", ShiftX(side), (c, c), c)
+        net = ProjectedLinear(1, 10, "classification", ShiftX(side), (c, c), c, before_norm="tanh", softmax=True, **head)
     else:
         y, task = (torch.rand(images, 2, side, side) < 0.3).to(dtype), Segmentation()
-        net = ProjectedLinear(1, 2, "segmentation", QuarterTurns(side), (c, c, c // 2), None)
+        net = ProjectedLinear(1, 2, "segmentation", QuarterTurns(side), (c, c, c // 2), None, before_norm="leaky_relu")
     return Flows(net, task.per_example, Split(x, y), Augmentation(net.group, 1), lr, 500, 0, range(members))
 
 
@@ -87,16 +88,16 @@ class Textbook:
         """The mean of a mini-batch."""
         x, linears = images.flatten(1), [name for name in weights if name.startswith("linear")]
         for name in linears:
-            x = F.linear(x, weights[name])
-            x = F.leaky_relu(x) if "invariant" in weights or name != linears[-1] else x
+            x = F.leaky_relu(F.linear(x, weights[name]))
         if self.name == "rotation":
             pixels = x.view(len(x), -1, self.side, self.side).permute(0, 2, 3, 1)
             return F.binary_cross_entropy_with_logits(F.layer_norm(pixels, pixels.shape[-1:]).permute(0, 3, 1, 2), targets)
         x = F.linear(x, weights["invariant"])
-        x = F.linear(F.layer_norm(x, x.shape[-1:]), weights["dense0"], weights["bias0"])
+        x = x.tanh() if self.name == "translation" else F.leaky_relu(x)
+        x = F.linear(F.layer_norm(x, x.shape[-1:]), weights["dense0"])
         if self.name == "translation":
-            return F.cross_entropy(x, targets)
-        x = F.linear(F.leaky_relu(x), weights["dense1"], weights["bias1"])
+            return F.cross_entropy(x.softmax(-1), targets)
+        x = F.linear(F.leaky_relu(x), weights["dense1"])
         return F.binary_cross_entropy_with_logits(x[:, 0], targets.to(x.dtype))
 
     def draw(self, count: int) -> Tensor:

@@ -22,7 +22,7 @@ from learnsym.schema import Size
 from learnsym.session import Session
 from learnsym.training import checkpoint
 from learnsym.training.lockstep import ARMS, Augmentation, EquivariantArm, Flows, plain
-from learnsym.training.records import Records
+from learnsym.training.records import Records, named
 
 
 class Dynamics:
@@ -40,6 +40,10 @@ class Dynamics:
     def check_config(cfg: DictConfig) -> None:
         """Refuse what does not go together, before anything is built."""
         check_descent(cfg, "dynamics", ProjectedLinear, "projected_linear")
+        activations = OmegaConf.to_container(cfg).get("net", {}).get("before_norm")
+        missing = [name for name in cfg.mode.groups if isinstance(activations, dict) and name not in activations]
+        if missing:
+            raise ConfigError(f"net.before_norm names no activation for {missing[0]}, one of mode.groups.")
 
     def __init__(
         self,
@@ -62,7 +66,8 @@ class Dynamics:
         self.groups, self.convention = groups, convention
 
     def __call__(self, session: Session) -> dict[str, Any]:
-        """Metrics final_loss_<arm>, change_<arm>, distance_to_equivariance_<arm> (medians), records and figures."""
+        """Metrics final_loss_<arm>, change_<arm>, distance_to_equivariance_<arm> (medians; the last two of all layers and, named
+        after it, of each), records and figures."""
         net = session.net
         assert isinstance(net, ProjectedLinear)
         lr = float(session.cfg.train.optimizer.lr)
@@ -224,6 +229,9 @@ def summary(records: Records) -> dict[str, float]:
             f"distance_to_equivariance_{arm}": end["distance"],
             f"relative_distance_to_equivariance_{arm}": float(ratio.quantile(0.5, dim=1)[place, -1]),
         }
+        for name in ("change", "distance"):
+            layers = records.series[name][place, :, -1].quantile(0.5, dim=0).tolist()
+            found |= {f"{named(name)}_{arm}/{layer}": value for layer, value in zip(records.layers, layers, strict=True)}
         found |= {f"{name}_{arm}": value for name, value in end.items() if name.startswith("test_")}
     return found
 

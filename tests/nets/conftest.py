@@ -55,6 +55,7 @@ class Case:
 HALF_TURN = {"180 degrees": quarter_turns()["180 degrees"]}
 DIHEDRAL = quarter_turns() | mirror_images()
 SMALL = {"fields": 3, "hidden": 8}
+PUBLISHED = {"invariant_start": "constant", "dense_start": "side", "dense_bias": False}
 FULL = FullSampling()
 PARTIAL_PER_IMAGE = PartialSampling(samples=4, sample_sets="image", initial_arc=0.7)
 
@@ -137,9 +138,25 @@ ZOO = {
     "linear_graphs": Case(
         lambda: linear(2, Permutation(6), hidden=(4,)), (2, 6, 6), 2, renumberings([1, 2, 3, 4, 5, 0], [0, 3, 2, 1, 5, 4])
     ),
+    "linear_published": Case(
+        lambda: linear(
+            3,
+            ShiftXY(4),
+            hidden=(4,),
+            before_norm="tanh",
+            invariant_start="constant",
+            dense_start="side",
+            dense_bias=False,
+            softmax=True,
+        ),
+        (2, 4, 4),
+        3,
+        shifts((0, 1), (3, 2)),
+    ),
     # They start equivariant; in a random basis, up to the rounding of coefficients that may be large.
     "c4_cross": Case(lambda: C4Conv(2, 3, 12, (3, 4, 4)), (2, 12, 12), 3, quarter_turns()),
     "c4_skew": Case(lambda: C4Conv(2, 3, 12, (3, 4, 4), "skew"), (2, 12, 12), 3, quarter_turns()),
+    "c4_published": Case(lambda: C4Conv(2, 3, 12, (3, 4, 4), order="pool_tanh"), (2, 12, 12), 3, quarter_turns()),
     "lieconv_trivial3": Case(lambda: lieconv("trivial3"), (5, 5), 3, REORDERED),
     "lieconv_t3": Case(lambda: lieconv("t3"), (5, 5), 3, REORDERED | SHIFTED),
     "lieconv_t3_nearest": Case(lambda: lieconv("t3", fill=0.6, max_neighbours=2), (5, 5), 3, REORDERED | SHIFTED),

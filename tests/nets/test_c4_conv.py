@@ -115,6 +115,17 @@ def test_drawn_weights_are_equivariant_and_so_is_the_function(kind, side):
     assert worst_error(net, weights, x) < 1e-10
 
 
+def test_the_size_of_the_first_weights():
+    """Of 5/3: the norms with which the published networks start, and their tanh and average pool in either order."""
+    net = C4Conv(1, 10, start_variance=5 / 3)
+    drawn = [net.draw(torch.Generator().manual_seed(m)) for m in range(40)]
+    norms = torch.stack([net.norms(weights)[0] for weights in drawn]).square().mean(0).sqrt()
+    torch.testing.assert_close(norms, torch.tensor([7.3, 10.33, 10.33, 4.08], dtype=norms.dtype), rtol=0.05, atol=0)
+    weights, x = take(members(make("cross"), 1), 0, 1), pictures(1, 3, 2)
+    one, other = (make("cross", order=order).respond(weights, x) for order in ("tanh_pool", "pool_tanh"))
+    assert (one - other).abs().max() > 1e-2
+
+
 @every
 def test_of_other_weights_it_is_not(kind):
     net = make(kind)
@@ -242,15 +253,18 @@ def reference(net: C4Conv, weights: Weights, x: Tensor) -> Tensor:
     kernels = net.linear_maps(weights)
     for name, (c, d) in net.convs.items():
         dense = x.new_zeros(9, c, d).index_copy(0, torch.tensor(net.taps), kernels[name][0])
-        x = F.conv2d(x, dense.view(3, 3, c, d).permute(3, 2, 0, 1), padding=1).tanh()
-        x = x if name == "conv2" else F.avg_pool2d(x, 2)
+        x = F.conv2d(x, dense.view(3, 3, c, d).permute(3, 2, 0, 1), padding=1)
+        steps = [torch.tanh] if name == "conv2" else [torch.tanh, lambda y: F.avg_pool2d(y, 2)]
+        for step in steps if net.order == "tanh_pool" else reversed(steps):
+            x = step(x)
         x = F.layer_norm(x, x.shape[2:])
     return torch.einsum("bcp,pck->bk", x.flatten(2), kernels["linear"][0])
 
 
 @every
-def test_a_member_is_a_network(kind):
-    net = make(kind).double()
+@pytest.mark.parametrize("order", ["tanh_pool", "pool_tanh"])
+def test_a_member_is_a_network(kind, order):
+    net = make(kind, order=order).double()
     weights, x = members(net, 3), pictures(3, 2, 2)
     weights = {k: w + noise(weights)[k] for k, w in weights.items()}
     together = net.respond(weights, x)

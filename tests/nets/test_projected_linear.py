@@ -266,6 +266,9 @@ def test_against_plain_matrix_products(task):
         ("segmentation", {"hidden": (3,)}, "hidden=\\[3\\] would have no effect with features=null"),
         ("classification", {"channels": ()}, "channels is empty"),
         ("classification", {"group": SE2()}, "group: SE2 does not permute pixels"),
+        ("segmentation", {"invariant_start": "constant"}, "invariant_start=constant would have no effect with features=null"),
+        ("segmentation", {"softmax": True}, "softmax=true goes with classes, and the task is a segmentation"),
+        ("classification", {"before_norm": {"shift_x": "tanh"}}, "an activation for shift_x, and none for quarter_turns"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_a_sentence(task, settings, words):

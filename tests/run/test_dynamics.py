@@ -52,6 +52,11 @@ def check_metrics(metrics, records, suffix=""):
             "relative_distance_to_equivariance": np.median(total["distance"][place] / total["norm"][place]),
         }
         expected |= {name: np.median(records[name][place, :, -1]) for name in records if name.startswith("test_")}
+        for layer, change, distance in zip(
+            records["layers"], *(np.median(records[name][place, :, -1], axis=0) for name in ("change", "distance")), strict=True
+        ):
+            assert metrics[f"change_{arm}/{layer}{suffix}"] == pytest.approx(change, rel=1e-9)
+            assert metrics[f"distance_to_equivariance_{arm}/{layer}{suffix}"] == pytest.approx(distance, rel=1e-9)
         for name, value in expected.items():
             assert metrics[f"{name}_{arm}{suffix}"] == pytest.approx(value, rel=1e-9), name
 
@@ -87,7 +92,7 @@ def test_shapes(main):
 
 def test_exact_averages_stay(main):
     """Unlike two random passes: the augmented arm then moves like the equivariant one."""
-    done = main("experiment=dynamics/rotation", "scale=smoke", "augmentation.passes=exact")
+    done = main("experiment=dynamics/rotation", "scale=smoke", "augmentation.passes=exact", "train.optimizer.lr=1e-3")
     metrics = done.result["metrics"]
     assert metrics["relative_distance_to_equivariance_augmented"] < 1e-7
     assert metrics["relative_distance_to_equivariance_nominal"] > 1e-6

@@ -239,3 +239,8 @@ GROUPS: dict[str, type[PermutingGroup]] = {
 def named_group(name: GroupName, side: Size) -> PermutingGroup:
     """The group of this name on images side x side."""
     return GROUPS[name](side)
+
+
+def name_of(group: PermutingGroup) -> str:
+    """As in `base_group=`; the class of a group that has no such name."""
+    return next((name for name, known in GROUPS.items() if type(group) is known), type(group).__name__)

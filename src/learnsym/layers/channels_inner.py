@@ -37,7 +37,7 @@ def tanh_pool_norm(x: Tensor, pool: bool) -> Tensor:
     to [M, B, H/2, W/2, C]."""
     if asked_twice():
         squashed = x.tanh()
-        pooled = _average_pool(squashed) if pool else squashed
+        pooled = average_pool(squashed) if pool else squashed
         flat = pooled.flatten(2, 3).flatten(0, 1)
         centred = flat - space_mean(flat)
         return (centred * torch.rsqrt(space_mean(centred.square()) + _TanhPoolNorm.EPS)).view(pooled.shape)
@@ -126,7 +126,7 @@ class _TanhPoolNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor, pool: bool) -> Tensor:
         squashed = x.tanh()
-        pooled = _average_pool(squashed) if pool else squashed
+        pooled = average_pool(squashed) if pool else squashed
         flat = pooled.flatten(2, 3).flatten(0, 1)  # [M B, pixels, C]
         centred = flat - space_mean(flat)
         scale = torch.rsqrt(space_mean(centred.square()) + _TanhPoolNorm.EPS)
@@ -150,8 +150,8 @@ class _TanhPoolNorm(torch.autograd.Function):
         return torch.ops.aten.tanh_backward(quarter.expand(blocks.shape), blocks).reshape(squashed.shape), None
 
 
-def _average_pool(x: Tensor) -> Tensor:
-    """Average pool 2 of [M, B, H, W, C]; torch's own for channels that lie innermost."""
+def average_pool(x: Tensor) -> Tensor:
+    """Average pool 2 of [M, B, H, W, C] (even sides) to [M, B, H/2, W/2, C]; torch's own for channels that lie innermost."""
     planes = x.flatten(0, 1).permute(0, 3, 1, 2)
     return F.avg_pool2d(planes, 2).permute(0, 2, 3, 1).unflatten(0, x.shape[:2])
 

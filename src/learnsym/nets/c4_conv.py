@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from learnsym.groups.permuting import GroupName, QuarterTurns
-from learnsym.layers.channels_inner import tanh_pool_norm, tap_conv
+from learnsym.layers.channels_inner import average_pool, tanh_pool_norm, tap_conv
 from learnsym.layers.checks import check_images
 from learnsym.nets.ensemble import EnsembleNet, Weights
-from learnsym.schema import Size
+from learnsym.schema import Positive, Size
 
 SUPPORTS = {
     "cross": (4, 1, 3, 5, 7),  # the centre and the four sides
@@ -41,6 +41,8 @@ class C4Conv(EnsembleNet):
         channels: tuple[Size, Size, Size] = (32, 64, 64),
         support: Literal["cross", "skew"] = "cross",
         basis: Literal["orthonormal", "random"] = "orthonormal",
+        order: Literal["tanh_pool", "pool_tanh"] = "tanh_pool",
+        start_variance: Positive = 1.0,
     ) -> None:
         """
         Args:
@@ -50,6 +52,8 @@ class C4Conv(EnsembleNet):
             channels: outputs of the convolutions.
             support: where the kernels live.
             basis: of the kernels' space, see above.
+            order: of tanh and average pool: "tanh_pool", as the paper says, or "pool_tanh", as the published code does.
+            start_variance: of the first weights, times their fan-in.
 
         Raises:
             ValueError: the side is another.
@@ -61,6 +65,7 @@ class C4Conv(EnsembleNet):
             )
         super().__init__()
         self.in_channels, self.num_outputs, self.side, self.basis = in_channels, num_outputs, side, basis
+        self.order, self.start_variance = order, start_variance
         self.taps = SUPPORTS[support]
         widths = (in_channels, *channels)
         self.convs = {f"conv{place}": pair for place, pair in enumerate(itertools.pairwise(widths))}
@@ -79,15 +84,19 @@ class C4Conv(EnsembleNet):
     # --- weights ----------------------------------------------------------------------------------------------------------------
 
     def draw(self, generator: torch.Generator) -> Weights:
-        """Equivariant kernels in the orthonormal basis: one Gaussian for each orbit of taps, of variance 1 / (taps fan-in)."""
+        """Draw equivariant kernels in the orthonormal basis, and an equivariant linear layer.
+
+        One Gaussian for each orbit of taps or of points, of variance `start_variance` / fan-in (taps or points times c).
+        """
         weights = {}
         for name, (c, d) in self.convs.items():
             free = torch.randn(1, len(self.kernel_turns.orbits().unique()), c * d, generator=generator)
-            taps = free[:, self.kernel_turns.orbits()][:, list(self.taps)] / (len(self.taps) * c) ** 0.5
+            taps = free[:, self.kernel_turns.orbits()][:, list(self.taps)] * (self.start_variance / (len(self.taps) * c)) ** 0.5
             weights[name] = taps.unflatten(2, (c, d)) * self.whole.cpu()
         c, points = self.convs["conv2"][1], self.map_turns.points
         free = torch.randn(1, len(self.map_turns.orbits().unique()), c * self.num_outputs, generator=generator)
-        weights["linear"] = free[:, self.map_turns.orbits()].unflatten(2, (c, self.num_outputs)) / (points * c) ** 0.5
+        spread = free[:, self.map_turns.orbits()].unflatten(2, (c, self.num_outputs))
+        weights["linear"] = spread * (self.start_variance / (points * c)) ** 0.5
         return weights
 
     def free(self, weights: Weights, generator: torch.Generator) -> Weights:
@@ -165,7 +174,10 @@ class C4Conv(EnsembleNet):
             raise ValueError(f"C4Conv was built for images of side {self.side} and got {list(images.shape[-2:])}")
         x = images.permute(0, 1, 3, 4, 2)  # [M, B, H, W, C]: channels innermost, as matrix products want them
         for name in self.convs:
-            x = tanh_pool_norm(tap_conv(x, compact[name], self.taps), pool=name != "conv2")
+            x, pool = tap_conv(x, compact[name], self.taps), name != "conv2"
+            if pool and self.order == "pool_tanh":
+                x, pool = average_pool(x), False
+            x = tanh_pool_norm(x, pool)
         return torch.bmm(x.flatten(2), compact["linear"].flatten(1, 2))
 
 
