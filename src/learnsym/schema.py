@@ -21,3 +21,5 @@ Fraction = Annotated[float, Ge(0), Le(1)]
 Task = Literal["classification", "regression", "segmentation"]
 """What a data set asks of a network: a class, numbers, or masks (which pixel belongs to what). It decides the shape of the
 outputs, the loss, the metrics and how test-time copies are averaged."""
+AngleCut = Literal["half_turn", "identity"]
+"""Where the circle is cut open, so that an angle is a number."""

@@ -120,13 +120,22 @@ def test_coordinates_lie_in_the_unit_cube_and_are_cut_at_the_half_turn():
     assert Trivial().normalised(elements).equal(torch.ones(7, 1))
 
 
+def test_the_published_cut_is_at_the_identity():
+    angle = torch.tensor([0.0, math.pi / 2, math.pi, -math.pi, -1e-7, 2 * math.pi, -0.1])
+    expected = torch.tensor([-1.0, -0.5, 0.0, 0.0, -1.0, -1.0, 1 - 0.1 / math.pi])
+    for group in (SO2(), O2()):
+        found = group.normalised(Elements(angle, torch.ones(7)), cut="identity")[:, 0]
+        torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("cut", ["half_turn", "identity"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("n", [2, 4, 6, 8, 12, 16])
-def test_rounding_does_not_decide_about_the_half_turn(n, dtype):
+def test_rounding_does_not_decide_about_the_cut(n, dtype, cut):
     """Differences of evenly spaced angles: the half turn comes out as +pi or -pi by rounding, and must be one number."""
     for offset in torch.rand(50, dtype=dtype, generator=torch.Generator().manual_seed(0)):
         elements = SO2().arc(evenly_spaced(n, offset))
-        coordinates = SO2().normalised(elements.relative(elements))[..., 0]
+        coordinates = SO2().normalised(elements.relative(elements), cut=cut)[..., 0]
         assert len(set((coordinates * n).round().int().flatten().tolist())) == n
         assert coordinates.max() < 1 - 0.5 / n
 

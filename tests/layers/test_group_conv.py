@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from learnsym.distributions.elements import ElementSet
 from learnsym.distributions.sampling import FullSampling, PartialSampling
 from learnsym.groups.stabiliser import O2, SO2, Cyclic, Dihedral, Elements, Trivial
+from learnsym.kernels.multiplicative import FourierNet, MAGNet
 from learnsym.kernels.siren import Siren
 from learnsym.layers.element_norm import ElementNorm
 from learnsym.layers.group_conv import GroupConv, LiftingConv, PointwiseGroupConv, disc
@@ -348,10 +349,31 @@ def test_kernels_start_with_responses_of_unit_variance():
     variances = []
     for seed in range(5):
         torch.manual_seed(seed)
-        conv = GroupConv(8, 8, Siren(), whole(SO2()), 7, valid=True)
+        conv = GroupConv(8, 8, Siren(scale="response"), whole(SO2()), 7, valid=True)
         y, _ = conv(torch.randn(4, 8, 8, 12, 12), conv.elements(4, torch.device("cpu"), torch.float64))
         variances.append(float(y.detach().square().mean()))
     assert 0.7 < sum(variances) / 5 < 1.4
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [Siren(), Siren(biases="zero", cut="identity"), MAGNet(), FourierNet()],
+    ids=["ours", "published", "magnet", "fourier"],
+)
+def test_an_element_has_a_weight_for_itself_at_the_start(spec):
+    """At the central tap, and of the shortcut, of the size of any other weight: without biases, cut at the half turn, it is 0."""
+    for group in (SO2(), O2(), Cyclic(4)):
+        elements = whole(group)
+        conv, shortcut = GroupConv(16, 16, spec, elements, 7), PointwiseGroupConv(16, 16, spec, elements)
+        h = elements(1, torch.device("cpu"), torch.float64)
+        own = conv.sampled(h, h).square().mean((0, 2))[..., 14].diagonal()  # of element i for itself, at the centre of 29 taps
+        assert own.mean() > 0.2 * conv.sampled(h, h).square().mean()
+        relative = group.normalised(h.relative(h), shortcut.periodic, shortcut.cut)
+        kernel = shortcut.evaluated(relative.new_zeros(*h.angle.shape, 1, 0), relative)[..., 0].square().mean((0, 2))
+        assert kernel.diagonal().mean() > 0.2 * kernel.mean()
+    odd = GroupConv(16, 16, Siren(biases="zero"), whole(SO2()), 7)
+    h = odd.elements(1, torch.device("cpu"), torch.float64)
+    assert odd.sampled(h, h)[..., 14].diagonal(dim1=1, dim2=3).abs().max() == 0
 
 
 def test_the_penalty_is_the_norm_of_what_was_sampled():
@@ -376,10 +398,13 @@ def test_even_kernels_are_refused():
 # --- norms ----------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["batch", "instance"])
+@pytest.mark.parametrize("kind", ["batch", "instance", "layer"])
 def test_absent_elements_do_not_count(kind):
     """The same elements absent from all images: as if they had not been computed."""
     norm, twin = ElementNorm(3, kind), ElementNorm(3, kind)
+    with torch.no_grad():
+        for a, b in zip(norm.parameters(), twin.parameters(), strict=True):
+            b.copy_(a.normal_())
     x = torch.randn(4, 3, 5, 6, 6) * 3 + 1
     weight = torch.tensor([1.0, 0, 1, 1, 0]).expand(4, 5)
     kept = [0, 2, 3]
@@ -398,5 +423,10 @@ def test_norms_are_over_elements_and_pixels():
     torch.testing.assert_close(y.mean((2, 3, 4)), torch.zeros(4, 3), atol=1e-9, rtol=0)
     y = ElementNorm(3, "batch")(x)
     torch.testing.assert_close(y.mean((0, 2, 3, 4)), torch.zeros(3), atol=1e-9, rtol=0)
+    y = ElementNorm(3, "layer")(x)
+    torch.testing.assert_close(y.mean((1, 2, 3, 4)), torch.zeros(4), atol=1e-9, rtol=0)
+    torch.testing.assert_close(y.square().mean((1, 2, 3, 4)), torch.ones(4), atol=1e-4, rtol=0)
+    assert y.mean((2, 3, 4)).abs().max() > 1e-3, "not each channel by itself"
     assert ElementNorm(3, "none")(x) is x
-    assert [sum(p.numel() for p in ElementNorm(3, k).parameters()) for k in ("batch", "instance", "none")] == [6, 0, 0]
+    kinds = ("batch", "instance", "layer", "none")
+    assert [sum(p.numel() for p in ElementNorm(3, k).parameters()) for k in kinds] == [6, 0, 6, 0]

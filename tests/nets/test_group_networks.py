@@ -8,7 +8,7 @@ from learnsym.distributions.elements import element_sets
 from learnsym.distributions.sampling import FullSampling, PartialSampling
 from learnsym.groups.planar import E2, SE2, Translation2
 from learnsym.groups.stabiliser import FiniteMotions
-from learnsym.kernels.multiplicative import MAGNet
+from learnsym.kernels.multiplicative import FourierNet, MAGNet
 from learnsym.kernels.siren import Siren
 from learnsym.nets.augerino import Augerino
 from learnsym.nets.ckresnet import CKResNet
@@ -35,6 +35,7 @@ def size(net):
         (lambda: GCNN(1, 10, SE2(), PARTIAL, Siren(hidden=8)), 3_992_114),
         (lambda: GCNN(1, 10, SE2(), FULL, Siren(hidden=8)), 3_992_106),
         (lambda: CKResNet(1, 2, SE2(), PARTIAL, MAGNet(), channels=10, block_width_factors=(1, 2)), 48_845),
+        (lambda: CKResNet(1, 2, SE2(), FULL, FourierNet(), channels=20, block_width_factors=(1, 2), norm="layer"), 104_422),
     ],
 )
 def test_published_numbers_of_parameters(build, published):
@@ -48,7 +49,7 @@ def test_angles_off_the_grid_on_smooth_images():
     errors = {}
     for name, group in (("C8", FiniteMotions(8)), ("planar", Translation2())):
         torch.manual_seed(0)
-        net = CKResNet(1, 4, group, FULL, Siren(omega0=3.0), channels=6, pool_blocks=())
+        net = CKResNet(1, 4, group, FULL, Siren(omega0=3.0, biases="zero"), channels=6, pool_blocks=())
         with torch.no_grad():
             for seed in range(10):
                 net(blobs(8, 1, 28, seed=100 + seed).float())

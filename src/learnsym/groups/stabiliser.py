@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from learnsym.schema import Size
+from learnsym.schema import AngleCut, Size
 
 CUT = 1e-5
 """Angles within this of the half turn count as -pi, so that rounding does not decide on which side of the cut one falls."""
@@ -87,17 +87,18 @@ class Stabiliser:
         """How many numbers describe an element to a kernel network, see `normalised`."""
         return 1 + (periodic and not self.trivial) + self.has_mirror
 
-    def normalised(self, elements: Elements, periodic: bool = False) -> Tensor:
-        """Coordinates of elements for a kernel network, [*L, n, d].
+    def normalised(self, elements: Elements, periodic: bool = False, cut: AngleCut = "half_turn") -> Tensor:
+        """Give coordinates of elements for a kernel network, [*L, n, d].
 
-        The angle over pi in [-1, 1), with the cut at the half turn, or, if `periodic`, its (cos, sin), continuous on the circle;
-        and the sign, where there are mirror images. The trivial group has one constant coordinate, 1 (at 0 a SIREN would start
-        as zero).
+        The angle over pi in [-1, 1), with the cut at the half turn and the identity at 0 or, as published, with the cut at the
+        identity, which then lies at -1; or, if `periodic`, its (cos, sin), continuous on the circle; and the sign, where there
+        are mirror images. The trivial group has one constant coordinate, 1 (at 0 a SIREN without biases would be zero).
         """
         if self.trivial:
             return torch.ones_like(elements.angle).unsqueeze(-1)
         angle = elements.angle
-        parts = [angle.cos(), angle.sin()] if periodic else [wrapped(angle) / math.pi]
+        turned = angle if cut == "half_turn" else angle - math.pi
+        parts = [angle.cos(), angle.sin()] if periodic else [wrapped(turned) / math.pi]
         return torch.stack([*parts, elements.sign.expand_as(angle)] if self.has_mirror else parts, -1)
 
     def arc(self, places: Tensor, fraction: Tensor | float = 1.0) -> Elements:

@@ -10,11 +10,12 @@ import copy
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from math import pi, sqrt
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from learnsym.schema import Count, Positive, Size
+from learnsym.schema import AngleCut, Count, Positive, Size
 
 
 def pairs(space: tuple[Tensor, Tensor], element: tuple[Tensor, Tensor]) -> Tensor:
@@ -173,8 +174,7 @@ class ContinuousKernel(nn.Module, ABC):
             fan_in: Cin * n_in * taps.
             periodic: the first two element coordinates are the cosine and sine of an angle.
         """
-        if not fan_in > 0:
-            raise ValueError(f"fan_in={fan_in}: a response sums over at least one input")
+        _check_fan_in(fan_in)
         if self.space_dim + self.element_dim == 0:
             nn.init.zeros_(self.head.weight)
             nn.init.uniform_(self.head.bias, -sqrt(3), sqrt(3))
@@ -222,6 +222,11 @@ def _check_sizes(at_least: int, **sizes: int) -> None:
             raise ValueError(f"{name}={size}: a kernel wants at least {at_least}")
 
 
+def _check_fan_in(fan_in: float) -> None:
+    if not fan_in > 0:
+        raise ValueError(f"fan_in={fan_in}: a response sums over at least one input")
+
+
 def check_depth(layers: int) -> None:
     """A first and a last linear layer are the least that a network of coordinates has."""
     if layers < 2:
@@ -236,14 +241,23 @@ class KernelSpec(ABC):
         hidden: width of the network.
         layers: depth, as each kind counts it.
         periodic: the convolution hands a relative angle over as (cos, sin), so that the kernel is continuous on the circle.
+        cut: where the angle, if it is not periodic, jumps from 1 to -1: at the half turn, with the identity at 0, or at the
+            identity, in the middle of every learned arc, as published.
+        scale: at the start. "response": responses to inputs of unit variance have unit variance, see
+            `ContinuousKernel.scale_head`; "network": that of the network's own first weights, as published. Where a norm follows
+            it matters for shortcuts alone, whose size beside the residual it decides.
     """
 
     hidden: Size = 32
     layers: Size = 3
     periodic: bool = False
+    cut: AngleCut = "half_turn"
+    scale: Literal["response", "network"] = "response"
 
     def __post_init__(self) -> None:
         _check_sizes(hidden=self.hidden, layers=self.layers, at_least=1)
+        if self.periodic and self.cut != "half_turn":
+            raise ValueError(f"cut={self.cut} has no effect with periodic=true, which has no cut: set it to half_turn")
 
     def build(
         self,
@@ -262,12 +276,14 @@ class KernelSpec(ABC):
             out_channels: Cout.
             in_channels: Cin.
             hidden: width, where it differs from the spec's.
-            fan_in: Cin * n_in * taps, to start with responses of unit variance (`ContinuousKernel.scale_head`); None keeps the
-                scale of the network's own initialisation.
+            fan_in: Cin * n_in * taps, which scale="response" starts from; None keeps the scale of the network's own first
+                weights. A kernel of no coordinates, one constant matrix, always starts from it.
         """
+        if fan_in is not None:
+            _check_fan_in(fan_in)
         width = self.hidden if hidden is None else hidden
         kernel = self.network(space_dim, element_dim, out_channels, in_channels, width)
-        if fan_in is not None:
+        if fan_in is not None and (self.scale == "response" or space_dim + element_dim == 0):
             kernel.scale_head(fan_in, self.periodic)
         return kernel
 

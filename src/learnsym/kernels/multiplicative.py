@@ -14,7 +14,7 @@ starts smooth.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import pi, sqrt
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -71,11 +71,11 @@ class Filters(nn.Module):
 
 
 class WindowedFilters(Filters):
-    """g(c) = exp(-1/2 sum_i gamma_i (c_i - mu_i)^2) sin(w.c + phi).
+    """g(c) = exp(-1/2 sum_i (gamma_i (c_i - mu_i))^2) sin(w.c + phi).
 
-    mu ~ U(-1, 1), gamma ~ Gamma(alpha / (k + 1), beta) for the k-th filter, k = 0, 1, ...; w is that of `Filters` times
-    sqrt(gamma): narrow windows hold high frequencies. The parameter is the root of gamma, so that a precision stays positive
-    whatever a gradient step does.
+    mu ~ U(-1, 1); gamma ~ Gamma(alpha / (k + 1), beta) for the k-th filter, k = 0, 1, ..., or, where one gamma serves all
+    coordinates, Gamma(alpha / K, beta) for every filter (the published starts of MAGNet and of GaborNet); w is that of `Filters`
+    times gamma: narrow windows hold high frequencies. The precision gamma^2 stays positive whatever a gradient step does.
 
     Args:
         count: K.
@@ -83,7 +83,7 @@ class WindowedFilters(Filters):
         element_dim: d.
         hidden: h.
         input_scale: see the module's docstring.
-        alpha: shape of the first filter's Gamma distribution.
+        alpha: shape of the Gamma distribution, see above.
         beta: its rate.
         isotropic: one gamma for all coordinates of a unit, otherwise one for each.
 
@@ -105,26 +105,27 @@ class WindowedFilters(Filters):
         dim = space_dim + element_dim
         self.mean = nn.Parameter(torch.empty(count, hidden, dim).uniform_(-1, 1))
         shape = (hidden, 1 if isotropic else dim)
-        gamma = torch.stack([Gamma(alpha / (k + 1), beta).sample(shape) for k in range(count)])
-        self.root = nn.Parameter(gamma.sqrt())
+        shapes = [alpha / (count if isotropic else k + 1) for k in range(count)]
+        # Named after the precision, whose root it is.
+        self.root = nn.Parameter(torch.stack([Gamma(a, beta).sample(shape) for a in shapes]))
         with torch.no_grad():
             self.frequency.mul_(self.root)
 
     def windows(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """[B, s, P] and [B, d, Q] to [K, B, h, P] and [K, B, h, Q]."""
         s = self.space_dim
-        gamma = self.root.square().expand_as(self.mean)
-        return _window(gamma[..., :s], self.mean[..., :s], x), _window(gamma[..., s:], self.mean[..., s:], y)
+        precision = self.root.square().expand_as(self.mean)
+        return _window(precision[..., :s], self.mean[..., :s], x), _window(precision[..., s:], self.mean[..., s:], y)
 
 
-def _window(gamma: Tensor, mean: Tensor, c: Tensor) -> Tensor:
-    """exp(-1/2 sum_i gamma_i (c_i - mu_i)^2): [K, h, i] twice and [B, i, P] to [K, B, h, P].
+def _window(precision: Tensor, mean: Tensor, c: Tensor) -> Tensor:
+    """exp(-1/2 sum_i p_i (c_i - mu_i)^2): precisions and means [K, h, i] and points [B, i, P] to [K, B, h, P].
 
     The square is multiplied out, which leaves matrix products and no [.., h, i, P].
     """
-    weighted = gamma * mean
+    weighted = precision * mean
     constant = (weighted * mean).sum(-1)[:, None, :, None]
-    return (weighted[:, None] @ c - (gamma[:, None] @ c.square() + constant) / 2).exp()
+    return (weighted[:, None] @ c - (precision[:, None] @ c.square() + constant) / 2).exp()
 
 
 class FilterKernel(ContinuousKernel):
@@ -180,6 +181,7 @@ class FourierNet(KernelSpec):
         periodic: the convolution hands a relative angle over as (cos, sin).
         input_scale: scale of the frequencies, see the module's docstring.
         weight_scale: squared scale of the linear maps.
+        cut, scale: see `KernelSpec`.
 
     >>> sum(p.numel() for p in FourierNet(hidden=32, layers=3).build(2, 1, 10, 10).parameters())
     6980
@@ -187,6 +189,7 @@ class FourierNet(KernelSpec):
 
     input_scale: Positive = 256.0
     weight_scale: Positive = 1.0
+    scale: Literal["response", "network"] = "network"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -214,7 +217,7 @@ class GaborNet(FourierNet):
         periodic: the convolution hands a relative angle over as (cos, sin).
         input_scale: scale of the frequencies, see the module's docstring.
         weight_scale: squared scale of the linear maps.
-        alpha: shape of the Gamma distribution of the windows' precision, divided by 1, 2, ... from filter to filter.
+        alpha: n + 1 times the shape of the Gamma distribution of gamma, the root of a window's precision.
         beta: its rate.
     """
 
@@ -234,7 +237,7 @@ class GaborNet(FourierNet):
 class MAGNet(GaborNet):
     """Kernels that multiply sines in Gaussian windows with a precision for every coordinate.
 
-    Args: those of `GaborNet`.
+    Args: those of `GaborNet`, but that alpha is divided by 1, 2, ... from filter to filter.
     """
 
     isotropic: ClassVar[bool] = False

@@ -8,18 +8,22 @@ from torch import Tensor, nn
 from learnsym.processes import sum_over_processes
 from learnsym.schema import Size
 
-NormName = Literal["batch", "instance", "none"]
+NormName = Literal["batch", "instance", "layer", "none"]
 
 
 class ElementNorm(nn.Module):
-    """Batch norm (over images, elements and pixels, with scale and shift) or instance norm (over elements and pixels, without).
+    """Normalise features on a group.
+
+    * batch: over images, elements and pixels, with a scale and a shift for every channel
+    * instance: over elements and pixels, without
+    * layer: over channels, elements and pixels, with a scale and a shift for every channel
 
     Elements that are absent from an image's set (see `Elements.weight`) count neither for the mean nor for the variance: the
     normalisation is over the set, whichever elements it has.
 
     Args:
         channels: C.
-        kind: "batch", "instance" or "none".
+        kind: "batch", "instance", "layer" or "none".
 
     Shape: features [B, C, n, H, W], weight [B, n] or None, to [B, C, n, H, W].
     """
@@ -29,6 +33,8 @@ class ElementNorm(nn.Module):
         self.kind = kind
         self.batch = nn.BatchNorm2d(channels) if kind == "batch" else None
         self.epsilon = 1e-5
+        # A group of all channels: what goes with them is what group norm calls a group.
+        self.layer = nn.GroupNorm(1, channels, eps=self.epsilon) if kind == "layer" else None
 
     def forward(self, features: Tensor, weight: Tensor | None = None) -> Tensor:
         """[B, C, n, H, W] to the same."""
@@ -39,22 +45,25 @@ class ElementNorm(nn.Module):
         flat = features.flatten(2, 3)
         if self.batch is not None:
             return self.batch(flat).view(features.shape)
+        if self.layer is not None:
+            return self.layer(flat).view(features.shape)
         return nn.functional.instance_norm(flat, eps=self.epsilon).view(features.shape)
 
     def _weighted(self, features: Tensor, weight: Tensor) -> Tensor:
         """With the mean and the variance over elements of weight 1."""
-        over = (2, 3, 4) if self.batch is None else (0, 2, 3, 4)
+        over = {"batch": (0, 2, 3, 4), "instance": (2, 3, 4), "layer": (1, 2, 3, 4)}[self.kind]
         x = features.to(torch.promote_types(features.dtype, torch.float32))
         mask = weight[:, None, :, None, None].to(x.dtype)
         pixels = x.shape[3] * x.shape[4]
         count = pixels * mask.sum((2,) if self.batch is None else (0, 2), keepdim=True).squeeze((3, 4))[..., None, None]
         total = (x * mask).sum(over, keepdim=True)
         if self.batch is None:
-            mean = total / count
-            centred = x - mean
-            return (centred * torch.rsqrt((centred.square() * mask).sum(over, keepdim=True) / count + self.epsilon)).to(
-                features.dtype
-            )
+            count = count * x.shape[1] if self.kind == "layer" else count
+            centred = x - total / count
+            normal = centred * torch.rsqrt((centred.square() * mask).sum(over, keepdim=True) / count + self.epsilon)
+            if self.layer is not None:
+                normal = normal * self.layer.weight.view(1, -1, 1, 1, 1) + self.layer.bias.view(1, -1, 1, 1, 1)
+            return normal.to(features.dtype)
         count, total = sum_over_processes(count), sum_over_processes(total)
         mean = total / count
         centred = x - mean

@@ -180,7 +180,7 @@ class GroupConv(SampledConv):
     ) -> None:
         super().__init__(out_channels, kernel_size, 0 if valid else kernel_size // 2, True, decay)
         self.elements = elements
-        self.periodic = kernel.periodic
+        self.periodic, self.cut = kernel.periodic, kernel.cut
         group = elements.stabiliser
         fan_in = in_channels * elements.plan.samples * len(self.taps)
         self.kernel = kernel.build(2, group.coordinates(kernel.periodic), out_channels, in_channels, fan_in=fan_in)
@@ -199,7 +199,7 @@ class GroupConv(SampledConv):
     def coordinates(self, out: Elements, inputs: Elements) -> tuple[Tensor, Tensor]:
         """h^-1 x [*L, n', taps, 2] and h^-1 h' [*L, n', n, d]."""
         with torch.autocast(self.points.device.type, enabled=False):
-            relative = self.elements.stabiliser.normalised(out.relative(inputs), self.periodic)
+            relative = self.elements.stabiliser.normalised(out.relative(inputs), self.periodic, self.cut)
             return out.pull_back(self.points), relative
 
     def contracted(self, features: Tensor, out: Elements, inputs: Elements) -> Tensor:
@@ -229,7 +229,7 @@ class PointwiseGroupConv(SampledConv):
     ) -> None:
         super().__init__(out_channels, 1, 0, False, decay)
         self.stabiliser = like.stabiliser
-        self.periodic = kernel.periodic
+        self.periodic, self.cut = kernel.periodic, kernel.cut
         # Half the width of the other kernels: it is a function of the group alone.
         hidden = max(1, kernel.hidden // 2)
         dims = self.stabiliser.coordinates(kernel.periodic)
@@ -238,6 +238,6 @@ class PointwiseGroupConv(SampledConv):
     def forward(self, features: Tensor, inputs: Elements, out: Elements) -> Tensor:
         """[B, C, n, H, W] on n elements to [B, C', n', H, W] on the elements `out`."""
         with torch.autocast(features.device.type, enabled=False):
-            relative = self.stabiliser.normalised(out.relative(inputs), self.periodic)
+            relative = self.stabiliser.normalised(out.relative(inputs), self.periodic, self.cut)
         kernel = self.evaluated(relative.new_zeros(*out.angle.shape, 1, 0), relative)
         return self.convolve(features, kernel)
