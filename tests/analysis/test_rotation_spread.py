@@ -97,5 +97,7 @@ def test_turning_is_of_coordinates_alone():
     points = torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(0))
     quarter = torch.tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]).expand(2, 3, 3)
     found = turned(points, quarter)
-    torch.testing.assert_close(found[..., :3], torch.stack([-points[..., 1], points[..., 0], points[..., 2]], -1))
+    centroid = points[..., :3].mean(1, keepdim=True)
+    x, y, z = (points[..., :3] - centroid).unbind(-1)
+    torch.testing.assert_close(found[..., :3] - centroid, torch.stack([-y, x, z], -1))
     assert torch.equal(found[..., 3:], points[..., 3:])

@@ -5,7 +5,7 @@ import torch
 
 from learnsym.data.base import DataInfo, Split
 from learnsym.data.molecules import molecule_info
-from learnsym.data.points import SHIFT, SPECIES, PointData, rigid_motions
+from learnsym.data.points import SHIFT, SPECIES, PointData, normal, rigid_motions
 from learnsym.randomness import rows_of_batch
 
 CHARGES = ([6, 1, 1, 8], [7], [9, 6, 1], [8, 1, 1, 6, 1])
@@ -21,9 +21,9 @@ def molecules(most=6):
     return stored
 
 
-def data_of(stored, augment="none"):
+def data_of(stored, augment="none", center=True):
     splits = {name: Split(stored, torch.zeros(len(stored), 1)) for name in ("train", "test")}
-    return PointData(molecule_info("made", splits, "mev", "Made here."), splits, augment)
+    return PointData(molecule_info("made", splits, "mev", "Made here."), splits, augment, center)
 
 
 def distances(points):
@@ -45,6 +45,19 @@ def test_what_a_network_sees_is_number_by_number_what_is_documented():
             expected[3 * place : 3 * place + 3] = [1, charge / 9, (charge / 9) ** 2]
             assert seen[row, atom, 3:].tolist() == pytest.approx(expected)
         assert not seen[row, count:].any(), "padding is all zeros"
+
+
+def test_positions_may_be_those_of_the_file():
+    stored = molecules()
+    seen = data_of(stored, center=False).prepare(stored)
+    for row, charges in enumerate(CHARGES):
+        assert torch.equal(seen[row, : len(charges), :3], stored[row, : len(charges), :3])
+        assert not seen[row, len(charges) :].any()
+    torch.manual_seed(2)
+    moved = data_of(stored, "se3", center=False).prepare(stored, train=True)
+    turned = (moved[..., :3].sum(1) / 7).norm(dim=1)
+    assert (turned > 0.5).all(), "turned about the origin of the file, far from the molecules"
+    torch.testing.assert_close(distances(moved[3, :5]), distances(stored[3, :5]), atol=1e-4, rtol=0)
 
 
 def test_only_as_many_atoms_as_the_largest_of_the_batch_has():
@@ -79,26 +92,35 @@ def test_rigid_motions_are_for_training_alone_and_keep_all_distances():
         torch.testing.assert_close(distances(after), distances(before), atol=1e-5, rtol=0)
         assert torch.equal(after[:, 3:], before[:, 3:])
         assert not moved[row, count:].any(), "padding stays where it is"
-        assert after[:, :3].mean(0).abs().max() <= SHIFT + 1e-5
+        assert after[:, :3].mean(0).abs().max() < 4 * SHIFT
         assert (after[:, :3] - before[:, :3]).abs().max() > 1e-3
     # Proper: four atoms span a volume, which keeps its sign.
     sides = [cloud[0, 1:4, :3] - cloud[0, 0, :3] for cloud in (still, moved)]
     assert torch.linalg.det(sides[0]).item() == pytest.approx(torch.linalg.det(sides[1]).item(), rel=1e-3)
 
 
-def test_rotations_are_uniform_and_shifts_too():
-    """The moments of Haar's measure: E R = 0, E R_ij R_kl = delta_ik delta_jl / 3; of a uniform shift: 0 and SHIFT^2 / 3."""
+def test_rotations_are_uniform_and_shifts_are_normal():
+    """The moments of Haar's measure: E R = 0, E R_ij R_kl = delta_ik delta_jl / 3; of a normal shift t: 0, SHIFT^2, 3 SHIFT^4. A
+    cloud goes to R (x + t): the shift is turned with it."""
     torch.manual_seed(0)
     count, there = 40_000, torch.ones(40_000, 4, dtype=torch.bool)
     frame = torch.cat([torch.zeros(1, 3), torch.eye(3)]).double().expand(count, 4, 3)
     moved = rigid_motions(frame, there)
-    shifts, turns = moved[:, 0], (moved[:, 1:] - moved[:, :1]).flatten(1)
+    turns = (moved[:, 1:] - moved[:, :1]).flatten(1)  # the columns of R, side by side
+    shifts = torch.einsum("bij,bj->bi", turns.view(count, 3, 3), moved[:, 0])
     assert turns.mean(0).abs().max() < 5 / (3 * count) ** 0.5
     torch.testing.assert_close(turns.T @ turns / count, torch.eye(9).double() / 3, atol=0.012, rtol=0)
-    assert shifts.abs().max() <= SHIFT
-    assert shifts.mean(0).abs().max() < 5 * SHIFT / (3 * count) ** 0.5
-    torch.testing.assert_close(shifts.T @ shifts / count, SHIFT**2 * torch.eye(3).double() / 3, atol=0.004, rtol=0)
-    assert (shifts.T @ turns / count).abs().max() < 0.01, "independent of each other"
+    assert shifts.mean(0).abs().max() < 5 * SHIFT / count**0.5
+    torch.testing.assert_close(shifts.T @ shifts / count, SHIFT**2 * torch.eye(3).double(), atol=0.01, rtol=0)
+    torch.testing.assert_close((shifts / SHIFT).pow(4).mean(0), torch.full((3,), 3.0).double(), atol=0.25, rtol=0)
+    assert (shifts.T @ turns / count).abs().max() < 0.015, "independent of each other"
+
+
+def test_a_uniform_number_of_zero_makes_no_infinite_one():
+    zero = torch.zeros(2)
+    assert normal(zero, zero).equal(zero)
+    most = torch.tensor([1 - 2**-24])
+    assert normal(most, torch.zeros(1)).isfinite().all()
 
 
 def test_several_processes_draw_what_one_would():

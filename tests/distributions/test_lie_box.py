@@ -10,6 +10,7 @@ from learnsym.distributions.base import learned_symmetry, symmetry_parameters
 from learnsym.distributions.lie_box import LieBox, inverse_softplus
 from learnsym.groups.actions import warp
 from learnsym.groups.planar import E2, SE2, Affine2, Rotation2, Translation2
+from learnsym.groups.spatial import SO3, Affine3
 from learnsym.randomness import rows_of_batch
 
 COUNT = 20000
@@ -206,3 +207,20 @@ def test_wrong_arguments_are_named(arguments, message):
 def test_a_wrong_probability_is_named():
     with pytest.raises(ValueError, match="reflection must lie in"):
         LieBox(E2(), reflection=1.5)
+
+
+def test_the_published_box_of_space_multiplies_rows_of_coordinates():
+    """x exp(sum u_i G_i) + t with u in [0, w]: ours with the linear part transposed, so that rotations turn the other way."""
+    group = Affine3()
+    box = LieBox(group, initial_width=0.8, center=False).double()
+    torch.manual_seed(3)
+    found = box.sample(40)
+    torch.manual_seed(3)
+    columns = group.exp(torch.rand(40, 12, dtype=torch.float64) * box.widths())
+    torch.testing.assert_close(found[:, :3, :3], columns[:, :3, :3].mT, rtol=0, atol=1e-14)
+    torch.testing.assert_close(found[:, :, 3], columns[:, :, 3], rtol=0, atol=1e-14)
+    turned = LieBox(SO3(), initial_widths={"rotation_z": 1.0}, initial_width=0.0, learn=[], center=False).sample(200)
+    angle = torch.atan2(turned[:, 1, 0], turned[:, 0, 0])
+    assert angle.max() <= 0
+    assert angle.min() > -1
+    assert float(angle.mean()) == pytest.approx(-0.5, abs=0.1)

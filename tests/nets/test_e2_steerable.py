@@ -18,35 +18,49 @@ def warm(net):
     return net
 
 
-def test_the_same_network_out_of_e2cnn_modules_gives_the_same():
-    """e2cnn's modules are the oracle: the same weights, the same output (average pool with stride 1 in both)."""
+@pytest.mark.parametrize("published", [False, True])
+def test_the_same_network_out_of_e2cnn_modules_gives_the_same(published):
+    """e2cnn's modules are the oracle. Published: one hidden block twice, no padding, an average pool of stride 3."""
     from learnsym.nets.e2cnn_compat import building, enn, gspaces
 
     torch.manual_seed(0)
-    net = E2Steerable(3, 4, "DN", 4, fields=3)
+    settings = {"share_hidden": True, "padding": 0, "pool_stride": 3} if published else {}
+    net = E2Steerable(3, 4, "DN", 4, fields=3, **settings)
     with building():
         space = gspaces.FlipRot2dOnR2(4)
         kind = enn.FieldType(space, [space.trivial_repr] * 3)
-        layers = []
-        for fields in (3, 3, 3, 2):
+        blocks = []
+        for fields in (3, 3, 2) if published else (3, 3, 3, 2):
             after = enn.FieldType(space, [space.regular_repr] * fields)
-            layers.append(enn.R2Conv(kind, after, 3, padding=1, recompute=True))
-            if len(layers) < 9:
-                layers += [enn.InnerBatchNorm(after), enn.ReLU(after)]
+            conv = enn.R2Conv(kind, after, 3, padding=0 if published else 1, recompute=True)
+            tail = [] if fields == 2 else [enn.InnerBatchNorm(after), enn.ReLU(after)]
+            blocks.append(enn.SequentialModule(conv, *tail).float())
             kind = after
-        layers.append(enn.PointwiseAvgPool(kind, 3, stride=1))
-        oracle = enn.SequentialModule(*layers, enn.GroupPooling(kind)).float()
+        pool = enn.PointwiseAvgPool(kind, 3, stride=3 if published else 1)
+        group_pool = enn.GroupPooling(kind)
     ours = [m for m in net.modules() if isinstance(m, SteerableConv)]
-    theirs = [m for m in oracle.modules() if isinstance(m, enn.R2Conv)]
+    theirs = [m for block in blocks for m in block.modules() if isinstance(m, enn.R2Conv)]
     for mine, their in zip(ours, theirs, strict=True):
         torch.nn.init.normal_(mine.bias)
         assert mine.weights.numel() == their.weights.numel()
         assert mine.bias.shape == their.bias.shape
         their.load_state_dict({**their.state_dict(), "weights": mine.weights.flatten(), "bias": mine.bias})
-    x = torch.randn(2, 3, 11, 11)
-    net.train(), oracle.train()
-    pooled = oracle(enn.GeometricTensor(x, enn.FieldType(space, [space.trivial_repr] * 3))).tensor
+    x = torch.randn(2, 3, 15, 15)
+    net.train()
+    y = enn.GeometricTensor(x, enn.FieldType(space, [space.trivial_repr] * 3))
+    for block in [blocks[0], blocks[1], blocks[1], blocks[2]] if published else blocks:
+        y = block.train()(y)
+    pooled = group_pool(pool(y)).tensor
     torch.testing.assert_close(net(x), net.head(pooled.mean((-2, -1))), atol=1e-5, rtol=1e-5)
+
+
+def test_the_published_baseline_has_three_convolutions_and_needs_pixels():
+    own, published = (E2Steerable(1, 10, "CN", 10, share_hidden=shared, padding=1 - shared) for shared in (False, True))
+    hidden = sum(p.numel() for m in list(own.features)[2:4] for p in m.parameters())
+    assert sum(p.numel() for p in own.parameters()) - sum(p.numel() for p in published.parameters()) == hidden > 1000
+    assert published(torch.zeros(2, 1, 11, 11)).shape == (2, 10)
+    with pytest.raises(ValueError, match="at least 11 x 11"):
+        published(torch.zeros(2, 1, 10, 10))
 
 
 @pytest.mark.parametrize(

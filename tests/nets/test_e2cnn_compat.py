@@ -27,7 +27,7 @@ MIRROR = lambda k: k.flip(-1)  # noqa: E731  in the vertical axis
 def test_bases_solve_the_kernel_constraint(group, order, max_frequency, turn, mirror):
     """K(g x) = rho(g) K(x) rho(g)^-1 for a quarter turn and a mirror image, on the grid, to float32 rounding."""
     space, field = _fields_of(group, order, max_frequency)
-    basis = _steerable_conv(space, field, 2, field, 3).basis.double()
+    basis = _steerable_conv(space, field, 2, field, 3, 1).basis.double()
     for element, act in ((turn, TURN), (mirror, MIRROR)):
         if element is None:
             continue
@@ -44,7 +44,7 @@ def test_bases_solve_the_kernel_constraint(group, order, max_frequency, turn, mi
 def test_bases_are_independent_and_of_the_known_size():
     """C4, regular to regular, 3 x 3: 4 * 4 * 9 / 4 = 36 free numbers, of which the band limit keeps 24."""
     space, field = _fields_of("CN", 4, None)
-    basis = _steerable_conv(space, field, 1, field, 1).basis
+    basis = _steerable_conv(space, field, 1, field, 1, 1).basis
     assert basis.shape == (24, 4, 4, 3, 3)
     assert torch.linalg.matrix_rank(basis.flatten(1).double()) == 24
 

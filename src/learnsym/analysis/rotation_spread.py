@@ -4,8 +4,6 @@ import torch
 from torch import Tensor, nn
 
 from learnsym.data.base import Data
-from learnsym.groups.actions import act_on_points
-from learnsym.groups.exponential import with_last_row
 from learnsym.groups.rotations import uniform_rotations
 
 DRAWS_SEED = 0
@@ -48,6 +46,9 @@ def rotation_spread(net: nn.Module, data: Data, device: torch.device, molecules:
 
 
 def turned(points: Tensor, rotations: Tensor) -> Tensor:
-    """Clouds [B, N, 3 + C] with each one's coordinates turned about the origin by a rotation of [B, 3, 3]."""
-    elements = with_last_row(torch.cat([rotations, torch.zeros_like(rotations[..., :1])], -1))
-    return torch.cat([act_on_points(elements, points[..., :3]), points[..., 3:]], -1)
+    """Turn clouds [B, N, 3 + C], each about its centroid, by a rotation of [B, 3, 3]; rows without features are padding."""
+    positions, features = points[..., :3], points[..., 3:]
+    there = (features != 0).any(-1, keepdim=True)
+    centroid = (positions * there).sum(1, keepdim=True) / there.sum(1, keepdim=True).clamp(min=1)
+    moved = centroid + (positions - centroid) @ rotations.transpose(-1, -2)
+    return torch.cat([torch.where(there, moved, positions), features], -1)

@@ -12,7 +12,7 @@ from learnsym.data.download import unpack
 from learnsym.data.labelled import Parts, check, from_file_or
 from learnsym.data.splits import choose, classification_info, take
 from learnsym.errors import DataError
-from learnsym.schema import Count, Fraction, Size
+from learnsym.schema import Count, Fraction, Positive, Size
 
 SHAPE = (3, 32, 32)
 SIZES = {"train": 50_000, "test": 10_000}
@@ -47,6 +47,8 @@ class CIFAR10(ImageData):
         val_size: Count = 0,
         test_size: Size | None = None,
         augment: AugmentName = "none",
+        mean: tuple[float, float, float] | None = None,
+        std: tuple[Positive, Positive, Positive] | None = None,
         seed: Count = 0,
     ) -> None:
         """
@@ -58,6 +60,7 @@ class CIFAR10(ImageData):
             train_size, test_size: at most so many, drawn at random; None takes all.
             val_size: so many are held out from the training part.
             augment: fixed augmentation of the training images.
+            mean, std: a network sees (x - mean) / std of pixels x in [0, 1], channel by channel; None: those of ImageNet.
             seed: of the splits.
         """
 
@@ -66,7 +69,8 @@ class CIFAR10(ImageData):
 
         train, test, source = from_file_or(found, file, data_dir, test_fraction, seed, SHAPE, len(self.class_names))
         splits = take(train, test, choose(len(train), len(test), train_size, val_size, test_size, seed))
-        super().__init__(classification_info(self.name, splits, self.class_names, MEAN, STD, source), splits, augment)
+        mean, std = mean or MEAN, std or STD
+        super().__init__(classification_info(self.name, splits, self.class_names, mean, std, source), splits, augment)
 
 
 class CIFAR100(CIFAR10):

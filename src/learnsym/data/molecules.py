@@ -39,6 +39,7 @@ class Molecules(PointData):
         val_size: Count = 0,
         test_size: Size | None = None,
         augment: PointAugmentName = "none",
+        center: bool = True,
         seed: Count = 0,
     ) -> None:
         """
@@ -50,7 +51,7 @@ class Molecules(PointData):
             test_fraction: part held out for testing.
             train_size, test_size: at most so many, drawn at random; None takes all.
             val_size: so many are held out from the training part.
-            augment: fixed augmentation of the training molecules.
+            augment, center: see `PointData`.
             seed: of the splits.
         """
         unit = unit or unit_of(target)
@@ -59,7 +60,9 @@ class Molecules(PointData):
         names = ", ".join(map(str, paths))
         source = f"{target} ({unit} in the file) of the molecules of {names}."
         splits = split_molecules(concatenate(parts), test_fraction, train_size, val_size, test_size, seed, names)
-        super().__init__(molecule_info("molecules", splits, reported(unit)[1], f"{source} {how_split(seed)}"), splits, augment)
+        super().__init__(
+            molecule_info("molecules", splits, reported(unit)[1], f"{source} {how_split(seed)}"), splits, augment, center
+        )
 
 
 def unit_of(target: str) -> Unit:

@@ -1,5 +1,6 @@
 """Molecules as point clouds: how they are held, what a network sees of them, and rigid motions as their augmentation."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Literal
 
@@ -18,15 +19,15 @@ SPECIES = {1: "H", 6: "C", 7: "N", 8: "O", 9: "F"}
 PointAugmentName = Literal["none", "se3"]
 """The choices of `dataset.augment` for molecules."""
 SHIFT = 0.5
-"""Angstrom: dataset.augment=se3 moves a molecule by up to so much along each axis."""
+"""Angstrom: standard deviation, along each axis, of the shifts of dataset.augment=se3."""
 
 
 class PointData(Data):
     """A data set of molecules, held as [N, A, 4] float32: x, y, z in angstrom and the atomic number; 0 is padding and comes last.
 
-    A network sees [B, n, 3 + 15] with n the number of atoms of the largest molecule of the batch: coordinates in angstrom about
-    the centroid (the plain mean of the positions) of the molecule's atoms, and one-hot(H, C, N, O, F) x (1, q, q^2) with
-    q = atomic number / 9; padding is all zeros.
+    A network sees [B, n, 3 + 15] with n the number of atoms of the largest molecule of the batch: coordinates in angstrom, about
+    the centroid (the plain mean of the positions) of the molecule's atoms or as they are in the file, and
+    one-hot(H, C, N, O, F) x (1, q, q^2) with q = atomic number / 9; padding is all zeros.
     """
 
     kind = "points"
@@ -34,16 +35,20 @@ class PointData(Data):
     form = Form((29, 4), 1, "regression", "points")
     in_channels = 3 * len(SPECIES)
 
-    def __init__(self, info: DataInfo, splits: Mapping[str, Split], augment: PointAugmentName = "none") -> None:
+    def __init__(
+        self, info: DataInfo, splits: Mapping[str, Split], augment: PointAugmentName = "none", center: bool = True
+    ) -> None:
         """
         Args:
             info: the description.
             splits: "train" and "test", and "val" where there is one.
-            augment: fixed augmentation of the training molecules: "se3" turns each about its centroid by a rotation uniform on
-                SO(3) and then moves it by up to 0.5 angstrom along each axis, uniformly.
+            augment: fixed augmentation of the training molecules: "se3" moves each along each axis by a normal number of standard
+                deviation 0.5 angstrom and then turns it about the origin by a rotation uniform on SO(3).
+            center: put the centroid of every molecule at the origin; otherwise positions are those of the file.
         """
         self.info = info
         self.splits = dict(splits)
+        self.center = center
         self.augment: Callable[[Tensor, Tensor], Tensor] = {"none": keep, "se3": rigid_motions}[augment]
         self._features: dict[torch.device, Tensor] = {}
 
@@ -55,8 +60,9 @@ class PointData(Data):
         most = int(atoms.max())  # what the network would do for nothing costs more than this wait for the device
         charges, there, positions = charges[:, :most], there[:, :most], inputs[:, :most, :3]
         positions = torch.where(there.unsqueeze(-1), positions, 0.0)
-        centroid = positions.sum(1, keepdim=True) / atoms.view(-1, 1, 1)
-        positions = torch.where(there.unsqueeze(-1), positions - centroid, 0.0)
+        if self.center:
+            centroid = positions.sum(1, keepdim=True) / atoms.view(-1, 1, 1)
+            positions = torch.where(there.unsqueeze(-1), positions - centroid, 0.0)
         if train:
             positions = self.augment(positions, there)
         return torch.cat([positions, self._table(inputs.device)[charges]], -1)
@@ -77,7 +83,21 @@ def keep(positions: Tensor, there: Tensor) -> Tensor:
 
 
 def rigid_motions(positions: Tensor, there: Tensor) -> Tensor:
-    """Each cloud [B, N, 3] (mask `there` [B, N]) turned about the origin, by Haar's measure, and moved by up to SHIFT an axis."""
-    draws = uniform(len(positions), 6, device=positions.device, dtype=positions.dtype)
-    rotations, shifts = uniform_rotations(draws[:, :3]), SHIFT * (2 * draws[:, 3:] - 1)
-    return act_on_points(with_last_row(torch.cat([rotations, shifts.unsqueeze(-1)], -1)), positions, there)
+    """Move and turn clouds, x -> R (x + t), t ~ N(0, SHIFT^2) along each axis and R uniform by Haar's measure.
+
+    Args:
+        positions: [B, N, 3] in angstrom.
+        there: [B, N], True where there is an atom; the rest stays zero.
+
+    Returns:
+        [B, N, 3].
+    """
+    draws = uniform(len(positions), 9, device=positions.device, dtype=positions.dtype)
+    rotations, shifts = uniform_rotations(draws[:, :3]), SHIFT * normal(draws[:, 3:6], draws[:, 6:])
+    moved = (rotations @ shifts.unsqueeze(-1)).squeeze(-1)
+    return act_on_points(with_last_row(torch.cat([rotations, moved.unsqueeze(-1)], -1)), positions, there)
+
+
+def normal(radius: Tensor, angle: Tensor) -> Tensor:
+    """Make standard normal numbers of uniform ones in [0, 1), [...] of [...] twice (Box and Muller)."""
+    return (-2 * torch.log1p(-radius)).sqrt() * torch.cos(2 * math.pi * angle)

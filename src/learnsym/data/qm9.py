@@ -47,6 +47,7 @@ class QM9(PointData):
         val_size: Count = 17_748,
         test_size: Size | None = None,
         augment: PointAugmentName = "none",
+        center: bool = True,
         seed: Count = 0,
     ) -> None:
         """
@@ -55,7 +56,7 @@ class QM9(PointData):
             target: which of the 19 properties.
             train_size, test_size: at most so many, drawn at random; None takes all that the other parts leave.
             val_size: so many are for validation.
-            augment: fixed augmentation of the training molecules.
+            augment, center: see `PointData`.
             seed: of the split.
         """
         unit = TARGETS[target]
@@ -63,7 +64,7 @@ class QM9(PointData):
         everything = as_examples(as_arrays(load(root), target), f"QM9 in {root}", unit)
         splits = split_molecules(everything, TEST_FRACTION, train_size, val_size, test_size, seed, f"QM9 in {root}")
         source = f"{target} of {len(everything)} molecules of QM9, read by torch-geometric in {root}."
-        super().__init__(molecule_info("qm9", splits, reported(unit)[1], f"{source} {how_split(seed)}"), splits, augment)
+        super().__init__(molecule_info("qm9", splits, reported(unit)[1], f"{source} {how_split(seed)}"), splits, augment, center)
 
 
 def load(root: Path) -> Any:

@@ -29,12 +29,13 @@ class ToyMolecules(PointData):
         val_size: Count = 0,
         test_size: Size = 500,
         augment: PointAugmentName = "none",
+        center: bool = True,
         seed: Count = 0,
     ) -> None:
         """
         Args:
             train_size, val_size, test_size: molecules made for each part.
-            augment: fixed augmentation of the training molecules.
+            augment, center: see `PointData`.
             seed: of the molecules.
         """
         splits = {}
@@ -44,7 +45,7 @@ class ToyMolecules(PointData):
                 energies = toy_energy(charges, positions)
                 splits[part] = as_examples((charges.numpy(), positions.numpy(), energies.numpy()), part, "mev")
         source = f"Toy molecules of QM9's sizes with a made-up invariant energy (seed {seed})."
-        super().__init__(molecule_info("toy_molecules", splits, "mev", source), splits, augment)
+        super().__init__(molecule_info("toy_molecules", splits, "mev", source), splits, augment, center)
 
 
 def make(count: int, draws: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -35,7 +35,8 @@ class LieBox(SymmetryModule):
         learn: names of the generators whose widths are trained, or "all".
         initial_width: width w at the start; the default is softplus(-5), practically off.
         initial_widths: widths of single generators by name, instead of `initial_width`.
-        center: the box is centred at the identity; False is [0, w] per side (as published for molecules).
+        center: the box is centred at the identity; False is [0, w] per side and, in space, what was published for molecules: rows
+            of coordinates are multiplied by the linear part, x L + t, so that rotations turn the other way.
         reflection: fixed probability of the mirror, for a group that has one (None: 1/2, both halves alike); None for others.
 
     >>> from learnsym.groups.planar import Rotation2
@@ -68,6 +69,7 @@ class LieBox(SymmetryModule):
         self.register_buffer("initial_widths", torch.tensor(start))
         self.register_buffer("learned_places", torch.tensor(places, dtype=torch.long), persistent=False)
         self.offset = 0.5 if center else 0.0
+        self.rows = not center and self.group.generators.shape[-1] == 4
         self.reflection = _mirror_probability(group, reflection)
         if self.reflection is not None:
             self.register_buffer("mirror", group.components[1].to(torch.get_default_dtype()), persistent=False)
@@ -90,6 +92,8 @@ class LieBox(SymmetryModule):
         drawn = uniform(count, n + (self.reflection is not None), device=widths.device, dtype=widths.dtype)
         with torch.autocast(widths.device.type, enabled=False):  # angles of three digits would not do
             elements = self.group.exp((drawn[:, :n] - self.offset) * widths)
+            if self.rows:
+                elements = torch.cat([F.pad(elements[:, :-1, :-1].mT, (0, 0, 0, 1)), elements[..., -1:]], -1)
             if self.reflection is None:
                 return elements
             mirrored = (drawn[:, n] < self.reflection)[:, None, None]

@@ -19,12 +19,14 @@ class SteerableConv(nn.Module):
         basis: [D, d_out, d_in, k, k], k odd.
         weights: [F_out, F_in, D], initial values.
         bias_direction: [d_out], the invariant vector along which each output field may be shifted.
+        padding: zeros on every side; k // 2 keeps the size.
 
-    Shape: [B, F_in * d_in, H, W] to [B, F_out * d_out, H, W].
+    Shape: [B, F_in * d_in, H, W] to [B, F_out * d_out, H', W'], H' = H + 2 padding - k + 1.
     """
 
-    def __init__(self, basis: Tensor, weights: Tensor, bias_direction: Tensor) -> None:
+    def __init__(self, basis: Tensor, weights: Tensor, bias_direction: Tensor, padding: int = 1) -> None:
         super().__init__()
+        self.padding = padding
         dtype = torch.get_default_dtype()
         self.weights = nn.Parameter(weights.to(dtype, copy=True))
         self.bias = nn.Parameter(torch.zeros(len(weights), dtype=dtype))
@@ -38,11 +40,11 @@ class SteerableConv(nn.Module):
         return expanded.transpose(1, 2).flatten(0, 1).flatten(1, 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, F_in * d_in, H, W] to [B, F_out * d_out, H, W]."""
+        """[B, F_in * d_in, H, W] to [B, F_out * d_out, H', W']."""
         # bf16 sums of basis elements would break the symmetry by 1e-3; the convolution itself may run in any precision.
         with torch.autocast(x.device.type, enabled=False):
             kernel, bias = self.kernel(), torch.outer(self.bias, self.bias_direction).flatten()
-        return nn.functional.conv2d(x, kernel, bias, padding=kernel.shape[-1] // 2)
+        return nn.functional.conv2d(x, kernel, bias, padding=self.padding)
 
     def extra_repr(self) -> str:
         """Sizes, for print(network)."""

@@ -28,7 +28,8 @@ class E2Steerable(nn.Module):
     Quarter turns (where the group has them) and, for DN and O2, mirror images are exact up to rounding on images of any size:
     every step commutes with the symmetries of the pixel grid. So the average pool has stride 1 here; with stride 3 and 32 pixels
     it would leave out the last two rows, and with them the symmetry. The mean over space follows anyway. Other angles are
-    approximate, as the grid is (tests/nets/test_e2_steerable.py holds the tolerances).
+    approximate, as the grid is (tests/nets/test_e2_steerable.py holds the tolerances). The published baseline is another network:
+    share_hidden=True, padding=0, pool_stride=3.
 
     Args:
         in_channels: channels of the images, scalars under the group.
@@ -39,11 +40,13 @@ class E2Steerable(nn.Module):
         fields: fields after each of the first three convolutions (8 in the paper).
         last_fields: fields after the fourth (2 in the paper).
         hidden: width of the linear layer (64 in the paper).
+        share_hidden: apply one hidden convolution with its normalisation twice, instead of two with weights of their own.
+        padding: zeros around the maps before every convolution; 0 shrinks a map by two pixels.
+        pool_stride: of the average over 3 x 3 pixels.
 
-    Shape: [B, in_channels, H, W] with H, W >= 3 to [B, num_outputs].
+    Shape: [B, in_channels, H, W] to [B, num_outputs], with H, W >= 3, or >= 11 without padding.
     """
 
-    smallest_side = 3  # the average pool
     mixes_channels = True  # a map of a layer is no scalar field: analyses that move maps like images leave it alone
 
     def __init__(
@@ -56,22 +59,27 @@ class E2Steerable(nn.Module):
         fields: Size = 8,
         last_fields: Size = 2,
         hidden: Size = 64,
+        share_hidden: bool = False,
+        padding: Literal[0, 1] = 1,
+        pool_stride: Size = 1,
     ) -> None:
         super().__init__()
         _check_group(group, order, max_frequency)
+        self.pool_stride = pool_stride
+        self.smallest_side = 3 if padding else 11  # the average pool, and four convolutions before it
         self.in_channels = in_channels
         self.group, self.order, self.max_frequency = group, order, max_frequency
         space, field = _fields_of(group, order, max_frequency)
         sizes = tuple(space.irreps[name].size for name in field.irreps)
         trivial = tuple(space.irreps[name].is_trivial() for name in field.irreps)
 
-        layers: list[nn.Module] = []
-        before, count = space.trivial_repr, in_channels
-        for _ in range(3):
-            layers.append(_steerable_conv(space, before, count, field, fields))
-            layers.append(RegularReLU(fields) if order else NormReLU(fields, sizes, trivial))
-            before, count = field, fields
-        layers.append(_steerable_conv(space, before, count, field, last_fields))
+        def block(before: "Representation", count: int) -> list[nn.Module]:
+            conv = _steerable_conv(space, before, count, field, fields, padding)
+            return [conv, RegularReLU(fields) if order else NormReLU(fields, sizes, trivial)]
+
+        layers, hidden_block = block(space.trivial_repr, in_channels), block(field, fields)
+        layers += [*hidden_block, *(hidden_block if share_hidden else block(field, fields))]
+        layers.append(_steerable_conv(space, field, fields, field, last_fields, padding))
         self.features = nn.Sequential(*layers)
         self.group_pool = RegularPool(last_fields) if order else NormPool(last_fields, sizes, trivial)
         invariants = last_fields if order else last_fields * len(sizes)
@@ -85,7 +93,7 @@ class E2Steerable(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """[B, in_channels, H, W] to [B, num_outputs]."""
         check_images("E2Steerable", images, self.in_channels, self.smallest_side)
-        x = F.avg_pool2d(self.features(images), 3, stride=1)
+        x = F.avg_pool2d(self.features(images), 3, stride=self.pool_stride)
         return self.head(self.group_pool(x).mean((-2, -1)))
 
     def extra_repr(self) -> str:
@@ -127,7 +135,12 @@ def _fields_of(group: PlanarGroup, order: int | None, max_frequency: int | None)
 
 
 def _steerable_conv(
-    space: "gspaces.GeneralOnR2", in_repr: "Representation", in_fields: int, out_repr: "Representation", out_fields: int
+    space: "gspaces.GeneralOnR2",
+    in_repr: "Representation",
+    in_fields: int,
+    out_repr: "Representation",
+    out_fields: int,
+    padding: int,
 ) -> SteerableConv:
     """A 3 x 3 convolution from `in_fields` to `out_fields` fields: e2cnn's basis and initialisation, our layer."""
     from learnsym.nets.e2cnn_compat import building, enn
@@ -140,4 +153,4 @@ def _steerable_conv(
     (block,) = conv.basisexpansion.children()  # one pair of field types, hence one block
     basis = block.sampled_basis.unflatten(-1, (3, 3))
     weights = conv.weights.detach().view(out_fields, in_fields, len(basis))
-    return SteerableConv(basis, weights, conv.bias_expansion[: out_repr.size, 0])
+    return SteerableConv(basis, weights, conv.bias_expansion[: out_repr.size, 0], padding)
