@@ -23,6 +23,8 @@ def check_kind(cfg: DictConfig, mode: str, mode_class: type) -> None:
     check_group(cfg, points, what)
     if not points:
         return
+    if getattr(net := locate("net", cfg.net._target_), "images_only", False):
+        raise ConfigError(f"net: {net.__name__} turns images, but {what}; net=augerino or net=lieconv would be right.")
     if getattr(mode_class, "images_only", False):
         raise ConfigError(f"mode={mode} is for images, but {what}; mode=train or mode=test would be right.")
     if cfg.analysis.distance_to_equivariance:

@@ -14,6 +14,7 @@ from learnsym.groups.permuting import Permutation, PermutingGroup, QuarterTurns,
 from learnsym.groups.planar import E2, SE2, Translation2
 from learnsym.groups.stabiliser import FiniteMotions, Semidirect
 from learnsym.kernels.siren import Siren
+from learnsym.nets.augerino_partial import PartialAugerino
 from learnsym.nets.c4_conv import C4Conv
 from learnsym.nets.ckresnet import CKResNet
 from learnsym.nets.conv5 import Conv5
@@ -73,6 +74,11 @@ def thirteen(group: Semidirect, conv: FullSampling) -> GCNN:
     )
 
 
+def turned(group: Semidirect, conv: FullSampling) -> PartialAugerino:
+    """A small CNN averaged over elements of the group."""
+    return PartialAugerino(SimpleConv(2, 3, width=4), group, conv)
+
+
 def linear(classes: int, group: PermutingGroup, **settings: Any) -> ProjectedLinear:
     """A classifier of 3 and 4 channels and 5 features."""
     return ProjectedLinear(2, classes, "classification", group, channels=(3, 4), features=5, **settings)
@@ -115,6 +121,9 @@ ZOO = {
     "e2_d4": Case(lambda: E2Steerable(2, 3, "DN", 4, **SMALL), (2, 10, 10), 3, DIHEDRAL),
     "e2_so2": Case(lambda: E2Steerable(2, 3, "SO2", None, 2, **SMALL), (2, 11, 11), 3, quarter_turns()),
     "e2_o2": Case(lambda: E2Steerable(2, 3, "O2", None, 2, **SMALL), (2, 10, 10), 3, DIHEDRAL),
+    "e2_published": Case(
+        lambda: E2Steerable(2, 3, "CN", 4, share_hidden=True, padding=0, pool_stride=3, **SMALL), (2, 14, 14), 3, quarter_turns()
+    ),
     "ckresnet_t2": Case(lambda: resnet(Translation2(), FULL), (2, 16, 16), 3),
     "ckresnet_se2_full": Case(lambda: resnet(SE2(), FullSampling(samples=4)), (2, 16, 16), 3, quarter_turns()),
     "ckresnet_se2_shared": Case(lambda: resnet(SE2(), FullSampling(8, "random", "network")), (2, 16, 16), 3, quarter_turns()),
@@ -127,6 +136,16 @@ ZOO = {
     "ckresnet_c5_partial": Case(lambda: resnet(FiniteMotions(5), PartialSampling()), (2, 16, 16), 3, surrogate=("logits",)),
     "ckresnet_last_t2": Case(lambda: resnet(SE2(), FULL, last_conv_t2=True), (2, 16, 16), 3),
     "ckresnet_pooling": Case(lambda: resnet(SE2(), FULL, learnable_final_pooling=True, final_spatial_dim=4), (2, 16, 16), 3),
+    "ckresnet_layer_norm": Case(lambda: resnet(SE2(), FullSampling(samples=4), norm="layer"), (2, 16, 16), 3, quarter_turns()),
+    "ckresnet_e2_layer_norm": Case(
+        lambda: resnet(E2(), PartialSampling(initial_arc=0.7), norm="layer"), (2, 16, 16), 3, surrogate=("logits",)
+    ),
+    "augerino_partial": Case(lambda: turned(SE2(), PartialSampling(samples=4, initial_arc=0.7)), (2, 16, 16), 3),
+    "augerino_partial_e2": Case(
+        lambda: turned(E2(), PartialSampling(samples=4, initial_arc=0.7)), (2, 16, 16), 3, surrogate=("logits",)
+    ),
+    "augerino_partial_images": Case(lambda: turned(SE2(), PARTIAL_PER_IMAGE), (2, 16, 16), 3),
+    "augerino_full": Case(lambda: turned(E2(), FullSampling(samples=8)), (2, 16, 16), 3, DIHEDRAL),
     "gcnn_t2": Case(lambda: thirteen(Translation2(), FULL), (2, 12, 12), 3),
     "gcnn_se2_full": Case(lambda: thirteen(SE2(), FULL), (2, 12, 12), 3, quarter_turns()),
     "gcnn_se2_partial": Case(lambda: thirteen(SE2(), PartialSampling(initial_arc=0.7)), (2, 12, 12), 3),

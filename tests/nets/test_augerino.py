@@ -218,6 +218,14 @@ def test_the_squares_of_all_widths_are_rewarded_below_the_cap():
     assert penalty(net).item() == pytest.approx(-1e-3 * 12 * math.log1p(math.exp(0.54)) ** 2)
 
 
+def test_without_a_cap_every_width_is_rewarded():
+    capped, free = (
+        Augerino(MeanOfPoints(), Affine3(), "regression", 1e-3, initial_width=20.0, width_cap=c) for c in (10.0, None)
+    )
+    assert penalty(capped).item() == 0
+    assert penalty(free).item() == pytest.approx(-1e-3 * 20 * 12**0.5, rel=1e-4)
+
+
 def test_bfloat16_keeps_positions_precise():
     net = Augerino(MeanOfPoints(), Affine3(), "regression", initial_width=1.0)
     seen = []

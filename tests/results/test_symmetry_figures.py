@@ -8,9 +8,10 @@ import torch
 
 from learnsym.distributions.elements import element_sets
 from learnsym.distributions.sampling import FullSampling, PartialSampling
-from learnsym.groups.planar import E2, SE2
+from learnsym.groups.planar import E2, SE2, Translation2
 from learnsym.groups.stabiliser import FiniteMotions
 from learnsym.kernels.siren import Siren
+from learnsym.nets.augerino_partial import PartialAugerino
 from learnsym.nets.ckresnet import CKResNet
 from learnsym.results.figures import draw_response, draw_responses, new_figure
 from learnsym.results.symmetry_figures import (
@@ -132,3 +133,14 @@ def test_final_fractions_of_arms_that_learn():
 
     assert final_fractions([run(0.4, True), run(0.6, True)]) == {"lift": [1.0, 1.0], "last": [0.4, 0.6]}
     assert final_fractions([run(1.0, False)]) == {}
+
+
+def test_a_set_at_the_input_is_called_so_and_its_only_fraction_is_found():
+    """Augerino on an arc: the backbone's planar layers have no extents, and the metric no layer's name."""
+    planar = CKResNet(1, 2, Translation2(), FullSampling(), Siren(hidden=4), channels=2, kernel_size=3, pool_blocks=())
+    net = PartialAugerino(planar, SE2(), PartialSampling(samples=4))
+    assert list(layers_that_learn(net)) == ["augmentation"]
+    assert short("augmentation") == "input"
+    drawn = axes()
+    draw_fractions(drawn, [{"epoch": k, "learned_rotation_fraction": 1 - k / 10} for k in (1, 2)], ["augmentation"], "rotation")
+    assert list(drawn.lines[0].get_ydata()) == [0.9, 0.8]

@@ -1,5 +1,6 @@
 """Augerino: a network averaged over transformations of its input, whose extent it learns (Benton et al. 2020)."""
 
+import math
 from collections.abc import Mapping
 from typing import Literal
 
@@ -29,7 +30,7 @@ class Augerino(nn.Module):
         regularisation: lambda, the reward for wide distributions.
         regulariser: R(w) over the learned generators: "norm" is ||w||_2, "squares" is sum_i w_i^2.
         learn, initial_width, initial_widths, center, reflection: see `LieBox`.
-        width_cap: a width that has reached it stops being rewarded.
+        width_cap: a width that has reached it stops being rewarded; None: every width is.
         train_copies, test_copies: J, transformations per input, in training and in testing.
     """
 
@@ -43,28 +44,18 @@ class Augerino(nn.Module):
         learn: list[str] | Literal["all"] = "all",
         initial_width: NonNegative = 0.006715348489118068,
         initial_widths: Mapping[str, NonNegative] | None = None,
-        width_cap: Positive = 10.0,
+        width_cap: Positive | None = 10.0,
         center: bool = True,
         reflection: Fraction | None = None,
         train_copies: Size = 1,
         test_copies: Size = 4,
     ) -> None:
         super().__init__()
-        if task == "segmentation":
-            raise ValueError(
-                "task=segmentation: net=augerino averages outputs over transformations of the input, and masks would move with "
-                "it; net=projected_linear, or a data set of classification or regression, would be right"
-            )
+        check_averaged("augerino", backbone, task)
         self.dimensions = group.generators.shape[-1] - 1
         if self.dimensions not in (2, 3):
             raise ValueError(
                 f"images need a group of the plane and point clouds one of space; {group} acts on {self.dimensions} dimensions"
-            )
-        stabiliser = getattr(backbone, "stabiliser", None)
-        if stabiliser is not None and not stabiliser.trivial:
-            raise ValueError(
-                f"net=augerino around a backbone that is not planar (its stabiliser is {stabiliser}): learn the symmetry at "
-                "the input, with a backbone on translation2, or in the layers, with net=ckresnet alone"
             )
         if min(train_copies, test_copies) < 1:
             raise ValueError(f"copies must be at least 1, got train_copies={train_copies}, test_copies={test_copies}")
@@ -106,4 +97,23 @@ class Augerino(nn.Module):
     def penalty(self) -> Tensor:
         """-regularisation * R(w), a scalar to add to the loss."""
         reward = self.augmentation.norm if self.regulariser == "norm" else self.augmentation.sum_of_squares
-        return -self.regularisation * reward(cap=self.width_cap)
+        return -self.regularisation * reward(cap=math.inf if self.width_cap is None else self.width_cap)
+
+
+def check_averaged(net: str, backbone: nn.Module, task: Task) -> None:
+    """Refuse what cannot be averaged over transformations of the input.
+
+    Raises:
+        ValueError: masks, which would move with the input, or a backbone that has a symmetry of its own.
+    """
+    if task == "segmentation":
+        raise ValueError(
+            f"task=segmentation: net={net} averages outputs over transformations of the input, and masks would move with "
+            "it; net=projected_linear, or a data set of classification or regression, would be right"
+        )
+    stabiliser = getattr(backbone, "stabiliser", None)
+    if stabiliser is not None and not stabiliser.trivial:
+        raise ValueError(
+            f"net={net} around a backbone that is not planar (its stabiliser is {stabiliser}): learn the symmetry at "
+            "the input, with a backbone on translation2, or in the layers, with net=ckresnet alone"
+        )

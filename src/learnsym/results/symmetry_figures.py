@@ -127,7 +127,8 @@ def draw_fractions(axes: "Axes", rows: Sequence[Mapping[str, Any]], layers: Sequ
 
     epochs = [row["epoch"] for row in rows]
     for place, layer in enumerate(layers):
-        values = [row.get(f"learned_{kind}_fraction/{layer}", math.nan) for row in rows]
+        alone = f"learned_{kind}_fraction"  # as it is called where nothing else learns
+        values = [row.get(f"{alone}/{layer}", row.get(alone, math.nan)) for row in rows]
         whole = all(v == 1.0 for v in values)
         looks = {"color": "grey", "linestyle": ":"} if whole and place == 0 else {"color": COLOURS[(place - 1) % len(COLOURS)]}
         axes.plot(epochs, values, linewidth=1.4, label=short(layer), **looks)
@@ -137,7 +138,9 @@ def draw_fractions(axes: "Axes", rows: Sequence[Mapping[str, Any]], layers: Sequ
 
 
 def short(layer: str) -> str:
-    """blocks.0.conv1.elements -> block 1 conv1; convs.3.elements -> conv 4; lift.elements -> lift."""
+    """blocks.0.conv1.elements -> block 1 conv1; convs.3.elements -> conv 4; lift.elements -> lift; augmentation -> input."""
+    if layer == "augmentation":
+        return "input"
     words = [w for w in layer.split(".") if w != "elements"]
     named = [
         str(int(w) + 1) if w.isdigit() else w.removesuffix("s") if n.isdigit() else w

@@ -228,7 +228,7 @@ class Training:
 
     def extents(self) -> dict[str, float]:
         """The learned extents as metrics; a layer's name is added where several layers report the same generator."""
-        layers = learned_symmetry(self.plain_net)
+        layers = {layer: extents for layer, extents in learned_symmetry(self.plain_net).items() if extents}
         return {
             (e["metric"] if len(layers) == 1 else f"{e['metric']}/{layer}"): e["value"]
             for layer, extents in layers.items()

@@ -1,0 +1,53 @@
+"""Augerino on a learned part of the rotations: the input's counterpart of a partial group convolution (Romero and Lohit 2022)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from learnsym.distributions.elements import ElementSet
+from learnsym.distributions.sampling import FullSampling
+from learnsym.groups.actions import warp
+from learnsym.groups.stabiliser import Semidirect
+from learnsym.nets.augerino import check_averaged
+from learnsym.schema import Task
+
+
+class PartialAugerino(nn.Module):
+    """Average f(h x) over a set of elements h from the learned part of the stabiliser (`ElementSet`), with (h x)(p) = x(h^-1 p).
+
+    `Augerino` draws every transformation independently from a box, and rewards wide ones. Here the set is that of a layer of a
+    partial group convolution: evenly spaced rotations on an arc 2 pi theta, behind one random offset for the batch (or for each
+    image), and, for a group with mirror images, as many of these, present with a learned probability. Only the task drives it.
+    The mean is over plain outputs: logits of a classifier. With `conv=full` it is the fixed average over the whole group.
+
+    Args:
+        backbone: a planar network f, [B, C, H, W] -> [B, K].
+        group: R^2 x| H; the elements of H turn (and mirror) the input.
+        conv: how H is sampled; partial: which part of H is learned. In evaluation the set is fixed and evenly spaced.
+        task: "classification" or "regression".
+
+    Shape: [B, C, H, W] to [B, K], in float32 or better.
+    """
+
+    images_only = True
+
+    def __init__(self, backbone: nn.Module, group: Semidirect, conv: FullSampling, task: Task = "classification") -> None:
+        super().__init__()
+        check_averaged("augerino_partial", backbone, task)
+        self.backbone = backbone
+        self.augmentation = ElementSet(conv, group.stabiliser, learned=True)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """[B, C, H, W] to [B, K], in float32 or better."""
+        dtype = next((p.dtype for p in self.parameters()), torch.float32)
+        elements = self.augmentation(len(images), images.device, dtype)
+        count = len(elements)
+        with torch.autocast(images.device.type, enabled=False):
+            maps = F.pad(elements.inverse().matrices(), (0, 1))  # [*L, n, 2, 3]
+        copies = images.repeat_interleave(count, dim=0)  # those of one image side by side
+        outputs = self.backbone(warp(copies, maps.expand(len(images), count, 2, 3).flatten(0, 1)))
+        outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32)).unflatten(0, (-1, count))
+        if elements.weight is None:
+            return outputs.mean(1)
+        weight = elements.weight.to(outputs.dtype).unsqueeze(-1)
+        return (outputs * weight).sum(1) / weight.sum(1)
