@@ -68,7 +68,7 @@ def commands_of(page):
     """(line number, command, what it must answer or None), in the page's order: of blocks, and those between backticks."""
     blocks, prose = read(page)
     found = []
-    for block, after in zip(blocks, [*blocks[1:], None], strict=True):
+    for block, after in zip(blocks, [*blocks, None][1:], strict=True):
         if block.language not in ("", "bash"):
             continue
         answer = after.text.strip() if after and after.language == "text" and after.text.startswith("error:") else None

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def book(tmp_path):
-    """A copy of the page and of results/."""
+    """A folder with a copy of results/, and pages that are to be written anew."""
     folder = tmp_path / "book"
     shutil.copytree(ROOT / "results", folder / "results")
     (folder / "EXPERIMENTS.md").write_text("to be written anew\n")
@@ -26,7 +26,8 @@ def test_the_page_is_written_anew(main, book):
     done = main("mode=book", f"mode.folder={book}")
     assert done.code == 0, done.err
     assert done.out.splitlines()[-1] == f"result: {book / 'EXPERIMENTS.md'}"
-    assert (book / "EXPERIMENTS.md").read_text() == (ROOT / "EXPERIMENTS.md").read_text()
+    for page in ("EXPERIMENTS.md", "docs/fidelity.md"):
+        assert (book / page).read_text() == (ROOT / page).read_text()
     again = main("mode=book", "mode.folder=book")
     assert again.code == 0, "relative to where it is typed"
 

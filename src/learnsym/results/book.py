@@ -1,4 +1,4 @@
-"""`mode=book`: record finished runs under results/ and write EXPERIMENTS.md from the presets and all that is recorded."""
+"""`mode=book`: record finished runs under results/, and write EXPERIMENTS.md and docs/fidelity.md from what is there."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +9,8 @@ from learnsym.config import CONFIG_DIR
 from learnsym.errors import ConfigError
 from learnsym.results.book_page import page
 from learnsym.results.collect import collect
-from learnsym.results.measured import Section, put, read_outline, read_sections, write_runs
+from learnsym.results.fidelity import fidelity_page, read_facts
+from learnsym.results.measured import FACTS, Section, put, read_outline, read_sections, write_runs
 from learnsym.results.presets import preset_path
 from learnsym.results.record import write_atomically
 from learnsym.results.recording import Finished, entry_of, grouped, read_finished
@@ -29,7 +30,7 @@ class Book:
     def __init__(self, folder: str | None = None) -> None:
         """
         Args:
-            folder: where results/ and EXPERIMENTS.md are; null: this checkout.
+            folder: where results/, EXPERIMENTS.md and docs/ are; null: this checkout.
         """
         self.folder = CONFIG_DIR.parent if folder is None else Path(folder).absolute()
 
@@ -51,6 +52,9 @@ class Book:
         if cfg.runs:
             for name in record(sections, cfg.runs if isinstance(cfg.runs, str) else list(cfg.runs)):
                 write_runs(results / f"{name}.yaml", sections[name])
+        if (results / f"{FACTS}.yaml").is_file():
+            (self.folder / "docs").mkdir(exist_ok=True)
+            write_atomically(self.folder / "docs" / "fidelity.md", fidelity_page(read_facts(results)))
         path = self.folder / "EXPERIMENTS.md"
         write_atomically(path, page(outline, sections))
         return path

@@ -194,12 +194,16 @@ def complaint(error: ValidationError) -> str:
     return f"{key}: {message}{found}" if key else f"{message}{found}"
 
 
+FACTS = "published_settings"
+"""The file of results/ that is no table, but what the published commands say (`learnsym.results.fidelity`)."""
+
+
 def read_outline(folder: Path) -> Outline:
-    """results/book.yaml; every file beside it is in it, and the other way round."""
+    """Read results/book.yaml; every table beside it is in it, and the other way round."""
     path = folder / "book.yaml"
     outline = load(path, Outline)
     listed = [name for part in outline.parts for name in part.sections]
-    there = {p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml")} - {"book"}
+    there = {p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml")} - {"book", FACTS}
     if missing := next((n for n in listed if n not in there), None):
         raise ConfigError(f"{path}: {missing} is listed, but {folder / missing}.yaml is not there.")
     if idle := next((n for n in sorted(there) if n not in listed), None):
