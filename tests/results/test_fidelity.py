@@ -1,6 +1,7 @@
 """Every preset runs what its paper ran, or docs/fidelity.md says where not: composed, and compared with what was published."""
 
 from fnmatch import fnmatchcase
+from functools import cache
 from math import isclose
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from omegaconf import OmegaConf
 
 from learnsym.config import CONFIG_DIR, register_resolvers
 from learnsym.errors import ConfigError
-from learnsym.results.fidelity import Facts, fidelity_page, read_facts
+from learnsym.results.fidelity import fidelity_page, read_facts
 from learnsym.results.presets import all_presets
 
 ROOT = Path(__file__).parents[2]
@@ -21,14 +22,11 @@ PRESETS = all_presets()
 
 @pytest.fixture(scope="module")
 def composed():
-    """composed(preset) at scale=full, each once, as plain containers."""
+    """composed(preset, ...) at scale=full, as a plain container."""
     register_resolvers()
-    known = {}
 
-    def of(preset: str):
-        if preset not in known:
-            known[preset] = OmegaConf.to_container(compose("config", overrides=[f"experiment={preset}"]), resolve=True)
-        return known[preset]
+    def of(preset: str, *overrides: str):
+        return OmegaConf.to_container(compose("config", overrides=[f"experiment={preset}", *overrides]), resolve=True)
 
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         yield of
@@ -51,41 +49,33 @@ def same(found, wanted) -> bool:
     return found == wanted
 
 
-def disagreements(facts: Facts, preset: str, cfg) -> list[str]:
+def disagreements(preset: str, cfg) -> list[str]:
     """Where a preset is neither as published nor as a row of the page says."""
-    rows, wrong = facts.differing(preset), []
-    for key, published in facts.published(preset).items():
+    all_published, rows, wrong = published_of(preset), differing_of(preset), []
+    for key, published in all_published.items():
         row, found = rows.get(key), setting(cfg, key)
         if row is not None and not same(published, row.published):
             wrong.append(f"{preset}: {key} was published as {published}, but the row of the page says {row.published}")
         wanted = published if row is None else row.ours
         if not same(found, wanted):
             wrong.append(f"{preset}: {key} is {found}, not {wanted}{'' if row is None else ', as the row of the page says'}")
-    return wrong + [f"{preset}: {key} differs, but not from a published value" for key in rows.keys() - facts.published(preset)]
+    return wrong + [f"{preset}: {key} differs, but not from a published value" for key in rows.keys() - all_published]
+
+
+published_of, differing_of = cache(FACTS.published), cache(FACTS.differing)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_runs_what_was_published_or_the_page_says_so(preset, composed):
-    assert facts_known(preset) > 5, "no published settings are known of it"
-    assert disagreements(FACTS, preset, composed(preset)) == []
-
-
-def facts_known(preset: str) -> int:
-    return len(FACTS.published(preset))
-
-
-@pytest.mark.parametrize("preset", PRESETS)
-def test_a_preset_that_drifts_is_found(preset, composed):
-    """Each of its known settings, changed one by one."""
-    cfg = OmegaConf.to_container(OmegaConf.create(composed(preset)))
-    for key in FACTS.published(preset):
+    """And each of its known settings, changed one by one, is found."""
+    cfg = composed(preset)
+    assert len(published_of(preset)) > 5, "no published settings are known of it"
+    assert disagreements(preset, cfg) == []
+    for key in published_of(preset):
         *path, last = key.split(".")
-        node = cfg
-        for part in path:
-            node = node[part]
-        before = node.get(last)
-        node[last] = "another"
-        assert any(f": {key} is another" in line for line in disagreements(FACTS, preset, cfg)), key
+        node = setting(cfg, ".".join(path))
+        before, node[last] = node.get(last), "another"
+        assert any(f": {key} is another" in line for line in disagreements(preset, cfg)), key
         node[last] = before
 
 
@@ -107,11 +97,13 @@ def test_the_page_is_up_to_date():
 def test_what_brings_the_published_one_back_composes_and_does(row, composed):
     words = row.as_published.split()
     presets = [w.removeprefix("experiment=") for w in words if w.startswith("experiment=")]
-    for preset in presets or [p for p in PRESETS if row.is_of(p)]:
+    for preset in presets or {
+        next(p for p in PRESETS if fnmatchcase(p, pattern)) for pattern in row.presets if pattern[0] != "!"
+    }:
         overrides = [w for w in words if not w.startswith("experiment=")]
-        cfg = compose("config", overrides=[f"experiment={preset}", *overrides])
+        cfg = composed(preset, *overrides)
         if row.key:
-            assert same(setting(OmegaConf.to_container(cfg, resolve=True), row.key), row.published), (preset, row.key)
+            assert same(setting(cfg, row.key), row.published), (preset, row.key)
 
 
 def test_a_file_that_is_none_is_named(tmp_path):
