@@ -162,6 +162,7 @@ def test_ray_below_uv_run(tiny, tmp_path):
     assert len(metrics(tmp_path)) == 2
 
 
+@pytest.mark.long
 @needs("ray")
 @pytest.mark.parametrize(
     ("word", "sentence"),

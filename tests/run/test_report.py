@@ -13,6 +13,7 @@ from fake_runs import make_run
 FILES = {"table.md", "table.csv", "table.tex", "report.html"}
 
 
+@pytest.mark.long
 def test_a_sweep_ends_with_a_report_and_mode_report_makes_the_same_of_its_runs(main, tiny, drawn):
     done = main("-m", *tiny, "net.regularisation=0.01,0.2", "seed=0,1")
     assert done.code == 0, done.err

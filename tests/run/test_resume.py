@@ -45,6 +45,7 @@ def outcome(out):
     )
 
 
+@pytest.mark.long
 def test_a_run_killed_at_ten_random_moments_ends_as_if_nothing_had_been(tmp_path):
     """And one that is killed at many of its writes to the disk, when the old file and the new one are both there."""
     done = subprocess.run(
@@ -66,6 +67,7 @@ def test_a_run_killed_at_ten_random_moments_ends_as_if_nothing_had_been(tmp_path
     assert not list(tmp_path.rglob("error.txt"))
 
 
+@pytest.mark.long
 def test_a_process_that_is_killed(tmp_path, main):
     """The whole of it, as a person would see it: SIGKILL in the middle of the training, then the same command."""
     words = (*STATEFUL, "train.epochs=60", "mode.response_images=0")

@@ -72,6 +72,7 @@ def test_after_training(main):
     assert not (done.directory / "checkpoints" / "spectrum").exists(), "what was kept for an interruption is gone"
 
 
+@pytest.mark.long
 def test_from_a_checkpoint_and_for_every_size_of_batch(main):
     after = main(*SMALL, *NET)
     checkpoint = f"checkpoint={after.directory}/checkpoints/last.pt"
@@ -127,6 +128,7 @@ def test_an_interrupted_run_goes_on_to_the_last_bit(main, monkeypatch):
         assert curve(again) == curve(expected)
 
 
+@pytest.mark.long
 def test_a_process_that_is_killed(tmp_path, main):
     """SIGKILL during the products, then the same command."""
     words = (*SMALL, *NET, "mode.order=20", "mode.batch_size=4", "mode.probes=0")
@@ -182,6 +184,7 @@ def test_blocks_of_a_network_of_the_dynamics(main):
     assert curve(moved)["eigenvalues"] != curve(found["none"])["eigenvalues"]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("drawn")
 def test_the_table(main, real_data):
     done = main("-m", "table=augerino/effective_dimension", "scale=smoke", f"paths.data={real_data}")

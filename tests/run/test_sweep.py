@@ -30,6 +30,7 @@ def results(folder):
     return {p.parent.name: (p.stat().st_ino, p.stat().st_mtime_ns) for p in Path(folder).glob("*/result.json")}
 
 
+@pytest.mark.long
 def test_one_of_six_fails_and_is_all_that_is_done_again(main, tmp_path):
     for k in (0, 1, 2, 4, 5):
         write_images(tmp_path / f"f{k}.npz", k)
@@ -128,6 +129,7 @@ def test_an_unwritable_table_is_a_failure(main, tiny, monkeypatch):
     assert len(results("runs")) == 2
 
 
+@pytest.mark.long
 def test_jobs_side_by_side(process, tiny):
     done = process("-m", "launcher=joblib", "hydra.launcher.n_jobs=2", *tiny, "train.epochs=1", "seed=0,1", limit=200)
     assert done.code == 0, done.out + done.err

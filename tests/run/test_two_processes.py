@@ -24,6 +24,7 @@ def metrics_with(main, processes, *words):
     return result["metrics"], rows, done
 
 
+@pytest.mark.long
 def test_two_processes_give_the_metrics_of_one(main):
     one, rows_of_one, _ = metrics_with(main, 1)
     two, rows_of_two, done = metrics_with(main, 2)

@@ -201,6 +201,7 @@ def test_channels_last_gives_the_same_numbers(make):
         assert turned == pytest.approx(plain, rel=1e-9)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not shutil.which("c++") and not shutil.which("g++"), reason="torch.compile wants a C++ compiler on a CPU")
 @pytest.mark.parametrize("draws", [False, True])
 def test_compiled_training_gives_the_same_numbers(make, draws):
