@@ -7,11 +7,12 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from learnsym.groups.permuting import GroupName, PermutingGroup, name_of, named_group
 from learnsym.layers.checks import check_images
 from learnsym.layers.dense_chain import Spare, dense_chain
+from learnsym.layers.symmetric_inputs import SymmetricInputs
 from learnsym.nets.ensemble import EnsembleNet, Weights
 from learnsym.schema import NonNegative, Size, Task
 
@@ -89,7 +90,7 @@ class ProjectedLinear(EnsembleNet):
         self.denses = {f"dense{place}": pair for place, pair in enumerate(itertools.pairwise(widths))}
         self.layers = (*self.linears, *(() if features is None else ("invariant",)))
         self.last_channels = images[-1]
-        self.fold = Fold(group.side) if symmetric_inputs else None
+        self.fold = SymmetricInputs(group.side) if symmetric_inputs else None
         self.spare = Spare()
         draws = torch.Generator().manual_seed(int(torch.randint(2**62, ())) if seed is None else seed)
         self.become(self.draw(draws))
@@ -278,27 +279,3 @@ def activation_for(group: PermutingGroup, chosen: Activation | dict[GroupName, A
 def bias_of(dense: str) -> str:
     """dense0 -> bias0."""
     return dense.replace("dense", "bias")
-
-
-class Fold(nn.Module):
-    """Symmetric n x n inputs have n (n + 1) / 2 different entries: those on and above the diagonal are kept."""
-
-    def __init__(self, side: int) -> None:
-        super().__init__()
-        row, column = torch.triu_indices(side, side)
-        place = torch.empty(side, side, dtype=torch.long)
-        place[row, column] = torch.arange(len(row))
-        place[column, row] = torch.arange(len(row))
-        self.register_buffer("kept", row * side + column, persistent=False)  # [K]
-        self.register_buffer("place", place.flatten(), persistent=False)  # [n^2]: where each entry went
-
-    def weight(self, weight: Tensor) -> Tensor:
-        """[M, n^2, c', n^2, c] to [M, n^2, c', K, c]: the sum over the entries that are the same. A view of a tensor whose inputs
-        come first: the gradient is faster added up so, for there are few inputs."""
-        inputs_first = weight.permute(0, 3, 4, 1, 2)  # [M, n^2, c, n^2, c']
-        shape = (len(weight), len(self.kept), *inputs_first.shape[2:])
-        return weight.new_zeros(shape).index_add(1, self.place, inputs_first).permute(0, 3, 4, 1, 2)
-
-    def adjoint(self, gradient: Tensor) -> Tensor:
-        """[M, n^2, c', K, c] to [M, n^2, c', n^2, c]: both of two equal entries have the gradient of their sum."""
-        return gradient.index_select(3, self.place)
