@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from learnsym.distributions.lie_box import LieBox
+from learnsym.distributions.uniform_lie_algebra import LieBox
 from learnsym.groups.actions import warp
 from learnsym.groups.planar import Affine2
 

@@ -27,8 +27,8 @@ from torch.utils.data import DataLoader, Subset
 from torchvision.transforms import Compose, Normalize, ToTensor
 
 from learnsym.data.base import ImageData
-from learnsym.data.cifar import CIFAR10
-from learnsym.data.mnist import MNIST
+from learnsym.data.images.cifar import CIFAR10
+from learnsym.data.images.mnist import MNIST
 
 Batches = Iterator[tuple[Tensor, Tensor]]
 

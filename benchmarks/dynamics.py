@@ -12,7 +12,7 @@ gradients, project the equivariant one, step, and measure loss, change, distance
 
 Medians per step of a repetition, in turns, after a check in float64 on tiny sizes that both make the same step. On translation
 and rotation the textbook makes --plain-passes of its 25 passes, scaled up. It runs twice, in processes of its own: as any script
-does, which is what we claim to beat, and with main.py's setting of memory (learnsym.memory), which a script could make as well.
+does, which is what we claim to beat, and with main.py's setting of memory (learnsym.utils.malloc), which a script could make as well.
 Wants idle cores. uv run benchmarks/dynamics.py
 """
 
@@ -33,13 +33,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from learnsym.data.base import Split
-from learnsym.groups.permuting import Permutation, QuarterTurns, ShiftX
-from learnsym.memory import keep_freed_memory
-from learnsym.nets.c4_conv import C4Conv
-from learnsym.nets.ensemble import Weights
-from learnsym.nets.projected_linear import ProjectedLinear
-from learnsym.training.drift import Descent
-from learnsym.training.lockstep import ARMS, Augmentation, Flows, take
+from learnsym.groups.permutation import Permutation, QuarterTurns, ShiftX
+from learnsym.utils.malloc import keep_freed_memory
+from learnsym.dynamics.c4_conv import C4Conv
+from learnsym.dynamics.ensemble import Weights
+from learnsym.dynamics.projected_linear import ProjectedLinear
+from learnsym.dynamics.sgd import Descent
+from learnsym.dynamics.gradient_flows import ARMS, Augmentation, Flows, take
 from learnsym.training.tasks import Classification, Segmentation, SquaredError
 
 PASSES, MOST_GB, FLOWS = 25, 6.0, ("permutation", "translation", "rotation")
@@ -63,7 +63,7 @@ def flows_of(name: str, images: int, members: int, tiny: bool = False) -> Flows:
 
 
 def our_step(flows: Flows, passes: int | str = 1) -> Tensor:
-    """A step and what `learnsym.dynamics.Dynamics.measure` records, without the test set: [3, arms, M, layers]."""
+    """A step and what `learnsym.modes.dynamics.Dynamics.measure` records, without the test set: [3, arms, M, layers]."""
     net, flows.augmentation = flows.net, Augmentation(flows.net.group, passes)
     flows.step(), flows.risks("augmented")  # the textbook does without the latter
     rows = [torch.stack([net.change(w, flows.start), net.distance(w), net.norms(w)]) for w in map(flows.arm, ARMS)]

@@ -8,7 +8,7 @@ indexing, norms over what a mask picks, all of it kept for the backward pass: [B
 
 First a check in float64, on a small width, that both give the same outputs, gradients and running statistics. Then each
 contestant in processes of its own, in turns, twice, so that peak memory is its own: ours and the plain one as any script runs,
-and with main.py's memory setting (`learnsym.memory`). Memory is what comes on top of the libraries: parameters, gradients, Adam's
+and with main.py's memory setting (`learnsym.utils.malloc`). Memory is what comes on top of the libraries: parameters, gradients, Adam's
 state and the step; the peak of the whole process is printed too. Claimed in float32 at the published size: 1.5 times as fast and
 half the memory, each in the same setting. Wants idle cores.
 """
@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from learnsym.memory import keep_freed_memory
+from learnsym.utils.malloc import keep_freed_memory
 from learnsym.nets.lieconv import LieConvNet
 
 LONGEST, SPECIES = 29, (1, 6, 7, 8, 9)

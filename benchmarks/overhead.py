@@ -32,9 +32,9 @@ from hydra import compose, initialize_config_dir
 from torch import nn
 from torch.nn import functional as F
 
-from learnsym.config import CONFIG_DIR, register_resolvers
-from learnsym.results.record import RunDirectory
-from learnsym.session import open_session
+from learnsym.config.build import CONFIG_DIR, register_resolvers
+from learnsym.run.directory import RunDirectory
+from learnsym.run.context import open_session
 
 MAIN = Path(__file__).parents[1] / "main.py"
 ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
@@ -46,7 +46,7 @@ SMOKE = ("experiment=augerino/mario_iggy", "dataset=sprites", "scale=smoke", "tr
 """A job of the sweep: Augerino on a few sprites, a second or so."""
 FIRST_STEP = """
 import os, runpy, sys, time
-from learnsym.startup import postpone_dynamo
+from learnsym.utils.lazy_dynamo import postpone_dynamo
 postpone_dynamo()
 from torch.optim.optimizer import register_optimizer_step_post_hook
 def stop(*_):

@@ -10,7 +10,7 @@ over it, taps outside the disc set to zero by indexing, and with a set per image
     uv run benchmarks/partial_conv.py [--case shared image] [--precision 32 bf16] [--repetitions 5] [--device cuda]
 
 Each contestant runs in a process of its own, in turns, so that peak memory is its own; ours once more with the memory setting of
-every run of main.py on a CPU (`learnsym.memory`), which is no part of the ratio. Printed: seconds of a step, the ratio (wanted:
+every run of main.py on a CPU (`learnsym.utils.malloc`), which is no part of the ratio. Printed: seconds of a step, the ratio (wanted:
 shared at least 1.15 in float32 and, on a CPU with AVX512-BF16, 1.8 in bf16-mixed; image at least 3, at most a quarter of the
 memory), the rate of the convolutions' arithmetic (what is multiplied: 49 taps for conv2d, 29 for products of gathered pixels, the
 products of `spectral_conv` and of its transforms), and ours' share of time outside convolutions.
@@ -34,13 +34,13 @@ from torch import Tensor, nn
 
 from learnsym.distributions.sampling import PartialSampling
 from learnsym.groups.planar import SE2
-from learnsym.groups.stabiliser import Elements, wrapped
+from learnsym.groups.point_groups import Elements, wrapped
 from learnsym.kernels.multiplicative import MAGNet
 from learnsym.kernels.siren import Siren
 from learnsym.layers import group_conv
 from learnsym.layers.group_conv import GroupConv, LiftingConv, PointwiseGroupConv
-from learnsym.layers.spectral import transforms
-from learnsym.memory import keep_freed_memory
+from learnsym.layers.fast.fft_conv import transforms
+from learnsym.utils.malloc import keep_freed_memory
 from learnsym.nets.ckresnet import CKResNet
 
 BATCH = 64

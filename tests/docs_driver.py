@@ -26,8 +26,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 from PIL import Image
 
-import learnsym.run
-from learnsym.config import locate, register_resolvers
+import learnsym.run.run
+from learnsym.config.build import locate, register_resolvers
 from learnsym.errors import LearnSymError
 
 NO_FILES = {"Sprites", "Digits", "Graphs", "Shapes", "ToyMolecules", "Npz", "Folder", "Molecules", "Bars"}
@@ -81,12 +81,12 @@ def write_data(folder):
 def call(words):
     """main.py in this process: exit code, standard output, standard error."""
     GlobalHydra.instance().clear()
-    sweep = importlib.import_module("learnsym.results.sweep")
+    sweep = importlib.import_module("learnsym.report.sweep_callback")
     sweep.failed_jobs.clear()
     out, err = io.StringIO(), io.StringIO()
     with patch.object(sys, "argv", ["main.py", *words]), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
-            runpy.run_path(str(Path(learnsym.run.__file__).parents[2] / "main.py"), run_name="__main__")
+            runpy.run_path(str(Path(learnsym.run.run.__file__).parents[2] / "main.py"), run_name="__main__")
             code = 0
         except SystemExit as stop:
             code = int(stop.code or 0)
@@ -112,7 +112,7 @@ def first_job(words):
         else:
             overrides.append(override.input_line)
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(Path(learnsym.run.__file__).parents[2] / "cfg"), version_base="1.3"):
+    with initialize_config_dir(str(Path(learnsym.run.run.__file__).parents[2] / "cfg"), version_base="1.3"):
         cfg = compose("config", overrides=overrides, return_hydra_config=True)
         if "experiment" in (cfg.hydra.sweeper.params or {}):
             first = str(cfg.hydra.sweeper.params.experiment).split(",")[0]
@@ -158,7 +158,7 @@ def carry_out(words, expected, last_run):
         kept = directory if directory and (directory / "checkpoints/last.pt").exists() else None
         return (None if right else f"exit code {code}: {out[-500:]}{err[-2000:]}"), kept
     words = [w for w in words if w != "debug=true"]  # which has no name, and `slug` would not be asked
-    with patch.object(learnsym.run, "slug", stop_before_work):
+    with patch.object(learnsym.run.run, "slug", stop_before_work):
         code, _, err = call([*two_of_each(words), *(["seed=0"] if any(w.startswith("table=") for w in words) else [])])
     said = [line for line in err.splitlines() if line.startswith(("error:", "failed:"))]
     return (None if said and all(line.endswith(": checked") for line in said) else f"exit code {code}: {err[-2000:]}"), None
@@ -215,7 +215,7 @@ def main():
     path = Path(sys.argv[1])
     torch.set_num_threads(1)
     register_resolvers()
-    figures = importlib.import_module("learnsym.results.figures")
+    figures = importlib.import_module("learnsym.figures.run")
     figures.save = lambda figure, path: figures.write_atomically(path, b"")  # rendering would take half of the time
     wrong = []
     for page, steps in json.loads(path.read_text()).items():

@@ -1,4 +1,4 @@
-"""Directories of runs as `learnsym.run` leaves them, with numbers that a test chooses."""
+"""Directories of runs as `learnsym.run.run` leaves them, with numbers that a test chooses."""
 
 import base64
 import json

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from learnsym import gpus
-from learnsym.gpus import own_gpu
+from learnsym.run import gpu_lock as gpus
+from learnsym.run.gpu_lock import own_gpu
 
 
 def test_each_has_its_own_and_gives_it_back(tmp_path, monkeypatch):

@@ -12,15 +12,15 @@ from hydra import compose
 from lightning_fabric import Fabric
 from omegaconf import OmegaConf
 
-from learnsym import session
+from learnsym.run import context as session
 from learnsym.cli import choices_of
-from learnsym.combinations import Combinations, composing, narrow_down, sentence_of
-from learnsym.config import CONFIG_DIR, build, register_resolvers
-from learnsym.matrix import pattern
-from learnsym.modes import Train
-from learnsym.results.record import RunDirectory
-from learnsym.run import check, check_building, check_effect
-from learnsym.session import open_session
+from learnsym.modes.combinations import Combinations, composing, narrow_down, sentence_of
+from learnsym.config.build import CONFIG_DIR, build, register_resolvers
+from learnsym.modes.matrix import pattern
+from learnsym.modes.train import Train
+from learnsym.run.directory import RunDirectory
+from learnsym.run.run import check, check_building, check_effect
+from learnsym.run.context import open_session
 from twins import TWINS
 
 NETS = [
@@ -101,14 +101,14 @@ def test_verdicts_are_those_of_the_command_line(combinations, data_of):
 
 
 def checks_of_a_run(cfg, overrides):
-    """As `learnsym.run.run` makes them."""
+    """As `learnsym.run.run.run` makes them."""
     check(cfg)
     check_effect(cfg, overrides)
     check_building(cfg, "train", Train)
 
 
 def fit_of_a_run(cfg, data):
-    """As `learnsym.session.open_session` does it, networks at their own width."""
+    """As `learnsym.run.context.open_session` does it, networks at their own width."""
     net = build(cfg, "net", in_channels=data.in_channels, num_outputs=data.info.num_outputs, task=data.info.task)
     session.try_out(net, data)
 
@@ -164,7 +164,7 @@ def train_a_batch(cfg, folder):
 
 
 def test_the_command_prints_and_writes_tables(tmp_path, capsys):
-    from learnsym.matrix import Matrix
+    from learnsym.modes.matrix import Matrix
 
     register_resolvers()
     cfg = OmegaConf.create({"paths": {"out": str(tmp_path)}})

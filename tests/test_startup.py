@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 BEFORE = """
 import sys
-from learnsym.startup import postpone_dynamo
+from learnsym.utils.lazy_dynamo import postpone_dynamo
 postpone_dynamo()
 import torch
 import torch._dynamo
@@ -106,7 +106,7 @@ def test_an_imported_compiler_stays_as_it_is() -> None:
     code, error = python("""
 import sys
 import torch._dynamo
-from learnsym.startup import postpone_dynamo
+from learnsym.utils.lazy_dynamo import postpone_dynamo
 before = list(sys.meta_path)
 postpone_dynamo()
 assert sys.meta_path == before

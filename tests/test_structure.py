@@ -12,9 +12,9 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 
-from learnsym.config import SUPPLIED, check, check_top_level, locate, register_resolvers, rehearse, targets
+from learnsym.config.build import SUPPLIED, check, check_top_level, locate, register_resolvers, rehearse, targets
 from learnsym.errors import ConfigError
-from learnsym.results.presets import published
+from learnsym.report.presets import published
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "learnsym"
@@ -35,9 +35,9 @@ BELOW = {
 INTERFACES = {
     "learnsym.data.base",
     "learnsym.data.augment",
-    "learnsym.results.record",
-    "learnsym.results.figures",
-    "learnsym.results.spectrum_figures",
+    "learnsym.run.directory",
+    "learnsym.figures.run",
+    "learnsym.figures.spectrum",
 }
 """What data, training, analysis and results may know of each other."""
 FRAMEWORK = {"hydra", "omegaconf", "wandb", "lightning_fabric", "tensorboard"}
@@ -184,7 +184,7 @@ def test_every_preset_is_on_the_page() -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["os.system", "torch.hub.load", "learnsym.config.build", "subprocess.Popen", "torch.nn.NoSuchThing"]
+    "target", ["os.system", "torch.hub.load", "learnsym.config.build.build", "subprocess.Popen", "torch.nn.NoSuchThing"]
 )
 def test_only_classes_of_the_allowed_packages_are_built(target: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(target)):
@@ -207,7 +207,7 @@ def modules_after(statement: str) -> set[str]:
 
 def test_heavy_libraries_wait_until_they_are_used() -> None:
     heavy = {"wandb", "tensorboard", "torch_geometric", "e2cnn", "torchvision", "matplotlib", "pandas", "sklearn", "scipy"}
-    loaded = modules_after("import learnsym.run, learnsym.modes, learnsym.analysis.width_sweep, learnsym.nets.e2_steerable")
+    loaded = modules_after("import learnsym.run.run, learnsym.modes.train, learnsym.modes.width_sweep, learnsym.nets.e2_steerable")
     assert "torch" in loaded
     assert not heavy & loaded
 

@@ -78,8 +78,8 @@ def patches(folder: Path) -> list[str]:
 
 def molecules(folder: Path) -> list[str]:
     """Molecules as those of `dataset=toy_molecules`, in a file; their energies stand for homo and lumo."""
-    from learnsym.data.toy_molecules import make, toy_energy
-    from learnsym.randomness import generator
+    from learnsym.data.molecules.toy import make, toy_energy
+    from learnsym.utils.rng import generator
 
     path = folder / "molecules.npz"
     if not path.exists():

@@ -1,4 +1,4 @@
-"""What `main.py` calls: Hydra composes, `learnsym.run` works, and whatever goes wrong becomes one sentence and an exit code.
+"""What `main.py` calls: Hydra composes, `learnsym.run.run` works, and whatever goes wrong becomes one sentence and an exit code.
 
 Nothing here imports torch: a wrong key or choice is answered before that.
 """
@@ -18,12 +18,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from learnsym.cluster import place, wait_for_the_first, wait_for_the_others
-from learnsym.config import CONFIG_DIR, check_top_level, register_resolvers, unknown_key
-from learnsym.disk import write_atomically
+from learnsym.run.launcher_env import place, wait_for_the_first, wait_for_the_others
+from learnsym.config.build import CONFIG_DIR, check_top_level, register_resolvers, unknown_key
+from learnsym.utils.files import write_atomically
 from learnsym.errors import ConfigError, LearnSymError
-from learnsym.hydra_guard import guard_hydra
-from learnsym.startup import postpone_dynamo
+from learnsym.config.hydra_guard import guard_hydra
+from learnsym.utils.lazy_dynamo import postpone_dynamo
 
 WHY_NOT_OPTUNA = (
     "as hydra-optuna-sweeper does its trials again when a search is continued; a grid is continued where it was: "
@@ -50,7 +50,7 @@ def main(job: Callable[[], None]) -> None:
         _stop(" ".join(f"a configuration cannot be read: {error}".split()).rstrip(".") + ".", 2)
     except KeyboardInterrupt:
         _stop("stopped; the same command goes on from the last epoch.", 130)
-    from learnsym.results import sweep
+    from learnsym.report import sweep_callback as sweep
 
     sys.exit(1 if sweep.failed_jobs else 0)
 
@@ -132,7 +132,7 @@ def job(cfg: DictConfig) -> None:
 def _run(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> Path:
     check_top_level(cfg)
     postpone_dynamo()
-    from learnsym.run import run  # torch from here on
+    from learnsym.run.run import run  # torch from here on
 
     return run(cfg, overrides, choices)
 

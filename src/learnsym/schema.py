@@ -1,6 +1,6 @@
 """Types that carry a range, so that a constructor's signature says all that a valid argument must be.
 
-`learnsym.config` checks every configured value against these annotations before anything is built; a notebook may pass plain
+`learnsym.config.build` checks every configured value against these annotations before anything is built; a notebook may pass plain
 numbers.
 """
 

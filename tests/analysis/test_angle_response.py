@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from learnsym.analysis.angle_response import angle_response, of_every_class
-from learnsym.data.sprites import Sprites
+from learnsym.data.images.sprites import Sprites
 
 CPU = torch.device("cpu")
 

@@ -11,12 +11,12 @@ from learnsym.analysis.curvature import Curvature, Examples, Subspace
 from learnsym.analysis.lanczos import Lanczos
 from learnsym.distributions.base import penalty
 from learnsym.errors import ConfigError
-from learnsym.groups.permuting import QuarterTurns
+from learnsym.groups.permutation import QuarterTurns
 from learnsym.groups.planar import Affine2
-from learnsym.layers.dense_chain import Spare, _DenseChain
+from learnsym.layers.fast.batched_mlp import Spare, _DenseChain
 from learnsym.nets.augerino import Augerino
-from learnsym.nets.c4_conv import C4Conv
-from learnsym.nets.projected_linear import ProjectedLinear
+from learnsym.dynamics.c4_conv import C4Conv
+from learnsym.dynamics.projected_linear import ProjectedLinear
 
 
 class Small(nn.Module):

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from learnsym.analysis.distance import KEY, AnalysisSettings, Distance, measurable, stencil_of
 from learnsym.distributions.sampling import FullSampling
 from learnsym.errors import ConfigError
-from learnsym.groups.permuting import Permutation, QuarterTurns, ShiftTurns, ShiftX, ShiftXY
+from learnsym.groups.permutation import Permutation, QuarterTurns, ShiftTurns, ShiftX, ShiftXY
 from learnsym.groups.planar import SE2, Translation2
-from learnsym.groups.stencils import PAIR_CODES, distance_matrices, point_codes
+from learnsym.groups.conv_projection import PAIR_CODES, distance_matrices, point_codes
 from learnsym.kernels.siren import Siren
 from learnsym.nets.augerino import Augerino
 from learnsym.nets.ckresnet import CKResNet

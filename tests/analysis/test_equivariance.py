@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from learnsym.analysis.equivariance import (
+from learnsym.analysis.assertions import (
     assert_equivariant,
     assert_invariant,
     blobs,

@@ -16,12 +16,12 @@ from learnsym.analysis.layer_equivariance import (
     sampled_kernel,
     turning_features,
 )
-from learnsym.analysis.motions import Motion
-from learnsym.analysis.ruler import metrics_of
-from learnsym.data.digits import Digits
+from learnsym.analysis.transforms import Motion
+from learnsym.modes.equivariance import metrics_of
+from learnsym.data.images.digits import Digits
 from learnsym.distributions.sampling import FullSampling, PartialSampling
 from learnsym.groups.planar import E2, SE2, Translation2
-from learnsym.groups.stabiliser import Elements, FiniteMotions
+from learnsym.groups.point_groups import Elements, FiniteMotions
 from learnsym.kernels.siren import Siren
 from learnsym.nets.ckresnet import CKResNet
 from learnsym.nets.gcnn import GCNN
@@ -124,7 +124,7 @@ def test_elements_are_found_across_the_cut():
 
 def test_other_angles_are_bounded_by_interpolation():
     """At 45 degrees the elements pair up; smooth images leave a small error, a wrong permutation would leave one near 1."""
-    from learnsym.analysis.equivariance import blobs
+    from learnsym.analysis.assertions import blobs
 
     net = resnet(SE2(), channels=4, kernel_size=5)
     rows = layer_errors(net, blobs(2, 1, 33), Motion(45.0), blobs(2, 1, 33, 45.0))

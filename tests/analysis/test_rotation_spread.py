@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from learnsym.analysis.rotation_spread import rotation_spread, turned
-from learnsym.data.toy_molecules import ToyMolecules
+from learnsym.data.molecules.toy import ToyMolecules
 from learnsym.groups.rotations import uniform_rotations
 from learnsym.groups.spatial import SO3, Affine3
 from learnsym.nets.augerino import Augerino

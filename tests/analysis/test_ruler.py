@@ -7,22 +7,22 @@ import torch
 from torch import nn
 
 from learnsym.analysis.layer_equivariance import LOGITS, even_and_double, layer_errors
-from learnsym.analysis.motions import Motion, Permuted, moves
-from learnsym.analysis.ruler import errors, metrics_of
-from learnsym.data.digits import Digits
-from learnsym.data.graphs import Graphs
-from learnsym.data.toy_molecules import ToyMolecules
+from learnsym.analysis.transforms import Motion, Permuted, moves
+from learnsym.modes.equivariance import errors, metrics_of
+from learnsym.data.images.digits import Digits
+from learnsym.data.images.graphs import Graphs
+from learnsym.data.molecules.toy import ToyMolecules
 from learnsym.distributions.sampling import FullSampling
 from learnsym.errors import ConfigError
-from learnsym.groups.permuting import Permutation, ShiftX
+from learnsym.groups.permutation import Permutation, ShiftX
 from learnsym.groups.planar import SE2
-from learnsym.groups.stabiliser import FiniteMotions
+from learnsym.groups.point_groups import FiniteMotions
 from learnsym.kernels.siren import Siren
 from learnsym.nets.augerino import Augerino
 from learnsym.nets.ckresnet import CKResNet
 from learnsym.nets.e2_steerable import E2Steerable
 from learnsym.nets.lieconv import LieConvNet
-from learnsym.nets.projected_linear import ProjectedLinear
+from learnsym.dynamics.projected_linear import ProjectedLinear
 from learnsym.nets.simple_conv import SimpleConv
 
 CPU = torch.device("cpu")

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from learnsym.analysis.width_sweep import WidthSweep, forced_width, learned_place
-from learnsym.data.sprites import Sprites
+from learnsym.modes.width_sweep import WidthSweep, forced_width, learned_place
+from learnsym.data.images.sprites import Sprites
 from learnsym.errors import ConfigError
 from learnsym.groups.planar import Affine2
 from learnsym.nets.augerino import Augerino

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from learnsym.data.augment import PADDING, augmentation, flip, flip_crop, rotation
-from learnsym.randomness import rows_of_batch
+from learnsym.utils.rng import rows_of_batch
 
 SHAPES = st.tuples(st.integers(1, 5), st.integers(1, 3), st.integers(1, 9), st.integers(1, 9))
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from learnsym.data.folder import ImageFolder
+from learnsym.data.images.folder import ImageFolder
 from learnsym.errors import DataError
 
 COLOURS = {"blue": (0, 0, 250), "red": (250, 0, 0)}

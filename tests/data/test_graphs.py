@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from learnsym.data.graphs import Graphs, block_graphs, connected
+from learnsym.data.images.graphs import Graphs, block_graphs, connected
 from learnsym.errors import DataError
 
 

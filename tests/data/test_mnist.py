@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from learnsym.data import amat, rotmnist
-from learnsym.data.digits import Digits
-from learnsym.data.idx import read_idx
-from learnsym.data.mnist import MNIST, FashionMNIST, resize
-from learnsym.data.rotmnist import RotMNIST
+from learnsym.data.readers import amat
+from learnsym.data.images import rotmnist
+from learnsym.data.images.digits import Digits
+from learnsym.data.readers.idx import read_idx
+from learnsym.data.images.mnist import MNIST, FashionMNIST, resize
+from learnsym.data.images.rotmnist import RotMNIST
 from learnsym.errors import DataError
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from learnsym.data.mnist import MNIST
-from learnsym.data.mnist6 import PROTOTYPES, MNIST6HalfTurn, MNIST6Mirror
+from learnsym.data.images.mnist import MNIST
+from learnsym.data.images.mnist6 import PROTOTYPES, MNIST6HalfTurn, MNIST6Mirror
 from learnsym.errors import DataError
 
 KINDS = [(MNIST6HalfTurn, lambda picture: picture[::-1, ::-1]), (MNIST6Mirror, lambda picture: picture[:, ::-1])]

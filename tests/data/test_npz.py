@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from learnsym.data.arrays import as_images, find_named, read_npz
-from learnsym.data.npz import NpzImages
+from learnsym.data.readers.arrays import as_images, find_named, read_npz
+from learnsym.data.images.npz import NpzImages
 from learnsym.errors import DataError
 
 LABELS = np.arange(20) % 3

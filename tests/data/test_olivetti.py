@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from learnsym.data.olivetti import Olivetti, centre_crop, fetch_faces
+from learnsym.data.images.olivetti import Olivetti, centre_crop, fetch_faces
 from learnsym.data.rotation import rotate_pixels
 from learnsym.errors import DataError
 

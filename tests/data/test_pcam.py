@@ -12,10 +12,10 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from learnsym.data import pcam
+from learnsym.data.images import pcam
 from learnsym.data.base import ImageData, Split
-from learnsym.data.hdf5 import Hdf5Images
-from learnsym.data.pcam import PCam
+from learnsym.data.readers.hdf5 import Hdf5Images
+from learnsym.data.images.pcam import PCam
 from learnsym.errors import DataError
 from learnsym.training.loop import Training, parameter_groups
 from learnsym.training.schedules import Constant
@@ -105,7 +105,7 @@ def test_a_selection_reads_nothing_and_can_be_selected_from(pair):
 
 def test_it_becomes_a_tensor_on_a_device_piece_by_piece(pair, monkeypatch):
     lazy, held = pair
-    monkeypatch.setattr("learnsym.data.hdf5.AT_A_TIME", 7)
+    monkeypatch.setattr("learnsym.data.readers.hdf5.AT_A_TIME", 7)
     reads = []
     monkeypatch.setattr(
         Hdf5Images, "_read", lambda self, rows, read=Hdf5Images._read: reads.append(len(rows)) or read(self, rows)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from learnsym.data.cifar import CIFAR10, CIFAR100
-from learnsym.data.stl10 import STL10
+from learnsym.data.images.cifar import CIFAR10, CIFAR100
+from learnsym.data.images.stl10 import STL10
 from learnsym.errors import DataError
 
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from learnsym.data.base import DataInfo, Split
-from learnsym.data.molecules import molecule_info
-from learnsym.data.points import SHIFT, SPECIES, PointData, normal, rigid_motions
-from learnsym.randomness import rows_of_batch
+from learnsym.data.molecules.files import molecule_info
+from learnsym.data.molecules.base import SHIFT, SPECIES, PointData, normal, rigid_motions
+from learnsym.utils.rng import rows_of_batch
 
 CHARGES = ([6, 1, 1, 8], [7], [9, 6, 1], [8, 1, 1, 6, 1])
 

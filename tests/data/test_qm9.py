@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from learnsym.data.qm9 import QM9, TARGETS
+from learnsym.data.molecules.qm9 import QM9, TARGETS
 from learnsym.errors import DataError
 
 COLUMNS = "mu alpha homo lumo gap r2 zpve U0 U H G Cv U0_atom U_atom H_atom G_atom A B C".split()  # noqa: SIM905

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from learnsym.data.shapes import SIDE, Shapes, draw_shapes, is_absent, render
+from learnsym.data.images.shapes import SIDE, Shapes, draw_shapes, is_absent, render
 from learnsym.errors import DataError
 
 

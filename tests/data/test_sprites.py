@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from learnsym.data.mario_iggy import MarioIggy, read_pair
+from learnsym.data.images.mario_iggy import MarioIggy, read_pair
 from learnsym.data.rotation import rotate_pixels
-from learnsym.data.sprites import Sprites, draw_bird, draw_snail
+from learnsym.data.images.sprites import Sprites, draw_bird, draw_snail
 from learnsym.errors import DataError
 
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from learnsym.data.points import rigid_motions
-from learnsym.data.toy_molecules import HEAVY, SIZES, ToyMolecules, make, toy_energy
+from learnsym.data.molecules.base import rigid_motions
+from learnsym.data.molecules.toy import HEAVY, SIZES, ToyMolecules, make, toy_energy
 
 
 def test_sizes_and_elements_are_like_those_of_qm9():

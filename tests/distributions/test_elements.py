@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from learnsym.distributions.base import SymmetryModule, learned_symmetry, symmetry_parameters
-from learnsym.distributions.elements import ElementSet
+from learnsym.distributions.group_sampler import ElementSet
 from learnsym.distributions.sampling import FullSampling, PartialSampling
-from learnsym.groups.stabiliser import O2, SO2, Cyclic, Dihedral, Trivial
-from learnsym.randomness import rows_of_batch
+from learnsym.groups.point_groups import O2, SO2, Cyclic, Dihedral, Trivial
+from learnsym.utils.rng import rows_of_batch
 
 CPU = torch.device("cpu")
 

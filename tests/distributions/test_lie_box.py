@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F
 
 from learnsym.distributions.base import learned_symmetry, symmetry_parameters
-from learnsym.distributions.lie_box import LieBox, inverse_softplus
+from learnsym.distributions.uniform_lie_algebra import LieBox, inverse_softplus
 from learnsym.groups.actions import warp
 from learnsym.groups.planar import E2, SE2, Affine2, Rotation2, Translation2
 from learnsym.groups.spatial import SO3, Affine3
-from learnsym.randomness import rows_of_batch
+from learnsym.utils.rng import rows_of_batch
 
 COUNT = 20000
 

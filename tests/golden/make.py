@@ -14,7 +14,7 @@ import torch
 from hydra import initialize_config_dir
 
 from golden.steps import HERE, PRESETS, first_losses, golden, written
-from learnsym.config import CONFIG_DIR, register_resolvers
+from learnsym.config.build import CONFIG_DIR, register_resolvers
 
 
 def main(asked: list[str]) -> None:

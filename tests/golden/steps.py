@@ -14,9 +14,9 @@ from hydra import compose
 from lightning_fabric import Fabric
 from omegaconf import DictConfig, OmegaConf
 
-from learnsym.config import CONFIG_DIR, build
-from learnsym.results.record import RunDirectory
-from learnsym.session import Session, open_session
+from learnsym.config.build import CONFIG_DIR, build
+from learnsym.run.directory import RunDirectory
+from learnsym.run.context import Session, open_session
 from learnsym.training.precision import Double
 from twins import TWINS
 

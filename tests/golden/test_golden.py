@@ -8,7 +8,7 @@ import pytest
 from hydra import initialize_config_dir
 
 from golden.steps import HERE, PRESETS, STEPS, first_losses, golden, tolerance, written
-from learnsym.config import CONFIG_DIR, register_resolvers
+from learnsym.config.build import CONFIG_DIR, register_resolvers
 
 GOLDEN = golden()
 
@@ -25,7 +25,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def figures_are_not_rendered(monkeypatch):
     """They are not what is compared."""
-    monkeypatch.setattr(importlib.import_module("learnsym.results.figures"), "save", lambda figure, path: None)
+    monkeypatch.setattr(importlib.import_module("learnsym.figures.run"), "save", lambda figure, path: None)
 
 
 @pytest.mark.long

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from helpers import coefficients, normal
 from learnsym.distributions.base import learned_symmetry
-from learnsym.distributions.lie_box import LieBox
+from learnsym.distributions.uniform_lie_algebra import LieBox
 from learnsym.groups.actions import act_on_points
 from learnsym.groups.spatial import SE3, SO3, T3, Affine3, Trivial3
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from learnsym.groups.permuting import GROUPS, Permutation, PermutingGroup, QuarterTurns, ShiftTurns, ShiftX, ShiftXY, named_group
+from learnsym.groups.permutation import GROUPS, Permutation, PermutingGroup, QuarterTurns, ShiftTurns, ShiftX, ShiftXY, named_group
 
 FIVE = [Permutation(4), ShiftX(4), ShiftXY(3), QuarterTurns(5), ShiftTurns(4)]
 SMALL = [*FIVE, Permutation(1), Permutation(3), QuarterTurns(4), ShiftTurns(2)]

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from learnsym.config import locate
-from learnsym.groups import permuting
-from learnsym.groups.permuting import Permutation, PermutingGroup, QuarterTurns, ShiftTurns, ShiftX, ShiftXY
+from learnsym.config.build import locate
+from learnsym.groups import permutation as permuting
+from learnsym.groups.permutation import Permutation, PermutingGroup, QuarterTurns, ShiftTurns, ShiftX, ShiftXY
 
 IMAGE_GROUPS = [kind(side) for kind in (ShiftX, ShiftXY, QuarterTurns, ShiftTurns) for side in (3, 4)]
 FAITHFUL = [Permutation(2), Permutation(3), Permutation(4), *IMAGE_GROUPS, QuarterTurns(2), QuarterTurns(5), ShiftX(1)]

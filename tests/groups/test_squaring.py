@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.autograd import forward_ad
 
-from learnsym.groups.squaring import squaring_exp
+from learnsym.groups.matrix_exp import squaring_exp
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from learnsym.groups.planar import E2, SE2, Translation2
-from learnsym.groups.stabiliser import (
+from learnsym.groups.point_groups import (
     O2,
     SO2,
     Cyclic,

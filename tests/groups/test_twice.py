@@ -6,8 +6,8 @@ from torch.autograd import gradcheck, gradgradcheck
 
 from learnsym.groups.actions import sample_plainly, warp
 from learnsym.groups.planar import Affine2
-from learnsym.groups.twice import asked_twice, twice_differentiable
-from learnsym.layers.dense_chain import Spare, dense_chain
+from learnsym.utils.double_backward import asked_twice, twice_differentiable
+from learnsym.layers.fast.batched_mlp import Spare, dense_chain
 
 
 def example(count: int, height: int, width: int, dtype: torch.dtype, spread: float = 1.0):

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 import yaml
 from omegaconf import OmegaConf
 
-from learnsym.config import build, check_target, locate
+from learnsym.config.build import build, check_target, locate
 from learnsym.errors import ConfigError
 from learnsym.kernels.base import KernelSpec, PointLinear, probe
 from learnsym.kernels.mlp import Mlp

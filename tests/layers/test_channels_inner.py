@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import gradcheck
 
-from learnsym.layers.channels_inner import FEW, neighbours, sent_back, space_mean, tanh_pool_norm, tap_conv
+from learnsym.layers.fast.batched_conv import FEW, neighbours, sent_back, space_mean, tanh_pool_norm, tap_conv
 
 TAPS = {"cross": (4, 1, 3, 5, 7), "skew": (0, 1, 3, 5, 7), "corner": (8,), "all": tuple(range(9))}
 each = pytest.mark.parametrize("taps", list(TAPS.values()), ids=list(TAPS))

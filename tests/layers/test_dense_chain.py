@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import gradcheck
 
-from learnsym.layers.dense_chain import Spare, dense_chain
+from learnsym.layers.fast.batched_mlp import Spare, dense_chain
 
 SLOPE = 0.2
 

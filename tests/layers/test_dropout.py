@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from learnsym import randomness
+from learnsym.utils import rng as randomness
 from learnsym.layers.dropout import Dropout
 
 

@@ -6,14 +6,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from learnsym.distributions.elements import ElementSet
+from learnsym.distributions.group_sampler import ElementSet
 from learnsym.distributions.sampling import FullSampling, PartialSampling
-from learnsym.groups.stabiliser import O2, SO2, Cyclic, Dihedral, Elements, Trivial
+from learnsym.groups.point_groups import O2, SO2, Cyclic, Dihedral, Elements, Trivial
 from learnsym.kernels.multiplicative import FourierNet, MAGNet
 from learnsym.kernels.siren import Siren
-from learnsym.layers.element_norm import ElementNorm
+from learnsym.layers.masked_batch_norm import ElementNorm
 from learnsym.layers.group_conv import GroupConv, LiftingConv, PointwiseGroupConv, disc
-from learnsym.layers.tapwise import per_image_conv
+from learnsym.layers.fast.per_image_conv import per_image_conv
 
 KERNEL = Siren(hidden=6)
 DOUBLE = {"dtype": torch.float64}
@@ -139,7 +139,7 @@ def test_per_image_conv_is_a_grouped_conv2d(padding, monkeypatch):
     gradient = torch.randn_like(expected)
     wanted = torch.autograd.grad(expected, (images, kernels), gradient)
     for chunk in (1.0, 3000.0, 1e9):  # one image at a time, a few, all
-        monkeypatch.setitem(__import__("learnsym.layers.tapwise", fromlist=["x"]).CHUNK_BYTES, "cpu", chunk)
+        monkeypatch.setitem(__import__("learnsym.layers.fast.per_image_conv", fromlist=["x"]).CHUNK_BYTES, "cpu", chunk)
         found = per_image_conv(images, kernels, corners, padding, 5)
         torch.testing.assert_close(found, expected)
         for a, b in zip(torch.autograd.grad(found, (images, kernels), gradient), wanted, strict=True):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from learnsym.groups.rotations import uniform_rotations
 from learnsym.layers import lie_conv
 from learnsym.layers.lie_conv import LieConv, _MixedLinear, mix
-from learnsym.layers.lifting_points import LIFTS
+from learnsym.layers.lifting import LIFTS
 from learnsym.layers.neighbourhoods import Block, neighbourhoods, runs, sorted_rows
 
 CHANNELS, OUT, MIXING = 3, 4, 5

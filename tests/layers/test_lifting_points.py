@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from learnsym.groups.rotations import motion_exp, rotation_exp, uniform_rotations
-from learnsym.layers.lifting_points import LIFTS, spread_numbers
+from learnsym.layers.lifting import LIFTS, spread_numbers
 
 seeds = st.integers(0, 2**31)
 quick = settings(max_examples=20, deadline=None)

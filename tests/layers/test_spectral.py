@@ -4,13 +4,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from learnsym.distributions.elements import ElementSet
+from learnsym.distributions.group_sampler import ElementSet
 from learnsym.distributions.sampling import FullSampling
-from learnsym.groups.stabiliser import SO2
+from learnsym.groups.point_groups import SO2
 from learnsym.kernels.siren import Siren
-from learnsym.layers import group_conv, spectral
+from learnsym.layers import group_conv
+from learnsym.layers.fast import fft_conv as spectral
 from learnsym.layers.group_conv import GroupConv, LiftingConv, disc
-from learnsym.layers.spectral import pays, spectral_conv, transforms
+from learnsym.layers.fast.fft_conv import pays, spectral_conv, transforms
 
 SIZES = [(7, 14, 14), (7, 7, 8), (7, 2, 3), (5, 1, 2), (3, 5, 4), (3, 2, 2)]
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from learnsym.layers.group_conv import disc
-from learnsym.layers.tap_layout import Gather, Scatter, runs_of
+from learnsym.layers.fast.scatter_taps import Gather, Scatter, runs_of
 
 
 @pytest.mark.parametrize("size", [1, 3, 5, 7])

@@ -8,21 +8,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from learnsym.analysis.equivariance import mirror_images, quarter_turns
+from learnsym.analysis.assertions import mirror_images, quarter_turns
 from learnsym.distributions.sampling import FullSampling, PartialSampling
-from learnsym.groups.permuting import Permutation, PermutingGroup, QuarterTurns, ShiftTurns, ShiftXY
+from learnsym.groups.permutation import Permutation, PermutingGroup, QuarterTurns, ShiftTurns, ShiftXY
 from learnsym.groups.planar import E2, SE2, Translation2
-from learnsym.groups.stabiliser import FiniteMotions, Semidirect
+from learnsym.groups.point_groups import FiniteMotions, Semidirect
 from learnsym.kernels.siren import Siren
 from learnsym.nets.augerino_partial import PartialAugerino
-from learnsym.nets.c4_conv import C4Conv
+from learnsym.dynamics.c4_conv import C4Conv
 from learnsym.nets.ckresnet import CKResNet
 from learnsym.nets.conv5 import Conv5
 from learnsym.nets.conv13 import Conv13
 from learnsym.nets.e2_steerable import E2Steerable
 from learnsym.nets.gcnn import GCNN
 from learnsym.nets.lieconv import LieConvNet
-from learnsym.nets.projected_linear import ProjectedLinear
+from learnsym.dynamics.projected_linear import ProjectedLinear
 from learnsym.nets.simple_conv import SimpleConv
 
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from learnsym.analysis.equivariance import mirror_images, quarter_turns
+from learnsym.analysis.assertions import mirror_images, quarter_turns
 from learnsym.distributions.base import learned_symmetry, symmetry_parameters
 from learnsym.distributions.sampling import FullSampling, PartialSampling
 from learnsym.groups.actions import rotate_images
 from learnsym.groups.planar import E2, SE2, Translation2
-from learnsym.groups.stabiliser import FiniteMotions
+from learnsym.groups.point_groups import FiniteMotions
 from learnsym.kernels.siren import Siren
 from learnsym.nets.augerino_partial import PartialAugerino
 from learnsym.nets.ckresnet import CKResNet

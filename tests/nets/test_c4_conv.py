@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from learnsym.nets.c4_conv import SUPPORTS, C4Conv, basis_of
-from learnsym.nets.ensemble import Weights
-from learnsym.training.lockstep import stack, take
+from learnsym.dynamics.c4_conv import SUPPORTS, C4Conv, basis_of
+from learnsym.dynamics.ensemble import Weights
+from learnsym.dynamics.gradient_flows import stack, take
 
 KINDS = {"cross": {"support": "cross"}, "skew": {"support": "skew"}, "random": {"support": "cross", "basis": "random"}}
 every = pytest.mark.parametrize("kind", list(KINDS))

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from learnsym.analysis.equivariance import blobs, equivariance_errors, mirror_images, quarter_turns
+from learnsym.analysis.assertions import blobs, equivariance_errors, mirror_images, quarter_turns
 from learnsym.layers.steerable import SteerableConv
 from learnsym.nets.e2_steerable import E2Steerable
 from learnsym.nets.simple_conv import SimpleConv

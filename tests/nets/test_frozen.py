@@ -6,18 +6,18 @@ import sys
 import pytest
 import torch
 
-from learnsym.analysis.freezing import compare, exported
-from learnsym.distributions.elements import ElementSet, element_sets
+from learnsym.modes.freeze import compare, exported
+from learnsym.distributions.group_sampler import ElementSet, element_sets
 from learnsym.distributions.sampling import FullSampling, PartialSampling
 from learnsym.groups.planar import E2, SE2, Translation2
-from learnsym.groups.stabiliser import FiniteMotions
+from learnsym.groups.point_groups import FiniteMotions
 from learnsym.kernels.base import ContinuousKernel
 from learnsym.kernels.multiplicative import MAGNet
 from learnsym.kernels.siren import Siren
 from learnsym.layers.group_conv import SampledConv
 from learnsym.nets.ckresnet import CKResNet
 from learnsym.nets.conv5 import Conv5
-from learnsym.nets.frozen import freeze
+from learnsym.nets.folded import freeze
 from learnsym.nets.gcnn import GCNN
 
 GROUPS = {

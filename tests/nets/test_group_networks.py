@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from learnsym.analysis.equivariance import blobs, equivariance_errors
-from learnsym.distributions.elements import element_sets
+from learnsym.analysis.assertions import blobs, equivariance_errors
+from learnsym.distributions.group_sampler import element_sets
 from learnsym.distributions.sampling import FullSampling, PartialSampling
 from learnsym.groups.planar import E2, SE2, Translation2
-from learnsym.groups.stabiliser import FiniteMotions
+from learnsym.groups.point_groups import FiniteMotions
 from learnsym.kernels.multiplicative import FourierNet, MAGNet
 from learnsym.kernels.siren import Siren
 from learnsym.nets.augerino import Augerino

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from learnsym.groups.rotations import uniform_rotations
-from learnsym.layers.lifting_points import LIFTS
+from learnsym.layers.lifting import LIFTS
 from learnsym.layers.neighbourhoods import runs
 from learnsym.nets.lieconv import LieConvNet
-from learnsym.randomness import rows_of_batch
+from learnsym.utils.rng import rows_of_batch
 
 CFG = Path(__file__).parents[2] / "cfg" / "net"
 GROUPS = list(LIFTS)

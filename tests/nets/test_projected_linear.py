@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from learnsym.groups.permuting import GROUPS, Permutation, PermutingGroup, QuarterTurns, ShiftXY, named_group
+from learnsym.groups.permutation import GROUPS, Permutation, PermutingGroup, QuarterTurns, ShiftXY, named_group
 from learnsym.groups.planar import SE2
-from learnsym.nets.ensemble import Weights
-from learnsym.nets.projected_linear import ProjectedLinear
-from learnsym.training.lockstep import Batch, risk_gradient, stack
+from learnsym.dynamics.ensemble import Weights
+from learnsym.dynamics.projected_linear import ProjectedLinear
+from learnsym.dynamics.gradient_flows import Batch, risk_gradient, stack
 
 SIDE = 4
 TASKS = ("classification", "segmentation")

@@ -8,7 +8,7 @@ from helpers import Seeded
 from learnsym.analysis.curvature import Curvature, Examples
 from learnsym.distributions.sampling import PartialSampling
 from learnsym.groups.planar import E2, SE2, Affine2
-from learnsym.groups.twice import twice_differentiable
+from learnsym.utils.double_backward import twice_differentiable
 from learnsym.kernels.siren import Siren
 from learnsym.nets.augerino import Augerino
 from learnsym.nets.ckresnet import CKResNet

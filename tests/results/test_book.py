@@ -9,11 +9,11 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from book_texts import ENTRY, SECTION
-from learnsym.config import CONFIG_DIR, check, check_top_level, register_resolvers
+from learnsym.config.build import CONFIG_DIR, check, check_top_level, register_resolvers
 from learnsym.errors import ConfigError
-from learnsym.results.book import check_presets
-from learnsym.results.book_page import page
-from learnsym.results.measured import (
+from learnsym.modes.book import check_presets
+from learnsym.report.book_page import page
+from learnsym.report.measured import (
     Outline,
     Section,
     load,
@@ -22,7 +22,7 @@ from learnsym.results.measured import (
     read_sections,
     write_runs,
 )
-from learnsym.results.presets import all_presets, published, table
+from learnsym.report.presets import all_presets, published, table
 
 ROOT = Path(__file__).parents[2]
 OUTLINE = read_outline(ROOT / "results")
@@ -195,7 +195,7 @@ def test_numbers_are_read_as_they_are_written(tmp_path: Path) -> None:
 def test_the_papers_values_are_those_of_the_last_ingredient_that_has_some(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("learnsym.results.presets.CONFIG_DIR", tmp_path)
+    monkeypatch.setattr("learnsym.report.presets.CONFIG_DIR", tmp_path)
     (tmp_path / "experiment").mkdir()
     for name, text in {
         "one": "paper: [{metric: a, value: 1.0, status: V}]\n",

@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from learnsym.errors import ConfigError
 from learnsym.results.collect import collect
-from learnsym.results.compare import Compare, distances_over_training, parts_over_training
+from learnsym.modes.compare import Compare, distances_over_training, parts_over_training
 
 
 def extent(generator, value, unit, learned=True):

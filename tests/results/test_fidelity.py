@@ -10,10 +10,10 @@ import yaml
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from learnsym.config import CONFIG_DIR, register_resolvers
+from learnsym.config.build import CONFIG_DIR, register_resolvers
 from learnsym.errors import ConfigError
-from learnsym.results.fidelity import fidelity_page, read_facts
-from learnsym.results.presets import all_presets
+from learnsym.report.fidelity import fidelity_page, read_facts
+from learnsym.report.presets import all_presets
 
 ROOT = Path(__file__).parents[2]
 FACTS = read_facts(ROOT / "results")

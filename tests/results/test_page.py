@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from fake_runs import PIXEL, make_run
-from learnsym.results import page as page_module
+from learnsym.report import html as page_module
 from learnsym.results.collect import collect
-from learnsym.results.curves import curves
+from learnsym.report.curves import curves
 from learnsym.results.grouping import group
-from learnsym.results.page import page
-from learnsym.results.tables import make_table
+from learnsym.report.html import page
+from learnsym.report.tables import make_table
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&amp;"
 

@@ -11,8 +11,8 @@ from chromium import CHROMIUM, Browser
 from fake_runs import make_run
 from learnsym.results.collect import collect
 from learnsym.results.grouping import group
-from learnsym.results.page import page
-from learnsym.results.tables import make_table
+from learnsym.report.html import page
+from learnsym.report.tables import make_table
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 HOSTILE = "</script><script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">"

@@ -9,11 +9,11 @@ import pytest
 
 from book_texts import ENTRY, SECTION
 from learnsym.errors import ConfigError
-from learnsym.results.book import record
-from learnsym.results.book_page import page
-from learnsym.results.commands import read_command, take_apart
-from learnsym.results.measured import Entry, Outline, Section, load, put, write_runs
-from learnsym.results.recording import digits, rounded
+from learnsym.modes.book import record
+from learnsym.report.book_page import page
+from learnsym.report.commands import read_command, take_apart
+from learnsym.report.measured import Entry, Outline, Section, load, put, write_runs
+from learnsym.report.recording import digits, rounded
 
 MARIO = "augerino/mario_iggy"
 WIDTH, ACCURACY = "learned_rotation_width_rad", "test_accuracy"

@@ -6,15 +6,15 @@ import math
 import pytest
 import torch
 
-from learnsym.distributions.elements import element_sets
+from learnsym.distributions.group_sampler import element_sets
 from learnsym.distributions.sampling import FullSampling, PartialSampling
 from learnsym.groups.planar import E2, SE2, Translation2
-from learnsym.groups.stabiliser import FiniteMotions
+from learnsym.groups.point_groups import FiniteMotions
 from learnsym.kernels.siren import Siren
 from learnsym.nets.augerino_partial import PartialAugerino
 from learnsym.nets.ckresnet import CKResNet
-from learnsym.results.figures import draw_response, draw_responses, new_figure
-from learnsym.results.symmetry_figures import (
+from learnsym.figures.run import draw_response, draw_responses, new_figure
+from learnsym.figures.learned_symmetry import (
     INNER,
     draw_circle,
     draw_fractions,
@@ -91,7 +91,7 @@ def test_names_of_layers_are_short():
 
 def test_one_figure_for_a_run(tmp_path, monkeypatch):
     saved = []
-    monkeypatch.setattr(importlib.import_module("learnsym.results.figures"), "save", lambda figure, path: saved.append(figure))
+    monkeypatch.setattr(importlib.import_module("learnsym.figures.run"), "save", lambda figure, path: saved.append(figure))
     curve = {"angles_deg": [-180.0, 0.0, 180.0], "probability": [0.0, 1.0, 0.0], "classes": 2}
     curve |= {"per_class": {"six": [0.1, 0.9, 0.1], "nine": [0.0, 1.0, 0.0]}}
     draw_layers(tmp_path / "figure.png", [{"epoch": 1}], resnet(E2()), curve)

@@ -14,8 +14,8 @@ from fake_runs import make_run
 from learnsym.errors import ConfigError
 from learnsym.results.collect import collect
 from learnsym.results.grouping import group
-from learnsym.results.latex import PAGE, head, latex, packed, tex
-from learnsym.results.tables import Table, as_csv, make_table, markdown
+from learnsym.report.latex import PAGE, head, latex, packed, tex
+from learnsym.report.tables import Table, as_csv, make_table, markdown
 
 PAPER = [{"metric": "test_accuracy", "value": 0.938, "status": "S", "where": "table 2"}]
 HOSTILE = r"</script><script>alert('&amp;')</script> 100% a_b {x} $y$ #1 ~ ^ \input{/etc/passwd} | `z` -- λ " + '"q"'

@@ -64,8 +64,8 @@ def main(monkeypatch, capfd, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("LEARNSYM_DATA", raising=False)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # so that it is put back afterwards
-    # By its place in sys.modules: learnsym.results.sweep is what the command line will look at, whoever imported it before.
-    sweep = importlib.import_module("learnsym.results.sweep")
+    # By its place in sys.modules: learnsym.report.sweep_callback is what the command line will look at, whoever imported it before.
+    sweep = importlib.import_module("learnsym.report.sweep_callback")
 
     def call(*words):
         GlobalHydra.instance().clear()
@@ -118,7 +118,7 @@ def drawn():
 @pytest.fixture(autouse=True)
 def figures_are_not_rendered(request, monkeypatch):
     """Laying out and rendering the figure would take half of a tiny run's time; an empty file stands for it."""
-    figures = importlib.import_module("learnsym.results.figures")
+    figures = importlib.import_module("learnsym.figures.run")
     if "drawn" not in request.fixturenames:
         monkeypatch.setattr(figures, "save", lambda figure, path: figures.write_atomically(path, b""))
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from hydra.core.global_hydra import GlobalHydra
 
-from learnsym.results import figures
+from learnsym.figures import run as figures
 
 MAIN = Path(__file__).parents[2] / "main.py"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from learnsym.results import record
-from learnsym.results.measured import Section, load
+from learnsym.run import directory as record
+from learnsym.report.measured import Section, load
 
 ROOT = Path(__file__).parents[2]
 

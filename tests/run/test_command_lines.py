@@ -376,7 +376,7 @@ def test_a_gpu_that_is_not_there(main, tiny):
 
 def test_something_unforeseen_is_one_sentence_too(main, tiny, monkeypatch):
     """The traceback goes to error.txt; an exit code of 1."""
-    from learnsym.data.sprites import Sprites
+    from learnsym.data.images.sprites import Sprites
 
     def broken(self, *args, **kwargs):
         raise AssertionError("a bug")

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from helpers_run import check_one_sentence
-from learnsym.disk import append_line, write_atomically
+from learnsym.utils.files import append_line, write_atomically
 from learnsym.errors import RunError
-from learnsym.results.record import RunDirectory, read_rows
+from learnsym.run.directory import RunDirectory, read_rows
 from learnsym.training import checkpoint
 
 # --- the order of what reaches the disk -----------------------------------------------------------------------------------------
@@ -252,7 +252,7 @@ def test_a_sweep_with_a_damaged_run(main, tiny, kind):
 @pytest.mark.parametrize("content", ["{", "[]", "{}"])
 def test_a_record_of_a_sweep(main, tiny, monkeypatch, content):
     """Written atomically, it takes a hand to damage one between a job's end and the sweep's."""
-    from learnsym.results import sweep
+    from learnsym.report import sweep_callback as sweep
 
     real = sweep.jobs_of
 

@@ -51,8 +51,8 @@ def test_what_is_not_measured_does_not_rename_runs(main, tiny):
     from hydra import compose, initialize_config_dir
     from omegaconf import open_dict
 
-    from learnsym.config import CONFIG_DIR, register_resolvers
-    from learnsym.identity import identity
+    from learnsym.config.build import CONFIG_DIR, register_resolvers
+    from learnsym.run.config_hash import identity
 
     register_resolvers()
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):

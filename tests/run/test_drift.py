@@ -135,8 +135,8 @@ def test_real_data(main, real_data, kind, batching):
 @pytest.mark.parametrize(("kind", "stops"), [("cross", (3, 9, 16)), ("nonunitary", (4, 6, 12, 18))])
 def test_an_interrupted_run_goes_on_to_the_last_bit(main, words, monkeypatch, kind, stops):
     """Two chunks of 4 equivariant and 5 free steps: stopped within either, between them, between the chunks, after all steps."""
-    from learnsym import drift
-    from learnsym.training.drift import Descent
+    from learnsym.modes import drift
+    from learnsym.dynamics.sgd import Descent
 
     class Always(drift.Saved):
         """Writes at every step, however long that takes; may stop before it writes that a chunk is done."""

@@ -144,8 +144,8 @@ def test_chunks_batches_and_the_equivariant_arm_change_nothing_but_rounding(main
 
 def test_an_interrupted_run_goes_on_to_the_last_bit(main, monkeypatch):
     """Two chunks of four steps: stopped within the first, and within the second."""
-    from learnsym import dynamics
-    from learnsym.training.lockstep import Flows
+    from learnsym.modes import dynamics
+    from learnsym.dynamics.gradient_flows import Flows
 
     class Always(dynamics.Saved):
         """Writes at every step, however long that takes."""
@@ -185,7 +185,7 @@ def test_an_interrupted_run_goes_on_to_the_last_bit(main, monkeypatch):
 
 
 def test_groups_that_were_done_are_not_done_again(main, monkeypatch):
-    from learnsym.training.lockstep import Flows
+    from learnsym.dynamics.gradient_flows import Flows
 
     words = (*GRAPHS, "mode.groups=[quarter_turns,permutation]")
     expected = main(*words, "paths.out=undisturbed")

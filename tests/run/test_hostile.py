@@ -16,13 +16,13 @@ import pytest
 import torch
 
 from helpers_run import check_one_sentence
-from learnsym.data import arrays
-from learnsym.data.folder import read_picture
-from learnsym.data.hdf5 import open_array
-from learnsym.data.idx import read_idx
-from learnsym.data.xyz import read_xyz
+from learnsym.data.readers import arrays
+from learnsym.data.images.folder import read_picture
+from learnsym.data.readers.hdf5 import open_array
+from learnsym.data.readers.idx import read_idx
+from learnsym.data.readers.xyz import read_xyz
 from learnsym.errors import ConfigError, DataError
-from learnsym.targets import locate
+from learnsym.config.allowed_classes import locate
 
 
 class Bomb:
@@ -53,10 +53,10 @@ HARMFUL = {
     "a class of torch that reads packages of code": "torch.package.PackageImporter",
     "a network of torch that executes text": "torch.fx.GraphModule",
     "a class of torch that listens on a port": "torch.distributed.TCPStore",
-    "what a module of ours has imported": "learnsym.run.Path",
+    "what a module of ours has imported": "learnsym.run.run.Path",
     "what a module of theirs has imported": "torch.nn.modules.module.OrderedDict",
     "a class of torch.nn that is no network": "torch.nn.Parameter",
-    "a function of ours": "learnsym.config.build",
+    "a function of ours": "learnsym.config.build.build",
     "a module": "torch.nn.functional",
 }
 
@@ -211,7 +211,7 @@ def test_postscript_under_the_name_of_a_picture(tmp_path, monkeypatch, executed)
 
 def test_torch_geometric_reads_tensors_alone(tmp_path, executed):
     """torch-geometric loads a file as a pickle where torch refuses it, and pre_transform.pt always."""
-    from learnsym.data.qm9 import tensors_only
+    from learnsym.data.molecules.qm9 import tensors_only
 
     torch.save(Bomb(executed), tmp_path / "pre_transform.pt")
     with tensors_only(), pytest.raises(Exception, match=r"weights_only|Weights only"):
@@ -334,7 +334,7 @@ def test_an_xyz_file_with_absurd_numbers(tmp_path, kind):
 
 def test_one_giant_among_many_molecules(tmp_path, monkeypatch):
     """All are padded to the largest: 40 MB of text could ask for terabytes."""
-    monkeypatch.setattr("learnsym.data.xyz.MOST_PADDED", 1000)
+    monkeypatch.setattr("learnsym.data.readers.xyz.MOST_PADDED", 1000)
     small = f"1\nhomo=1\n{ATOM}\n"
     (tmp_path / "a.xyz").write_text(small * 500 + "500\nhomo=1\n" + f"{ATOM}\n" * 500)
     with pytest.raises(DataError, match=r"501 molecules, of 2 atoms in the mean and one of 500"):

@@ -6,8 +6,8 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from learnsym.config import CONFIG_DIR, register_resolvers
-from learnsym.run import published
+from learnsym.config.build import CONFIG_DIR, register_resolvers
+from learnsym.run.run import published
 
 TOYS = (
     "dataset=toy_molecules",
@@ -98,7 +98,7 @@ def test_the_papers_value_is_that_of_the_target(composed):
         cfg, _ = composed("experiment=augerino/qm9/t3_none", f"dataset.target={target}")
         plain = OmegaConf.to_container(OmegaConf.masked_copy(cfg, ["paper", "dataset"]), resolve=False)
         assert [entry["value"] for entry in published(plain)] == values
-    own = {"_target_": "learnsym.data.molecules.Molecules", "target": "homo"}
+    own = {"_target_": "learnsym.data.molecules.files.Molecules", "target": "homo"}
     assert published({"dataset": own, "paper": [{"metric": "m", "value": 1}]}) == [{"metric": "m", "value": 1}]
     assert published(plain | {"dataset": own}) == [], "errors on other molecules are not comparable"
 

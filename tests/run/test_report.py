@@ -42,7 +42,7 @@ def test_a_sweep_ends_with_a_report_and_mode_report_makes_the_same_of_its_runs(m
 import sys
 from pathlib import Path
 from learnsym.results.collect import jobs_of
-from learnsym.results.sweep import summarise
+from learnsym.report.sweep_callback import summarise
 summarise(Path("lean"), list(jobs_of(Path(sys.argv[1]), False)), [])
 assert "torch" not in sys.modules
 """
@@ -112,7 +112,7 @@ def test_a_wrong_command_is_answered_in_one_sentence_and_writes_nothing(main, ru
 
 
 def test_nothing_heavy_is_loaded_for_tables_and_page():
-    code = "import sys, learnsym.results.report, learnsym.results.sweep; print(*sys.modules)"
+    code = "import sys, learnsym.modes.report, learnsym.report.sweep_callback; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "matplotlib", "pandas", "numpy"} & set(done.stdout.split())
 

@@ -99,7 +99,7 @@ def test_debug_is_quick(main):
 def test_an_interrupted_run_goes_on_to_the_last_bit(main, monkeypatch):
     """Stopped in the first run, and in a probe; every product is done once, save those that were not written."""
     from learnsym.analysis.curvature import Curvature
-    from learnsym.analysis.spectrum import Spectrum
+    from learnsym.modes.spectrum import Spectrum
 
     monkeypatch.setattr(Spectrum, "seconds_between_writes", 0.0)
     expected = main(*SMALL, *NET, "paths.out=undisturbed")
@@ -134,7 +134,7 @@ def test_a_process_that_is_killed(tmp_path, main):
     words = (*SMALL, *NET, "mode.order=20", "mode.batch_size=4", "mode.probes=0")
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     code = (
-        "import runpy, sys; from learnsym.analysis.spectrum import Spectrum; Spectrum.seconds_between_writes = 0.0; "
+        "import runpy, sys; from learnsym.modes.spectrum import Spectrum; Spectrum.seconds_between_writes = 0.0; "
         f"sys.argv = ['main.py', *sys.argv[1:]]; runpy.run_path({str(ROOT / 'main.py')!r}, run_name='__main__')"
     )
     victim = subprocess.Popen(

@@ -116,7 +116,7 @@ def test_the_table_has_means_and_deviations_over_seeds(main, tiny):
 def test_an_unwritable_table_is_a_failure(main, tiny, monkeypatch):
     """Hydra only warns of what goes wrong after a sweep: a script must see it in the exit code."""
     from learnsym.errors import RunError
-    from learnsym.results import report
+    from learnsym.modes import report
 
     def full(path, content):
         raise RunError(f"{path} cannot be written (No space left on device); what was there before is unchanged.")
@@ -142,7 +142,7 @@ def test_jobs_take_a_gpu_of_their_own_where_there_are_several(main, tiny, monkey
     """Three GPUs that are not there: what Fabric is asked for. A single run leaves the choice to it."""
     import lightning_fabric
 
-    from learnsym import gpus
+    from learnsym.run import gpu_lock as gpus
 
     asked, real = [], lightning_fabric.Fabric
 
@@ -152,7 +152,7 @@ def test_jobs_take_a_gpu_of_their_own_where_there_are_several(main, tiny, monkey
 
     monkeypatch.setattr(lightning_fabric, "Fabric", fabric)
     monkeypatch.setattr(gpus.own_gpu.__wrapped__, "__defaults__", (tmp_path / "locks",))
-    monkeypatch.setattr("learnsym.run.visible_gpus", lambda: 3)
+    monkeypatch.setattr("learnsym.run.run.visible_gpus", lambda: 3)
     with gpus.own_gpu(3):
         done = main("-m", *tiny, "seed=0,1")
     assert done.code == 0, done.err

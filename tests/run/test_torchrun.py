@@ -13,8 +13,8 @@ import pytest
 from filelock import FileLock
 
 from helpers_run import SEVERAL_PROCESSES
-from learnsym import cluster
-from learnsym.cluster import Place, check_processes, place, wait_for_the_first
+from learnsym.run import launcher_env as cluster
+from learnsym.run.launcher_env import Place, check_processes, place, wait_for_the_first
 from learnsym.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -252,8 +252,8 @@ def test_nodes_do_not_change_the_name_of_a_run_of_one():
     from hydra import compose, initialize_config_dir
     from omegaconf import open_dict
 
-    from learnsym.config import register_resolvers
-    from learnsym.identity import identity
+    from learnsym.config.build import register_resolvers
+    from learnsym.run.config_hash import identity
 
     register_resolvers()
     with initialize_config_dir(str(ROOT / "cfg"), version_base="1.3"):

@@ -9,8 +9,8 @@ import torch.distributed as dist
 import torch.multiprocessing
 from torch import nn
 
-from learnsym.layers.swish_norm import SwishNorm
-from learnsym.training.sync_norm import GlobalBatchNorm2d, GlobalSwishNorm, synchronise_norms
+from learnsym.layers.batch_norm_swish import SwishNorm
+from learnsym.layers.sync_batch_norm import GlobalBatchNorm2d, GlobalSwishNorm, synchronise_norms
 
 
 def _norm_worker(rank, port, folder, kind):

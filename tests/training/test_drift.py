@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from learnsym.data.base import Split
-from learnsym.groups.permuting import QuarterTurns
-from learnsym.nets.c4_conv import C4Conv
-from learnsym.nets.ensemble import Weights
-from learnsym.randomness import generator
-from learnsym.training.drift import Descent
-from learnsym.training.lockstep import member_draws, plain, risk_gradient, stack, take
+from learnsym.groups.permutation import QuarterTurns
+from learnsym.dynamics.c4_conv import C4Conv
+from learnsym.dynamics.ensemble import Weights
+from learnsym.utils.rng import generator
+from learnsym.dynamics.sgd import Descent
+from learnsym.dynamics.gradient_flows import member_draws, plain, risk_gradient, stack, take
 from learnsym.training.tasks import SquaredError
 
 SIDE, EXAMPLES = 12, 10

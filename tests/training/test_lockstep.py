@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from learnsym.data.base import Split
-from learnsym.groups.permuting import GROUPS, named_group
-from learnsym.nets.ensemble import Weights
-from learnsym.nets.projected_linear import ProjectedLinear
-from learnsym.training.lockstep import ARMS, Augmentation, Batch, Flows, member_draws, plain, risk, risk_gradient, stack, take
+from learnsym.groups.permutation import GROUPS, named_group
+from learnsym.dynamics.ensemble import Weights
+from learnsym.dynamics.projected_linear import ProjectedLinear
+from learnsym.dynamics.gradient_flows import ARMS, Augmentation, Batch, Flows, member_draws, plain, risk, risk_gradient, stack, take
 from learnsym.training.tasks import Classification, Segmentation
 
 SIDE, EXAMPLES = 4, 7

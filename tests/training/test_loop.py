@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from learnsym.distributions.base import SymmetryModule
-from learnsym.distributions.lie_box import LieBox
+from learnsym.distributions.uniform_lie_algebra import LieBox
 from learnsym.distributions.sampling import PartialSampling
 from learnsym.errors import CheckpointError, RunError
 from learnsym.groups.planar import E2, SE2

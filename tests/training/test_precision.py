@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from learnsym.together import make_fabric
+from learnsym.run.distributed import make_fabric
 from learnsym.training.settings import TrainerSettings
 
 INPUTS = torch.randn(5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)

@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from hydra import compose, initialize_config_dir
 from torch import Tensor
 
-from learnsym.config import CONFIG_DIR, build, register_resolvers
+from learnsym.config.build import CONFIG_DIR, build, register_resolvers
 from learnsym.data.base import Split
-from learnsym.groups.permuting import PermutingGroup, named_group
-from learnsym.nets.ensemble import Weights
-from learnsym.nets.projected_linear import ProjectedLinear
-from learnsym.training.lockstep import Augmentation, Flows, member_draws
+from learnsym.groups.permutation import PermutingGroup, named_group
+from learnsym.dynamics.ensemble import Weights
+from learnsym.dynamics.projected_linear import ProjectedLinear
+from learnsym.dynamics.gradient_flows import Augmentation, Flows, member_draws
 from learnsym.training.tasks import Classification, Segmentation
 
 EXAMPLES, BATCH, PASSES = 35, 7, 3

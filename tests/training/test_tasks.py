@@ -10,14 +10,14 @@ from hydra import compose, initialize_config_dir
 from lightning_fabric import Fabric
 from torch import nn
 
-from learnsym.config import CONFIG_DIR, register_resolvers, rehearse
+from learnsym.config.build import CONFIG_DIR, register_resolvers, rehearse
 from learnsym.data.base import DataInfo, ImageData, Split
 from learnsym.errors import ConfigError
 from learnsym.groups.planar import SE2
 from learnsym.nets.augerino import Augerino
 from learnsym.nets.conv5 import Conv5
-from learnsym.results.record import RunDirectory
-from learnsym.session import open_session, try_out
+from learnsym.run.directory import RunDirectory
+from learnsym.run.context import open_session, try_out
 from learnsym.training.tasks import AbsoluteError, Classification, Regression, Segmentation, SquaredError, task_for
 
 ABSOLUTE = AbsoluteError("mev", (0.3, -1.0, 0.0, 2.0), (0.5, 2.0, 1.0, 0.25))
@@ -225,7 +225,7 @@ def composed():
 
 
 def test_a_network_that_cannot_give_masks_is_refused_before_they_are_drawn(composed, monkeypatch):
-    monkeypatch.setattr("learnsym.data.shapes.draw_shapes", None)
+    monkeypatch.setattr("learnsym.data.images.shapes.draw_shapes", None)
     with pytest.raises(ConfigError, match="net: task=segmentation"):
         rehearse(composed("dataset=shapes"))
 
@@ -239,7 +239,7 @@ def test_copies_are_averaged_as_the_loss_wants_it(composed, tmp_path):
 
 
 def test_a_loss_that_does_not_go_with_the_data_is_the_loss_that_is_named(composed, tmp_path, monkeypatch):
-    monkeypatch.setattr("learnsym.session.try_out", lambda net, data: None)
+    monkeypatch.setattr("learnsym.run.context.try_out", lambda net, data: None)
     cfg = composed(
         "dataset=shapes", "dataset.count=8", "dataset.test_size=8", "net=conv5", "net.width=2", "train.loss=squared_error"
     )
@@ -260,7 +260,7 @@ def test_the_loop_learns_it(make, task, loss):
 
 
 def test_a_response_to_the_angle_is_drawn_of_likelihoods_alone():
-    from learnsym.modes import Train
+    from learnsym.modes.train import Train
 
     for task, loss in (("classification", "squared_error"), ("segmentation", "likelihood")):
         session = SimpleNamespace(data=data_of(task), training=SimpleNamespace(settings=SimpleNamespace(loss=loss)))

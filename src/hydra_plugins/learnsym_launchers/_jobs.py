@@ -16,7 +16,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from learnsym.errors import ConfigError, LearnSymError
-from learnsym.results.record import write_atomically
+from learnsym.run.directory import write_atomically
 
 MISSING = "its process was killed (out of memory or time, or by hand) and left no record"
 
@@ -118,7 +118,7 @@ class SweepLauncher(Launcher):
 
     def finished(self, job: Job) -> Path | None:
         """The directory of the job's run, if its result is there to stay."""
-        from learnsym.run import adopt_checkpoint, slug
+        from learnsym.run.run import adopt_checkpoint, slug
 
         config = self.work.compose(job)
         choices, overrides = dict(config.hydra.runtime.choices), list(job.overrides)

@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 
 from hydra_plugins.learnsym_launchers._jobs import Job, SweepLauncher, Work
 from learnsym.errors import ConfigError
-from learnsym.results.record import write_atomically
+from learnsym.run.directory import write_atomically
 
 SECONDS_FOR_A_RECORD = 10.0
 """How long after a job's end its record may take to reach this machine."""

@@ -3,7 +3,7 @@
     hessian    v -> d/dh grad L(theta + h v) at h = 0
     ggn        v -> mean over examples of J^T H J v, J = d outputs / d theta, H = d^2 loss / d outputs^2
 
-by differentiating twice (`learnsym.groups.twice`): reverse over reverse works for every layer here. Forward mode (torch.func),
+by differentiating twice (`learnsym.utils.double_backward`): reverse over reverse works for every layer here. Forward mode (torch.func),
 which the products of curvlinops-for-pytorch 3.0.1 are made of, would ask every hand-written backward pass for a rule of its own.
 """
 
@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from learnsym.errors import ConfigError
-from learnsym.groups.twice import twice_differentiable
-from learnsym.nets.ensemble import EnsembleNet
+from learnsym.utils.double_backward import twice_differentiable
+from learnsym.dynamics.ensemble import EnsembleNet
 
 Matrix = Literal["hessian", "ggn"]
 Restriction = Literal["none", "equivariant", "complement"]

@@ -2,9 +2,9 @@
 
 It is |A - Pi A| of every layer's linear map A, with Pi the mean over the group (Reynolds): how far a network that is free to
 leave the equivariant networks has gone (Flinth and Ohlsson 2023). Maps [B, C, s, s] carry the group that permutes the pixels of
-s x s images, s their own side, and numbers without space the trivial one (see `learnsym.analysis.tracing`):
+s x s images, s their own side, and numbers without space the trivial one (see `learnsym.analysis.feature_action`):
 
-* a convolution: in the norm of its kernel, see `learnsym.groups.stencils`; its bias, equal on all pixels, is equivariant;
+* a convolution: in the norm of its kernel, see `learnsym.groups.conv_projection`; its bias, equal on all pixels, is equivariant;
 * a linear layer on a flattened map: against weights that are constant on the orbits of points; on numbers without space: 0;
 * a normalisation with an affine map per channel: 0. What lies between the layers is taken to be equivariant.
 """
@@ -17,12 +17,12 @@ from typing import get_args
 import torch
 from torch import Tensor, nn
 
-from learnsym.analysis.tracing import Trace, Use, has_space, one_use
+from learnsym.analysis.feature_action import Trace, Use, has_space, one_use
 from learnsym.distributions.base import SymmetryModule
 from learnsym.errors import ConfigError
-from learnsym.groups.permuting import GroupName
+from learnsym.groups.permutation import GroupName
 from learnsym.groups.reynolds import Orbits
-from learnsym.groups.stencils import ANY_SIDES, Stencil, distance_matrices, point_codes
+from learnsym.groups.conv_projection import ANY_SIDES, Stencil, distance_matrices, point_codes
 
 Measure = Callable[[nn.Module], dict[str, float]]
 LayerMeasure = Callable[[Tensor], tuple[float, float]]
@@ -39,7 +39,7 @@ class AnalysisSettings:
         distance_to_equivariance: after every epoch, the distance of the layers from equivariant ones.
         group: with respect to which group.
         equivariance_angles: before and after the training, the equivariance error of output and layers for turns of the input by
-            these angles in degrees (see `learnsym.analysis.ruler`); empty: not measured.
+            these angles in degrees (see `learnsym.modes.equivariance`); empty: not measured.
     """
 
     distance_to_equivariance: bool = False

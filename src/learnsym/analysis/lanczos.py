@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from learnsym.errors import CheckpointError
-from learnsym.randomness import generator
-from learnsym.results.record import write_atomically
+from learnsym.utils.rng import generator
+from learnsym.run.directory import write_atomically
 
 Product = Callable[[Tensor], Tensor]
 """v -> A v, vectors [P] in float64."""

@@ -21,10 +21,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from learnsym.analysis.motions import Motion, Move
+from learnsym.analysis.transforms import Motion, Move
 from learnsym.data.base import ImageData
-from learnsym.distributions.elements import element_sets
-from learnsym.groups.stabiliser import Elements
+from learnsym.distributions.group_sampler import element_sets
+from learnsym.groups.point_groups import Elements
 
 LOGITS = "logits"
 BACKBONE = "backbone"

@@ -1,7 +1,7 @@
 """Fixed augmentation of training images, the counterpart of a learned one: flips, crops, rotations, all per sample.
 
 Pixels may be on any scale; whatever comes in from outside the image is zero. All random numbers come from
-`learnsym.randomness`, so that several processes that share a global batch augment it as one process would. Nothing here loops
+`learnsym.utils.rng`, so that several processes that share a global batch augment it as one process would. Nothing here loops
 over samples or waits for the device.
 """
 
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from learnsym.groups.actions import rotate_images
-from learnsym.randomness import uniform
+from learnsym.utils.rng import uniform
 
 Augmentation = Callable[[Tensor], Tensor]
 """Takes images [B, C, H, W], floating point, and returns as many of the same shape."""

@@ -12,7 +12,7 @@ from learnsym.data.augment import Augmentation, AugmentName, augmentation
 from learnsym.schema import Task
 
 if TYPE_CHECKING:
-    from learnsym.data.hdf5 import Hdf5Images
+    from learnsym.data.readers.hdf5 import Hdf5Images
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class DataInfo:
     Attributes:
         name: as in `dataset=`.
         task: classification, regression or segmentation.
-        input_shape: of one stored example: of an image [C, H, W], of a molecule [A, 4] (see `learnsym.data.points`).
+        input_shape: of one stored example: of an image [C, H, W], of a molecule [A, 4] (see `learnsym.data.molecules.base`).
         num_outputs: number of classes, of regression targets, or of masks.
         class_names: one per class or mask; empty for regression.
         target_unit: of a regression target, as in names of metrics ("deg"); empty otherwise.

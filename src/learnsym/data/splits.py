@@ -7,7 +7,7 @@ from torch import Tensor
 
 from learnsym.data.base import DataInfo, Split
 from learnsym.errors import DataError
-from learnsym.randomness import generator
+from learnsym.utils.rng import generator
 
 AT_A_TIME = 4096
 """Images handled at once wherever data are made in floating point, to keep memory small."""

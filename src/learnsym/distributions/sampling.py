@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from learnsym.groups.stabiliser import Cyclic, Dihedral, Stabiliser
+from learnsym.groups.point_groups import Cyclic, Dihedral, Stabiliser
 from learnsym.schema import Fraction, Positive, Size
 
 Randomness = Literal["random", "deterministic"]

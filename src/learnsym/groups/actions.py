@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from learnsym.groups.twice import asked_twice
+from learnsym.utils.double_backward import asked_twice
 
 
 def warp(images: Tensor, matrices: Tensor) -> Tensor:

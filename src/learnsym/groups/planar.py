@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from learnsym.groups.base import LieGroup
-from learnsym.groups.exponential import affine_exp, rotation_exp, turning_mean, with_last_row
-from learnsym.groups.stabiliser import O2, SO2, Semidirect, Stabiliser, Trivial
+from learnsym.groups.affine_exp import affine_exp, rotation_exp, turning_mean, with_last_row
+from learnsym.groups.point_groups import O2, SO2, Semidirect, Stabiliser, Trivial
 from learnsym.schema import Positive
 
 

@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from learnsym.groups.base import LieGroup
-from learnsym.groups.exponential import with_last_row
+from learnsym.groups.affine_exp import with_last_row
 from learnsym.groups.rotations import hat, motion_exp, motion_log, rotation_exp, rotation_log
-from learnsym.groups.squaring import squaring_exp
+from learnsym.groups.matrix_exp import squaring_exp
 from learnsym.schema import Positive
 
 _AXES = ("x", "y", "z")

@@ -2,14 +2,14 @@
 
 from torch import Tensor, nn
 
-from learnsym import randomness
+from learnsym.utils import rng as randomness
 from learnsym.schema import Fraction
 
 
 class Dropout(nn.Module):
     """Sets each number to zero with probability p and divides the others by 1 - p (Srivastava et al., 2014), in training only.
 
-    The same distribution as nn.Dropout. The masks are drawn for the whole global batch through `learnsym.randomness`, so that a
+    The same distribution as nn.Dropout. The masks are drawn for the whole global batch through `learnsym.utils.rng`, so that a
     run on several processes drops what a run on one process drops.
 
     Args:

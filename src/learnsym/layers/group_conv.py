@@ -16,12 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from learnsym.distributions.elements import ElementSet
-from learnsym.groups.stabiliser import Elements
+from learnsym.distributions.group_sampler import ElementSet
+from learnsym.groups.point_groups import Elements
 from learnsym.kernels.base import KernelSpec
-from learnsym.layers.spectral import pays, spectral_conv
-from learnsym.layers.tap_layout import Scatter, runs_of
-from learnsym.layers.tapwise import per_image_conv
+from learnsym.layers.fast.fft_conv import pays, spectral_conv
+from learnsym.layers.fast.scatter_taps import Scatter, runs_of
+from learnsym.layers.fast.per_image_conv import per_image_conv
 from learnsym.schema import NonNegative, Size
 
 FEW_PIXELS = 4

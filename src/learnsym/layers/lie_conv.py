@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
 from learnsym.layers.neighbourhoods import Block, Neighbourhoods
-from learnsym.layers.swish_norm import SwishNorm, column_sums, product_precision
+from learnsym.layers.batch_norm_swish import SwishNorm, column_sums, product_precision
 from learnsym.schema import Size
 
 PART_ROWS = 256

@@ -12,7 +12,7 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from learnsym.layers.lifting_points import Lift, Lifted
+from learnsym.layers.lifting import Lift, Lifted
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from learnsym.distributions.lie_box import LieBox
+from learnsym.distributions.uniform_lie_algebra import LieBox
 from learnsym.groups.actions import act_on_points, warp
 from learnsym.groups.base import LieGroup
 from learnsym.schema import Fraction, NonNegative, Positive, Size, Task

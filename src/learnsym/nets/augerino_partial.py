@@ -4,10 +4,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from learnsym.distributions.elements import ElementSet
+from learnsym.distributions.group_sampler import ElementSet
 from learnsym.distributions.sampling import FullSampling
 from learnsym.groups.actions import warp
-from learnsym.groups.stabiliser import Semidirect
+from learnsym.groups.point_groups import Semidirect
 from learnsym.nets.augerino import check_averaged
 from learnsym.schema import Task
 

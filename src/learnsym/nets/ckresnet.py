@@ -5,11 +5,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from learnsym.distributions.sampling import FullSampling
-from learnsym.groups.stabiliser import Elements, Semidirect
+from learnsym.groups.point_groups import Elements, Semidirect
 from learnsym.kernels.base import KernelSpec
-from learnsym.layers.checks import check_images
+from learnsym.layers.input_checks import check_images
 from learnsym.layers.dropout import Dropout
-from learnsym.layers.element_norm import ElementNorm, NormName
+from learnsym.layers.masked_batch_norm import ElementNorm, NormName
 from learnsym.layers.group_conv import PointwiseGroupConv
 from learnsym.nets.group_network import GroupNetwork, check_blocks, max_pool, mean_over_elements, present, widths
 from learnsym.schema import Count, Fraction, NonNegative, Positive, Size

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from learnsym.layers.checks import check_images
+from learnsym.layers.input_checks import check_images
 from learnsym.layers.conv_block import ConvBlock
 from learnsym.schema import Fraction, Size
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from learnsym.layers.checks import check_images
+from learnsym.layers.input_checks import check_images
 from learnsym.layers.steerable import NormPool, NormReLU, RegularPool, RegularReLU, SteerableConv
 from learnsym.schema import Size
 

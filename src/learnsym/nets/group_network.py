@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from learnsym.distributions.elements import ElementSet
+from learnsym.distributions.group_sampler import ElementSet
 from learnsym.distributions.sampling import FullSampling
-from learnsym.groups.stabiliser import Elements, Semidirect, Stabiliser, Trivial
+from learnsym.groups.point_groups import Elements, Semidirect, Stabiliser, Trivial
 from learnsym.kernels.base import KernelSpec
 from learnsym.layers.group_conv import GroupConv, LiftingConv
 from learnsym.schema import NonNegative, Size

@@ -4,12 +4,12 @@ import torch
 from torch import Tensor, nn
 
 from learnsym.groups.rotations import uniform_rotations
-from learnsym.layers.checks import check_clouds
+from learnsym.layers.input_checks import check_clouds
 from learnsym.layers.lie_conv import LieConv
-from learnsym.layers.lifting_points import LIFTS, Lifted, PointGroup, spread_numbers
+from learnsym.layers.lifting import LIFTS, Lifted, PointGroup, spread_numbers
 from learnsym.layers.neighbourhoods import Neighbourhoods, neighbourhoods, runs, sorted_rows
-from learnsym.layers.swish_norm import SwishNorm
-from learnsym.randomness import uniform
+from learnsym.layers.batch_norm_swish import SwishNorm
+from learnsym.utils.rng import uniform
 from learnsym.schema import Fraction, Size, Task
 
 
@@ -28,7 +28,7 @@ class LieConvNet(nn.Module):
         in_channels: C, features of a point (QM9: 15).
         num_outputs: numbers to predict, or classes.
         task: "regression" or "classification" of whole clouds, not "segmentation".
-        group: trivial3, t3, so3 or se3; see `learnsym.layers.lifting_points`.
+        group: trivial3, t3, so3 or se3; see `learnsym.layers.lifting`.
         width: k. With k = 1536 and six blocks: 21 315 553 parameters at C = 15 and one output on t3.
         blocks: how many.
         bottleneck: 4, the factor by which blocks are narrower inside; divides the width.

@@ -14,8 +14,8 @@ from typing import Any, Literal
 import yaml
 
 from learnsym.errors import ConfigError, RunError
-from learnsym.results.planned import planned_jobs
-from learnsym.results.record import read_rows
+from learnsym.results.planned_jobs import planned_jobs
+from learnsym.run.directory import read_rows
 
 Status = Literal["finished", "failed", "unfinished", "unreadable", "missing"]
 MARKS = ("result.json", "config.yaml", "error.txt")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from learnsym.disk import write_atomically
+from learnsym.utils.files import write_atomically
 from learnsym.errors import CheckpointError
 
 FORMAT = 1

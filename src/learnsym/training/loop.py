@@ -1,6 +1,6 @@
 """The training loop, from top to bottom: epochs, steps, validation, records, checkpoints, exact resume.
 
-Every process holds the same generator state and draws for the whole global batch (see `learnsym.randomness`), so a run gives the
+Every process holds the same generator state and draws for the whole global batch (see `learnsym.utils.rng`), so a run gives the
 same numbers for any number of processes, and the state in a checkpoint is that of all of them.
 """
 
@@ -19,14 +19,14 @@ from torch.optim import Optimizer
 from learnsym.data.base import Data, Split
 from learnsym.distributions.base import SymmetryModule, learned_symmetry, penalty, symmetry_parameters
 from learnsym.errors import CheckpointError, RunError
-from learnsym.randomness import rows_of_batch
+from learnsym.utils.rng import rows_of_batch
 from learnsym.training import checkpoint
 from learnsym.training.settings import TrainSettings
 from learnsym.training.tasks import task_for
 
 
 class Recorder(Protocol):
-    """Where a run's numbers go. `learnsym.results.record` and the loggers implement it."""
+    """Where a run's numbers go. `learnsym.run.directory` and the loggers implement it."""
 
     def log(self, row: dict[str, Any]) -> None:
         """One epoch's numbers."""
