@@ -1,11 +1,14 @@
 """How fast is the learned transformation of images?
 
-One step: draw coefficients from the learned box of the affine group's six generators, exponentiate, warp the images, and carry
-a gradient back to the widths. Compared, in one process and in alternating repetitions, with
+One step: draw coefficients from the learned box of the affine group's six generators, exponentiate,
+warp the images, and carry a gradient back to the widths. Compared, in one process and in
+alternating repetitions, with
 
-    textbook   a stack of generators per batch [B, 6, 3, 3], weighted sum, exponential by a 20-term Taylor series with scaling and
-               squaring, F.affine_grid, F.grid_sample: ours should take at most half its time
-    warp only  F.affine_grid + F.grid_sample of given matrices that require a gradient: ours should take at most 1.6 of its time
+    textbook   a stack of generators per batch [B, 6, 3, 3], weighted sum, exponential by a 20-term
+               Taylor series with scaling and squaring, F.affine_grid, F.grid_sample: ours should
+               take at most half its time
+    warp only  F.affine_grid + F.grid_sample of given matrices that require a gradient: ours should
+    take at most 1.6 of its time
 
     uv run benchmarks/augmentation.py [--device cuda] [--repetitions 200]
 """
@@ -20,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from learnsym.distributions.uniform_lie_algebra import LieBox
+from learnsym.distributions.uniform_lie_algebra import UniformLieAlgebra
 from learnsym.groups.actions import warp
 from learnsym.groups.planar import Affine2
 
@@ -61,7 +64,7 @@ def sampled(images: Tensor, theta: Tensor) -> Tensor:
 def contestants(shape: tuple[int, ...], device: str) -> dict[str, Callable[[], None]]:
     """One forward and backward pass of each."""
     images, weight = torch.rand(shape, device=device), torch.rand(shape, device=device)
-    box = LieBox(Affine2(), initial_width=WIDTH).to(device)
+    box = UniformLieAlgebra(Affine2(), initial_width=WIDTH).to(device)
     raw = box.raw_widths.detach().clone().requires_grad_()
     generators = box.group.generators.to(device, torch.float32)
     theta = box.sample(len(images))[:, :2].detach().clone().requires_grad_()
@@ -95,18 +98,24 @@ def medians(runs: dict[str, Callable[[], None]], repetitions: int, device: str) 
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--repetitions", default=200, type=int)
     options = parser.parse_args()
-    print(f"torch {torch.__version__}, {options.device}, {torch.get_num_threads()} threads, {options.repetitions} repetitions")
+    print(
+        f"torch {torch.__version__}, {options.device}, {torch.get_num_threads()} threads, {options.repetitions} repetitions"
+    )
     held = True
     for shape in SHAPES:
         found = medians(contestants(shape, options.device), options.repetitions, options.device)
         faster, share = found["textbook"] / found["ours"], found["ours"] / found["warp only"]
         held &= faster >= FASTER_THAN_TEXTBOOK and share <= OF_WARP_ONLY
         times = ", ".join(f"{name} {1e3 * seconds:.2f} ms" for name, seconds in found.items())
-        print(f"{'x'.join(map(str, shape))}: {times}; textbook / ours {faster:.2f} (>= 2), ours / warp only {share:.2f} (<= 1.6)")
+        print(
+            f"{'x'.join(map(str, shape))}: {times}; textbook / ours {faster:.2f} (>= 2), ours / warp only {share:.2f} (<= 1.6)"
+        )
     print("both claims held" if held or options.device != "cpu" else "a claim failed")
     return 0 if held or options.device != "cpu" else 1
 

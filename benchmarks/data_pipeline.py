@@ -1,14 +1,17 @@
-"""Images per second delivered to the training loop, against torch's DataLoader over torchvision's own data sets.
+"""Images per second delivered to the training loop, against torch's DataLoader over torchvision's
+own data sets.
 
     python benchmarks/data_pipeline.py --data ../shared/data
 
-Ours: a batch is selected by index from the images held as bytes, in a shuffled order, then `prepare`d (scaled, normalised).
-Theirs: torchvision's class with ToTensor and Normalize behind a DataLoader with two workers, which starts them anew for each
-pass, as it does by default. Both deliver float32 batches of 128 from the training set; repetitions alternate, medians are
-compared. The target is a ratio of at least 10. Each pass goes through at most --images images.
+Ours: a batch is selected by index from the images held as bytes, in a shuffled order, then
+`prepare`d (scaled, normalised).
+Theirs: torchvision's class with ToTensor and Normalize behind a DataLoader with two workers, which
+starts them anew for each pass, as it does by default. Both deliver float32 batches of 128 from the
+training set; repetitions alternate, medians are compared. The target is a ratio of at least 10.
+Each pass goes through at most --images images.
 
-Needs idle cores: where others take them, torch's threads wait for each other in each of our small operations (OMP_NUM_THREADS=1
-avoids that and shows the ratio even then).
+Needs idle cores: where others take them, torch's threads wait for each other in each of our small
+operations (OMP_NUM_THREADS=1 avoids that and shows the ratio even then).
 """
 
 import argparse
@@ -81,20 +84,30 @@ def same_pictures(data: ImageData, dataset: torch.utils.data.Dataset) -> bool:
     """Both ways lead to the same numbers: otherwise the comparison would be void."""
     rows = list(range(0, len(dataset), len(dataset) // 50))
     expected = torch.stack([dataset[row][0] for row in rows])
-    return torch.allclose(data.prepare(data.splits["train"].inputs[rows], train=True), expected, atol=1e-5)
+    return torch.allclose(
+        data.prepare(data.splits["train"].inputs[rows], train=True), expected, atol=1e-5
+    )
 
 
-def compare(name: str, data: ImageData, dataset: torch.utils.data.Dataset, options: argparse.Namespace) -> float:
+def compare(
+    name: str, data: ImageData, dataset: torch.utils.data.Dataset, options: argparse.Namespace
+) -> float:
     """Print both rates and return their ratio."""
     if not same_pictures(data, dataset):
         raise SystemExit(f"{name}: the two pipelines do not deliver the same pictures")
     rates: dict[str, list[float]] = {"ours": [], "theirs": []}
     for _ in range(options.repetitions):
         rates["ours"].append(images_per_second(lambda: ours(data, options.batch, options.images)))
-        rates["theirs"].append(images_per_second(lambda: theirs(dataset, options.batch, options.images, options.workers)))
+        rates["theirs"].append(
+            images_per_second(
+                lambda: theirs(dataset, options.batch, options.images, options.workers)
+            )
+        )
     ours_rate, theirs_rate = (statistics.median(rates[key]) for key in ("ours", "theirs"))
     ratio = ours_rate / theirs_rate
-    print(f"{name}: {ours_rate:,.0f} images/s, DataLoader {theirs_rate:,.0f} images/s, ratio {ratio:.1f}")
+    print(
+        f"{name}: {ours_rate:,.0f} images/s, DataLoader {theirs_rate:,.0f} images/s, ratio {ratio:.1f}"
+    )
     return ratio
 
 
@@ -106,7 +119,9 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=60_000, help="at most so many per pass")
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--workers", type=int, default=2, help="of the DataLoader")
-    parser.add_argument("--target", type=float, default=10.0, help="smallest ratio that is good enough")
+    parser.add_argument(
+        "--target", type=float, default=10.0, help="smallest ratio that is good enough"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         mnist, cifar10 = MNIST(options.data), CIFAR10(options.data)

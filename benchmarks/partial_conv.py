@@ -1,19 +1,24 @@
 """How fast is a training step of a partial group-convolutional network?
 
-One step (forward, backward, Adam) of CKResNet, against the same network with its convolutions written as a textbook would: the
-coordinates of every pair of elements and every tap of the grid in one tensor, a kernel network of 1 x 1 x 1 convolutions (Conv3d)
-over it, taps outside the disc set to zero by indexing, and with a set per image one grouped conv2d.
+One step (forward, backward, Adam) of CKResNet, against the same network with its convolutions
+written as a textbook would: the coordinates of every pair of elements and every tap of the grid in
+one tensor, a kernel network of 1 x 1 x 1 convolutions (Conv3d) over it, taps outside the disc set
+to zero by indexing, and with a set per image one grouped conv2d.
 
-    shared   SE(2) partial, 8 samples, 32 channels, SIREN, batch 64, 1 x 28 x 28, pooling after lifting and block 1; a set a layer
-    image    SE(2) partial on mnist6_180's network: 8 samples, 10 channels, MAGNet, batch 64, one set per image and layer
+    shared   SE(2) partial, 8 samples, 32 channels, SIREN, batch 64, 1 x 28 x 28, pooling after
+    lifting and block 1; a set a layer image    SE(2) partial on mnist6_180's network: 8 samples, 10
+    channels, MAGNet, batch 64, one set per image and layer
 
-    uv run benchmarks/partial_conv.py [--case shared image] [--precision 32 bf16] [--repetitions 5] [--device cuda]
+    uv run benchmarks/partial_conv.py [--case shared image] [--precision 32 bf16] [--repetitions 5]
+    [--device cuda]
 
-Each contestant runs in a process of its own, in turns, so that peak memory is its own; ours once more with the memory setting of
-every run of main.py on a CPU (`learnsym.utils.malloc`), which is no part of the ratio. Printed: seconds of a step, the ratio (wanted:
-shared at least 1.15 in float32 and, on a CPU with AVX512-BF16, 1.8 in bf16-mixed; image at least 3, at most a quarter of the
-memory), the rate of the convolutions' arithmetic (what is multiplied: 49 taps for conv2d, 29 for products of gathered pixels, the
-products of `spectral_conv` and of its transforms), and ours' share of time outside convolutions.
+Each contestant runs in a process of its own, in turns, so that peak memory is its own; ours once
+more with the memory setting of every run of main.py on a CPU (`learnsym.utils.malloc`), which is no
+part of the ratio. Printed: seconds of a step, the ratio (wanted:
+shared at least 1.15 in float32 and, on a CPU with AVX512-BF16, 1.8 in bf16-mixed; image at least 3,
+at most a quarter of the memory), the rate of the convolutions' arithmetic (what is multiplied: 49
+taps for conv2d, 29 for products of gathered pixels, the products of `spectral_conv` and of its
+transforms), and ours' share of time outside convolutions.
 """
 
 import argparse
@@ -36,18 +41,18 @@ from learnsym.distributions.sampling import PartialSampling
 from learnsym.groups.planar import SE2
 from learnsym.groups.point_groups import Elements, wrapped
 from learnsym.kernels.multiplicative import MAGNet
-from learnsym.kernels.siren import Siren
+from learnsym.kernels.siren import SIREN
 from learnsym.layers import group_conv
-from learnsym.layers.group_conv import GroupConv, LiftingConv, PointwiseGroupConv
 from learnsym.layers.fast.fft_conv import transforms
-from learnsym.utils.malloc import keep_freed_memory
+from learnsym.layers.group_conv import GroupConv, LiftingConv, PointwiseGroupConv
 from learnsym.nets.ckresnet import CKResNet
+from learnsym.utils.malloc import disable_malloc_trim
 
 BATCH = 64
 CLAIMS = {("shared", "32"): 1.15, ("shared", "bf16"): 1.8, ("image", "32"): 3.0}
 
 
-# --- the textbook version -------------------------------------------------------------------------------------------------------
+# --- the textbook version
 
 
 class TextbookSiren(nn.Sequential):
@@ -72,7 +77,8 @@ class Sine(nn.Module):
 
 
 class TextbookMAGNet(nn.Module):
-    """z_1 = g_1, z_(k+1) = (W z_k + b) g_(k+1), with g(c) = exp(-1/2 sum_d gamma_d (c_d - mu_d)^2) sin(w c + phi)."""
+    """z_1 = g_1, z_(k+1) = (W z_k + b) g_(k+1), with g(c) = exp(-1/2 sum_d gamma_d (c_d - mu_d)^2)
+    sin(w c + phi)."""
 
     def __init__(self, dims: int, out: int, hidden: int, filters: int = 4) -> None:
         super().__init__()
@@ -96,14 +102,16 @@ class TextbookMAGNet(nn.Module):
 class TextbookConv(nn.Module):
     """Stands in for one of our three convolutions: the same elements, the same sizes."""
 
-    def __init__(self, ours: group_conv.SampledConv, in_channels: int, image: bool) -> None:
+    def __init__(self, ours: group_conv.ContinuousGroupConv, in_channels: int, image: bool) -> None:
         super().__init__()
         self.elements = getattr(ours, "elements", None)
         self.lifting, self.image = isinstance(ours, LiftingConv), image
         self.out, self.size, self.padding = ours.out_channels, ours.kernel_size, ours.padding
         pointwise = isinstance(ours, PointwiseGroupConv)
         dims = 1 if pointwise else (2 if self.lifting else 3)
-        self.network = (TextbookMAGNet if image else TextbookSiren)(dims, self.out * in_channels, 16 if pointwise else 32)
+        self.network = (TextbookMAGNet if image else TextbookSiren)(
+            dims, self.out * in_channels, 16 if pointwise else 32
+        )
         axis = torch.linspace(-1, 1, self.size) if self.size > 1 else torch.zeros(1)
         y, x = torch.meshgrid(axis, axis, indexing="ij")
         self.register_buffer("grid", torch.stack([x, y]))
@@ -132,7 +140,9 @@ class TextbookConv(nn.Module):
         relative = wrapped(theirs[:, None, :] - own[:, :, None]) / math.pi
         n, m = relative.shape[1:]
         turned = turned.repeat_interleave(m, 2)
-        relative = relative.reshape(len(relative), 1, n * m, 1, 1).expand(-1, -1, -1, self.size, self.size)
+        relative = relative.reshape(len(relative), 1, n * m, 1, 1).expand(
+            -1, -1, -1, self.size, self.size
+        )
         return torch.cat([turned, relative], 1) if self.size > 1 else relative
 
     def convolve(self, features: Tensor, out: Elements, inputs: Elements | None) -> Tensor:
@@ -147,7 +157,12 @@ class TextbookConv(nn.Module):
         bias = None if self.bias is None else self.bias.repeat_interleave(n)
         flat = features.reshape(batch, channels * m, *features.shape[3:])
         if self.image:
-            grouped = F.conv2d(flat.view(1, -1, *flat.shape[2:]), weights.flatten(0, 1), padding=self.padding, groups=batch)
+            grouped = F.conv2d(
+                flat.view(1, -1, *flat.shape[2:]),
+                weights.flatten(0, 1),
+                padding=self.padding,
+                groups=batch,
+            )
             y = grouped.view(batch, self.out * n, *grouped.shape[2:])
             y = y if bias is None else y + bias.view(-1, 1, 1)
         else:
@@ -164,20 +179,23 @@ def textbook(net: nn.Module, image: bool) -> nn.Module:
     return net
 
 
-# --- measuring ------------------------------------------------------------------------------------------------------------------
+# --- measuring
 
 
 def network(case: str) -> CKResNet:
     """Ours."""
     if case == "shared":
-        return CKResNet(1, 10, SE2(), PartialSampling(), Siren(), channels=32, pool_blocks=(0, 1))
+        return CKResNet(1, 10, SE2(), PartialSampling(), SIREN(), channels=32, pool_blocks=(0, 1))
     sampling = PartialSampling(sample_sets="image")
-    return CKResNet(1, 2, SE2(), sampling, MAGNet(), channels=10, block_width_factors=(1, 2), pool_blocks=(1, 2))
+    return CKResNet(
+        1, 2, SE2(), sampling, MAGNet(), channels=10, block_width_factors=(1, 2), pool_blocks=(1, 2)
+    )
 
 
 @contextmanager
 def counted(seconds: list[float], flops: list[float], device: str) -> Iterator[None]:
-    """Within this context our convolutions note the time of both passes and their arithmetic (2 per multiplication, 3 passes)."""
+    """Within this context our convolutions note the time of both passes and their arithmetic (2 per
+    multiplication, 3 passes)."""
     dense, gathered, spectral = F.conv2d, group_conv.per_image_conv, group_conv.spectral_conv
 
     def timed(function: Any, multiplications: Any) -> Any:
@@ -201,16 +219,32 @@ def counted(seconds: list[float], flops: list[float], device: str) -> Iterator[N
     try:
         yield
     finally:
-        group_conv.F.conv2d, group_conv.per_image_conv, group_conv.spectral_conv = dense, gathered, spectral
+        group_conv.F.conv2d, group_conv.per_image_conv, group_conv.spectral_conv = (
+            dense,
+            gathered,
+            spectral,
+        )
 
 
 class Timed(torch.autograd.Function):
     """A function of two tensors whose two passes are timed."""
 
     @staticmethod
-    def forward(ctx: Any, function: Any, seconds: list[float], device: str, rest: Any, more: Any, x: Tensor, w: Tensor) -> Tensor:
+    def forward(
+        ctx: Any,
+        function: Any,
+        seconds: list[float],
+        device: str,
+        rest: Any,
+        more: Any,
+        x: Tensor,
+        w: Tensor,
+    ) -> Tensor:
         with torch.enable_grad():
-            ctx.inputs = x.detach().requires_grad_(ctx.needs_input_grad[5]), w.detach().requires_grad_()
+            ctx.inputs = (
+                x.detach().requires_grad_(ctx.needs_input_grad[5]),
+                w.detach().requires_grad_(),
+            )
             wait(device)
             start = time.perf_counter()
             ctx.output = function(*ctx.inputs, *rest, **more)
@@ -227,7 +261,14 @@ class Timed(torch.autograd.Function):
         found = iter(torch.autograd.grad(ctx.output, wanted, grad))
         wait(ctx.device)
         ctx.seconds.append(time.perf_counter() - start)
-        return None, None, None, None, None, *(next(found) if t.requires_grad else None for t in ctx.inputs)
+        return (
+            None,
+            None,
+            None,
+            None,
+            None,
+            *(next(found) if t.requires_grad else None for t in ctx.inputs),
+        )
 
 
 def wait(device: str) -> None:
@@ -235,15 +276,21 @@ def wait(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def measure(case: str, who: str, precision: str, repetitions: int, device: str, keep: bool) -> dict[str, float]:
-    """Median seconds of a step, peak memory, and for ours the share of time outside convolutions."""
+def measure(
+    case: str, who: str, precision: str, repetitions: int, device: str, keep: bool
+) -> dict[str, float]:
+    """Median seconds of a step, peak memory, and for ours the share of time outside
+    convolutions."""
     torch.manual_seed(0)
     if keep:
-        keep_freed_memory()
+        disable_malloc_trim()
     net = network(case) if who == "ours" else textbook(network(case), case == "image")
     net = net.to(device).train()
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
-    images, labels = torch.randn(BATCH, 1, 28, 28, device=device), torch.randint(0, 2, (BATCH,), device=device)
+    images, labels = (
+        torch.randn(BATCH, 1, 28, 28, device=device),
+        torch.randint(0, 2, (BATCH,), device=device),
+    )
 
     def step() -> float:
         wait(device)
@@ -270,24 +317,46 @@ def measure(case: str, who: str, precision: str, repetitions: int, device: str, 
             with counted(seconds, flops, device):
                 total = step()
             rows.append((1 - sum(seconds) / total, sum(flops) / sum(seconds) / 1e9))
-        found |= {"outside": statistics.median(r[0] for r in rows), "gflops": statistics.median(r[1] for r in rows)}
+        found |= {
+            "outside": statistics.median(r[0] for r in rows),
+            "gflops": statistics.median(r[1] for r in rows),
+        }
     return found
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--case", nargs="+", default=["shared", "image"], choices=("shared", "image"))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--case", nargs="+", default=["shared", "image"], choices=("shared", "image")
+    )
     parser.add_argument("--precision", nargs="+", default=["32", "bf16"], choices=("32", "bf16"))
     parser.add_argument("--repetitions", default=5, type=int)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)  # a single contestant, in this process
+    parser.add_argument(
+        "--one", nargs=2, help=argparse.SUPPRESS
+    )  # a single contestant, in this process
     parser.add_argument("--keep", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         case, who = options.one
-        print(json.dumps(measure(case, who, options.precision[0], options.repetitions, options.device, options.keep)))
+        print(
+            json.dumps(
+                measure(
+                    case,
+                    who,
+                    options.precision[0],
+                    options.repetitions,
+                    options.device,
+                    options.keep,
+                )
+            )
+        )
         return 0
-    print(f"torch {torch.__version__}, {options.device}, {torch.get_num_threads()} threads, batch {BATCH}")
+    print(
+        f"torch {torch.__version__}, {options.device}, {torch.get_num_threads()} threads, batch {BATCH}"
+    )
     held = True
     for case in options.case:
         for precision in options.precision:
@@ -301,12 +370,28 @@ def compare(case: str, precision: str, options: argparse.Namespace) -> bool:
     rounds: dict[str, list[dict[str, float]]] = {"ours": [], "textbook": [], "ours, kept": []}
     for _ in range(2):  # in turns: a busy machine slows both
         for who, results in rounds.items():
-            arguments = ["--one", case, who.split(",")[0], "--precision", precision, "--device", options.device]
+            arguments = [
+                "--one",
+                case,
+                who.split(",")[0],
+                "--precision",
+                precision,
+                "--device",
+                options.device,
+            ]
             arguments += ["--keep"] if who == "ours, kept" else []
-            command = [sys.executable, __file__, *arguments, "--repetitions", str(options.repetitions)]
+            command = [
+                sys.executable,
+                __file__,
+                *arguments,
+                "--repetitions",
+                str(options.repetitions),
+            ]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             results.append(json.loads(done.stdout.splitlines()[-1]))
-    ours, theirs, kept = ({k: min(r[k] for r in results) for k in results[0]} for results in rounds.values())
+    ours, theirs, kept = (
+        {k: min(r[k] for r in results) for k in results[0]} for results in rounds.values()
+    )
     ratio, memory = theirs["seconds"] / ours["seconds"], ours["peak_gb"] / theirs["peak_gb"]
     claim = CLAIMS.get((case, precision))
     print(

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-# The tests' tensors are small, and threads of several processes would wait for each other. Before torch is imported.
+# The tests' tensors are small, and threads of several processes would wait for each other. Before
+# torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 

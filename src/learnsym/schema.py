@@ -1,7 +1,8 @@
-"""Types that carry a range, so that a constructor's signature says all that a valid argument must be.
+"""Types that carry a range, so that a constructor's signature says all that a valid argument must
+be.
 
-`learnsym.config.build` checks every configured value against these annotations before anything is built; a notebook may pass plain
-numbers.
+`learnsym.config.build` checks every configured value against these annotations before anything is
+built; a notebook may pass plain numbers.
 """
 
 from typing import Annotated, Literal
@@ -19,7 +20,7 @@ NonNegative = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Ge(0), Le(1)]
 """A real number in [0, 1]: probabilities, parts of a whole."""
 Task = Literal["classification", "regression", "segmentation"]
-"""What a data set asks of a network: a class, numbers, or masks (which pixel belongs to what). It decides the shape of the
-outputs, the loss, the metrics and how test-time copies are averaged."""
+"""What a data set asks of a network: a class, numbers, or masks (which pixel belongs to what). It
+decides the shape of the outputs, the loss, the metrics and how test-time copies are averaged."""
 AngleCut = Literal["half_turn", "identity"]
 """Where the circle is cut open, so that an angle is a number."""

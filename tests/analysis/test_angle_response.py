@@ -13,7 +13,8 @@ CPU = torch.device("cpu")
 
 
 class TopHeavy(nn.Module):
-    """Says "upright" where the brighter half of the picture is where it is in the upright snail; exact under half turns."""
+    """Says "upright" where the brighter half of the picture is where it is in the upright snail;
+    exact under half turns."""
 
     def __init__(self, upright: Tensor) -> None:
         super().__init__()
@@ -26,7 +27,9 @@ class TopHeavy(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         score = 0.05 * self.sign * self.tilt(images)
-        return torch.stack([score, -score, torch.full_like(score, -50.0), torch.full_like(score, -50.0)], dim=1)
+        return torch.stack(
+            [score, -score, torch.full_like(score, -50.0), torch.full_like(score, -50.0)], dim=1
+        )
 
 
 @pytest.fixture(scope="module")
@@ -56,12 +59,18 @@ def test_constant_network_is_flat_at_chance(sprites: Sprites) -> None:
 
 
 def test_leaves_network_and_random_numbers_alone(sprites: Sprites) -> None:
-    """Mode, copies and the global generator are what they were; the curve repeats to the last bit."""
+    """Mode, copies and the global generator are what they were; the curve repeats to the last
+    bit."""
     from learnsym.groups.planar import Rotation2
     from learnsym.nets.augerino import Augerino
     from learnsym.nets.simple_conv import SimpleConv
 
-    net = Augerino(SimpleConv(in_channels=3, num_outputs=4, width=2), Rotation2(), initial_width=1.0, test_copies=3).train()
+    net = Augerino(
+        SimpleConv(in_channels=3, num_outputs=4, width=2),
+        Rotation2(),
+        initial_width=1.0,
+        test_copies=3,
+    ).train()
     before = torch.get_rng_state()
     curves = [angle_response(net, sprites, CPU, images=4, angles=3, copies=5) for _ in range(2)]
     assert torch.equal(before, torch.get_rng_state())
@@ -84,7 +93,8 @@ def test_takes_test_images_without_prototypes(sprites: Sprites) -> None:
 
 
 def test_turns_images_of_every_class_where_a_split_is_sorted(sprites: Sprites) -> None:
-    """As the sixes beside their half turns are: the first images alone would all be of one class."""
+    """As the sixes beside their half turns are: the first images alone would all be of one
+    class."""
     targets = torch.tensor([1] * 50 + [0] * 50 + [2])
     assert of_every_class(targets, 5).tolist() == [0, 1, 50, 51, 100]
     assert of_every_class(targets, 200).tolist() == list(range(101))
@@ -98,4 +108,6 @@ def test_turns_images_of_every_class_where_a_split_is_sorted(sprites: Sprites) -
     test = twin.splits["test"]
     order = test.targets.argsort()
     twin.splits["test"] = type(test)(test.inputs[order], test.targets[order])
-    assert set(angle_response(Constant(), twin, CPU, images=4, angles=2)["per_class"]) == set(twin.info.class_names)
+    assert set(angle_response(Constant(), twin, CPU, images=4, angles=2)["per_class"]) == set(
+        twin.info.class_names
+    )

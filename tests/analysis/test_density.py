@@ -1,4 +1,5 @@
-"""The density of eigenvalues integrates to one; its moments are the trace and the squared norm; effective dimension."""
+"""The density of eigenvalues integrates to one; its moments are the trace and the squared norm;
+effective dimension."""
 
 import numpy as np
 import pytest
@@ -22,7 +23,10 @@ def spectrum(product, size: int, order: int, probes: int, probe_order: int):
     leading = finished(Lanczos(size, order, 0, "leading"))
     ritz = leading.ritz()
     settings = {"deflated": leading.basis[: len(leading.alphas)], "restarts": False}
-    runs = [finished(Lanczos(size, probe_order, 0, f"probe{i}", **settings)).ritz() for i in range(probes)]
+    runs = [
+        finished(Lanczos(size, probe_order, 0, f"probe{i}", **settings)).ritz()
+        for i in range(probes)
+    ]
     return ritz, quadrature(ritz, leading.betas[-1], runs, size)
 
 
@@ -30,7 +34,11 @@ def like_a_network(size: int = 400) -> Tensor:
     """A few large eigenvalues of both signs, a bulk near zero."""
     draw = np.random.default_rng(0)
     values = np.concatenate(
-        [[60.0, 30.0, 12.0, 5.0, -4.0], draw.exponential(0.15, size // 4), draw.normal(0, 0.02, size - 5 - size // 4)]
+        [
+            [60.0, 30.0, 12.0, 5.0, -4.0],
+            draw.exponential(0.15, size // 4),
+            draw.normal(0, 0.02, size - 5 - size // 4),
+        ]
     )
     basis, _ = np.linalg.qr(draw.standard_normal((size, size)))
     return torch.from_numpy((basis * values) @ basis.T)
@@ -46,9 +54,9 @@ def test_density_and_moments_of_a_matrix() -> None:
     assert float(torch.trapezoid(density, grid)) == pytest.approx(1, abs=1e-6)
     assert found.trace == pytest.approx(float(a.trace()), rel=0.02)
     assert found.squared_norm == pytest.approx(float(a.square().sum()), rel=0.02)
-    assert found.dimension * float(found.weights @ found.nodes**2) == pytest.approx(found.squared_norm, rel=0.01), (
-        "little is lost"
-    )
+    assert found.dimension * float(found.weights @ found.nodes**2) == pytest.approx(
+        found.squared_norm, rel=0.01
+    ), "little is lost"
     assert abs(found.trace - float(a.trace())) <= 4 * found.trace_error
     # The part of eigenvalues above 0.1, far from the large ones: the shape of the bulk.
     exact = float((torch.linalg.eigvalsh(a) > 0.1).double().mean())
@@ -61,7 +69,14 @@ class Net(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            *(nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 4, 3), nn.BatchNorm2d(4), nn.ReLU()),
+            *(
+                nn.Conv2d(1, 6, 3),
+                nn.BatchNorm2d(6),
+                nn.ReLU(),
+                nn.Conv2d(6, 4, 3),
+                nn.BatchNorm2d(4),
+                nn.ReLU(),
+            ),
             *(nn.Flatten(), nn.Linear(16, 3)),
         )
 
@@ -71,7 +86,8 @@ class Net(nn.Module):
 
 @pytest.mark.parametrize("matrix", ["hessian", "ggn"])
 def test_density_and_moments_of_a_network(matrix) -> None:
-    """Of a trained one: the moments within 2 % of the trace and the squared norm of the whole matrix."""
+    """Of a trained one: the moments within 2 % of the trace and the squared norm of the whole
+    matrix."""
     torch.manual_seed(0)
     net = Net().double()
     images, targets = torch.randn(60, 1, 6, 6, dtype=torch.float64), torch.randint(3, (60,))
@@ -80,7 +96,9 @@ def test_density_and_moments_of_a_network(matrix) -> None:
         optimiser.zero_grad()
         F.cross_entropy(net(images), targets).backward()
         optimiser.step()
-    curvature = Curvature(net.eval(), F.cross_entropy, lambda: [Examples(images, targets, 1.0)], matrix)
+    curvature = Curvature(
+        net.eval(), F.cross_entropy, lambda: [Examples(images, targets, 1.0)], matrix
+    )
     whole = torch.stack([curvature(row) for row in torch.eye(curvature.size, dtype=torch.float64)])
     _, found = spectrum(curvature, curvature.size, 50, 40, 8)
     grid, density = found.density(0.01, 1024)
@@ -124,7 +142,7 @@ def test_effective_dimension() -> None:
     found = effective_dimension(values, z)
     assert found[0] == pytest.approx(3, abs=1e-6), "all that are positive"
     assert found[-1] == pytest.approx(0, abs=1e-6)
-    assert effective_dimension(values, torch.tensor([1.0], dtype=torch.float64)).item() == pytest.approx(
-        100 / 101 + 0.5 + 0.01 / 1.01
-    )
+    assert effective_dimension(
+        values, torch.tensor([1.0], dtype=torch.float64)
+    ).item() == pytest.approx(100 / 101 + 0.5 + 0.01 / 1.01)
     assert (found.diff() < 0).all()

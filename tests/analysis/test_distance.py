@@ -12,10 +12,16 @@ from torch import Tensor, nn
 from learnsym.analysis.distance import KEY, AnalysisSettings, Distance, measurable, stencil_of
 from learnsym.distributions.sampling import FullSampling
 from learnsym.errors import ConfigError
-from learnsym.groups.permutation import Permutation, QuarterTurns, ShiftTurns, ShiftX, ShiftXY
-from learnsym.groups.planar import SE2, Translation2
 from learnsym.groups.conv_projection import PAIR_CODES, distance_matrices, point_codes
-from learnsym.kernels.siren import Siren
+from learnsym.groups.permutation import (
+    CyclicShifts1d,
+    CyclicShifts2d,
+    QuarterTurns,
+    ShiftsAndQuarterTurns,
+    SymmetricGroup,
+)
+from learnsym.groups.planar import SE2, Translation2
+from learnsym.kernels.siren import SIREN
 from learnsym.nets.augerino import Augerino
 from learnsym.nets.ckresnet import CKResNet
 from learnsym.nets.conv5 import Conv5
@@ -23,11 +29,11 @@ from learnsym.nets.conv13 import Conv13
 from learnsym.nets.simple_conv import SimpleConv
 
 GROUPS = {
-    "permutation": Permutation,
-    "shift_x": ShiftX,
-    "shift_xy": ShiftXY,
+    "permutation": SymmetricGroup,
+    "shift_x": CyclicShifts1d,
+    "shift_xy": CyclicShifts2d,
     "quarter_turns": QuarterTurns,
-    "shift_turns": ShiftTurns,
+    "shift_turns": ShiftsAndQuarterTurns,
 }
 SHIFTS = [name for name in GROUPS if name != "quarter_turns"]
 
@@ -37,16 +43,23 @@ def seeded() -> None:
     torch.manual_seed(0)
 
 
-# --- the oracle: a dense matrix, and the mean over all elements -----------------------------------------------------------------
+# --- the oracle: a dense matrix, and the mean over all elements
 
 
 def dense(conv: nn.Conv2d, side: int) -> Tensor:
-    """[P_out, C_out, P_in, C_in]: what a convolution without its bias makes of images with a single one in them."""
+    """[P_out, C_out, P_in, C_in]: what a convolution without its bias makes of images with a single
+    one in them."""
     points = side * side
-    ones = torch.eye(conv.in_channels * points, dtype=torch.float64).view(-1, conv.in_channels, side, side)
+    ones = torch.eye(conv.in_channels * points, dtype=torch.float64).view(
+        -1, conv.in_channels, side, side
+    )
     with torch.no_grad():
         zero = torch.zeros(conv.out_channels, dtype=torch.float64)
-        made = conv(ones) - conv(torch.zeros_like(ones[:1])) if conv.bias is not None else conv(ones) + zero.view(1, -1, 1, 1)
+        made = (
+            conv(ones) - conv(torch.zeros_like(ones[:1]))
+            if conv.bias is not None
+            else conv(ones) + zero.view(1, -1, 1, 1)
+        )
     return made.flatten(2).unflatten(0, (conv.in_channels, points)).permute(3, 2, 1, 0)
 
 
@@ -67,7 +80,10 @@ def fast(group: str, conv: nn.Conv2d, side: int) -> tuple[float, float]:
     with torch.no_grad():
         side_out = conv(torch.zeros(1, conv.in_channels, side, side, dtype=torch.float64)).shape[-1]
     taps = conv.weight.detach().flatten(2).flatten(0, 1).T
-    return tuple(float((matrix @ taps).norm()) for matrix in distance_matrices(group, stencil_of(conv, side, side_out)))
+    return tuple(
+        float((matrix @ taps).norm())
+        for matrix in distance_matrices(group, stencil_of(conv, side, side_out))
+    )
 
 
 def make(kernel, *arguments, **options) -> nn.Conv2d:
@@ -78,7 +94,7 @@ def check(group, conv, side):
     assert fast(group, conv, side) == pytest.approx(oracle(group, conv, side), rel=1e-12, abs=1e-14)
 
 
-# --- convolutions ---------------------------------------------------------------------------------------------------------------
+# --- convolutions
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -140,7 +156,9 @@ def test_any_geometry(side, rows, columns, stride, padding, dilation, circular):
     assume(not circular or max(padding) <= side)
     side_out = (side + 2 * padding[0] - dilation * (rows - 1) - 1) // stride + 1
     assume(side_out >= 1)
-    conv = nn.Conv2d(1, 2, kernel, stride, padding, dilation, padding_mode="circular" if circular else "zeros").double()
+    conv = nn.Conv2d(
+        1, 2, kernel, stride, padding, dilation, padding_mode="circular" if circular else "zeros"
+    ).double()
     for group in GROUPS if side_out == side else ["quarter_turns"]:
         check(group, conv, side)
 
@@ -157,7 +175,9 @@ def test_symmetric_kernels_are_equivariant(side, group):
         conv.weight.data = kernel
         far = fast(group, conv, side)[0]
         assert far > 0.1
-        conv.weight.data = (symmetric + 1e-9 * kernel) * scale  # far below what a difference of squares could tell from zero
+        conv.weight.data = (
+            symmetric + 1e-9 * kernel
+        ) * scale  # far below what a difference of squares could tell from zero
         assert fast(group, conv, side)[0] == pytest.approx(1e-9 * far * scale, rel=1e-5)
 
 
@@ -200,7 +220,7 @@ def test_large_maps_need_no_table_of_the_group():
         assert 0 < distance < norm
 
 
-# --- networks -------------------------------------------------------------------------------------------------------------------
+# --- networks
 
 
 def images(channels, side):
@@ -208,7 +228,9 @@ def images(channels, side):
 
 
 def flattened(*tail):
-    return nn.Sequential(nn.Conv2d(1, 3, 3, padding=1), nn.ReLU(), nn.Flatten(), *tail, nn.Linear(3 * 16, 2))
+    return nn.Sequential(
+        nn.Conv2d(1, 3, 3, padding=1), nn.ReLU(), nn.Flatten(), *tail, nn.Linear(3 * 16, 2)
+    )
 
 
 def expected(group, side, weight):
@@ -229,7 +251,9 @@ def test_a_linear_layer_after_a_flattened_map(group):
         KEY: pytest.approx(math.hypot(conv, linear), rel=1e-12),
         f"{KEY}/0": pytest.approx(conv, rel=1e-12),
         f"{KEY}/3": pytest.approx(linear, rel=1e-12),
-        f"relative_{KEY}": pytest.approx(math.hypot(conv, linear) / math.hypot(norm, float(weight.norm())), rel=1e-6),
+        f"relative_{KEY}": pytest.approx(
+            math.hypot(conv, linear) / math.hypot(norm, float(weight.norm())), rel=1e-6
+        ),
     }
 
 
@@ -250,7 +274,11 @@ class Functional(nn.Module):
 
 WAYS = {
     "flattened": (lambda x: x.flatten(1), 12, "channels first"),
-    "reshaped in two steps": (lambda x: x.view(len(x), 3, 4).reshape(len(x), -1).mul(2).tanh(), 12, "channels first"),
+    "reshaped in two steps": (
+        lambda x: x.view(len(x), 3, 4).reshape(len(x), -1).mul(2).tanh(),
+        12,
+        "channels first",
+    ),
     "pixels first": (lambda x: x.permute(0, 2, 3, 1).reshape(len(x), -1), 12, "pixels first"),
     "mean": (lambda x: x.mean((-2, -1)), 3, "vector"),
     "maximum": (lambda x: F.adaptive_max_pool2d(x, 1).squeeze((-2, -1)), 3, "vector"),
@@ -270,7 +298,9 @@ def test_what_becomes_of_the_last_map(way):
     else:
         if carried == "pixels first":
             weight = weight.unflatten(1, (4, 3)).transpose(1, 2).flatten(1)
-        assert row[f"{KEY}/linear"] == pytest.approx(expected("quarter_turns", 2, weight), rel=1e-12)
+        assert row[f"{KEY}/linear"] == pytest.approx(
+            expected("quarter_turns", 2, weight), rel=1e-12
+        )
     assert row[f"{KEY}/head"] == 0
 
 
@@ -288,7 +318,10 @@ REFUSED = {
 @pytest.mark.parametrize("way", REFUSED)
 def test_other_ways_are_refused(way):
     function, features = REFUSED[way]
-    with pytest.raises(ConfigError, match="linear of Functional is a Linear on something else than a flattened map or numbers"):
+    with pytest.raises(
+        ConfigError,
+        match="linear of Functional is a Linear on something else than a flattened map or numbers",
+    ):
         Distance(Functional(function, features), images(1, 4), "quarter_turns")
 
 
@@ -315,7 +348,9 @@ def test_maps_of_one_pixel_are_numbers_without_space():
     row = Distance(net, images(1, 4), "quarter_turns")(net)
     assert {k.partition("/")[2] for k in row} == {"", "lift", "squeeze", "excite", "down", "mix"}
     assert row[f"{KEY}/squeeze"] == row[f"{KEY}/excite"] == row[f"{KEY}/mix"] == 0
-    assert row[f"{KEY}/down"] == pytest.approx(oracle("quarter_turns", net.down.double(), 4)[0], rel=1e-12)
+    assert row[f"{KEY}/down"] == pytest.approx(
+        oracle("quarter_turns", net.down.double(), 4)[0], rel=1e-12
+    )
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -345,7 +380,7 @@ def test_the_plain_networks(group):
         assert distance(net)[KEY] == pytest.approx(2 * row[KEY])
 
 
-# --- refusals -------------------------------------------------------------------------------------------------------------------
+# --- refusals
 
 
 class WithWeights(nn.Module):
@@ -378,20 +413,31 @@ class Doubled(nn.Linear):
 
 
 def decoder():
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Unflatten(1, (4, 4, 4)), nn.Conv2d(4, 1, 3))
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Unflatten(1, (4, 4, 4)), nn.Conv2d(4, 1, 3)
+    )
 
 
 SENTENCES = {
     "another class": (
-        lambda: CKResNet(1, 2, Translation2(), FullSampling(), Siren(hidden=4), channels=2),
+        lambda: CKResNet(1, 2, Translation2(), FullSampling(), SIREN(hidden=4), channels=2),
         "lift of CKResNet is a LiftingConv; the distance is known for Conv2d, Linear and normalisation layers",
     ),
-    "transposed": (lambda: nn.Sequential(nn.ConvTranspose2d(1, 2, 3)), "0 of Sequential is a ConvTranspose2d"),
-    "a subclass with another pass": (lambda: nn.Sequential(nn.Flatten(), Doubled(64, 2)), "1 of Sequential is a Doubled"),
+    "transposed": (
+        lambda: nn.Sequential(nn.ConvTranspose2d(1, 2, 3)),
+        "0 of Sequential is a ConvTranspose2d",
+    ),
+    "a subclass with another pass": (
+        lambda: nn.Sequential(nn.Flatten(), Doubled(64, 2)),
+        "1 of Sequential is a Doubled",
+    ),
     "own weights": (WithWeights, "WithWeights has weights of its own"),
     "unused": (Unused, "idle of Unused takes no part in a forward pass as a module"),
     "two sizes": (Twice, "conv of Twice is used on maps of different sizes"),
-    "not square": (lambda: nn.Sequential(nn.Conv2d(1, 2, (1, 3))), "0 of Sequential goes from maps of 8 x 8 to 8 x 6 pixels"),
+    "not square": (
+        lambda: nn.Sequential(nn.Conv2d(1, 2, (1, 3))),
+        "0 of Sequential goes from maps of 8 x 8 to 8 x 6 pixels",
+    ),
     "reflecting": (
         lambda: nn.Sequential(nn.Conv2d(1, 2, 3, padding=1, padding_mode="reflect")),
         "0 of Sequential has padding_mode=reflect; the distance is known for zeros and circular",
@@ -405,7 +451,9 @@ SENTENCES = {
         "2 of Sequential is a BatchNorm1d with weights over space",
     ),
     "pixels as channels": (
-        lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Unflatten(1, (72, 1, 1)), nn.Conv2d(72, 2, 1)),
+        lambda: nn.Sequential(
+            nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Unflatten(1, (72, 1, 1)), nn.Conv2d(72, 2, 1)
+        ),
         "3 of Sequential is a Conv2d on something else",
     ),
     "maps made of numbers": (decoder, "Sequential makes maps of what a layer gives without space"),
@@ -425,7 +473,9 @@ def test_shifts_and_permutations_need_maps_of_one_side(group):
     match = f"2 of Sequential goes from maps of 6 x 6 to 4 x 4 pixels, on which analysis.group={group} does not act alike"
     with pytest.raises(ConfigError, match=match):
         Distance(net, images(1, 6), group)
-    with pytest.raises(ValueError, match=f"{group} does not act alike on maps of 6 x 6 and 4 x 4 pixels"):
+    with pytest.raises(
+        ValueError, match=f"{group} does not act alike on maps of 6 x 6 and 4 x 4 pixels"
+    ):
         distance_matrices(group, stencil_of(net[2], 6, 4))
 
 
@@ -438,7 +488,10 @@ def test_oblong_images_are_refused():
 def test_settings():
     net = flattened()
     assert AnalysisSettings().measure(net, images(1, 4)) is None
-    assert set(AnalysisSettings(True, "shift_x").measure(net, images(1, 4))(net)) >= {KEY, f"relative_{KEY}"}
+    assert set(AnalysisSettings(True, "shift_x").measure(net, images(1, 4))(net)) >= {
+        KEY,
+        f"relative_{KEY}",
+    }
     with pytest.raises(ValueError, match="'turns'; choose one of permutation"):
         AnalysisSettings(True, "turns").measure(net, images(1, 4))
 

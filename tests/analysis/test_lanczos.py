@@ -1,4 +1,5 @@
-"""Lanczos on matrices that are known: random, degenerate, of low rank, deflated; interrupted and taken up again."""
+"""Lanczos on matrices that are known: random, degenerate, of low rank, deflated; interrupted and
+taken up again."""
 
 import json
 
@@ -17,7 +18,9 @@ from learnsym.errors import CheckpointError
 def rotated(values: list[float], seed: int = 0) -> Tensor:
     """A symmetric matrix with these eigenvalues."""
     draw = torch.Generator().manual_seed(seed)
-    basis, _ = torch.linalg.qr(torch.randn(len(values), len(values), generator=draw, dtype=torch.float64))
+    basis, _ = torch.linalg.qr(
+        torch.randn(len(values), len(values), generator=draw, dtype=torch.float64)
+    )
     return (basis * torch.tensor(values, dtype=torch.float64)) @ basis.T
 
 
@@ -31,13 +34,17 @@ def finished(a: Tensor, order: int, seed: int = 0, **settings) -> Lanczos:
 @settings(max_examples=60, deadline=None)
 @given(
     values=st.lists(
-        st.sampled_from([-3.0, -1.0, 0.0, 0.5, 2.0]) | st.floats(-10, 10).map(lambda x: round(x, 3)), min_size=1, max_size=12
+        st.sampled_from([-3.0, -1.0, 0.0, 0.5, 2.0])
+        | st.floats(-10, 10).map(lambda x: round(x, 3)),
+        min_size=1,
+        max_size=12,
     ),
     order=st.integers(1, 15),
     seed=st.integers(0, 5),
 )
 def test_recurrence(values, order, seed) -> None:
-    """A Q = Q T + r e^T with orthonormal Q, and every eigenvalue as often as it is there once the order is the size."""
+    """A Q = Q T + r e^T with orthonormal Q, and every eigenvalue as often as it is there once the
+    order is the size."""
     a = rotated(values, seed)
     run = finished(a, order, seed)
     m = len(run.alphas)
@@ -46,12 +53,15 @@ def test_recurrence(values, order, seed) -> None:
     torch.testing.assert_close(q @ q.T, torch.eye(m, dtype=torch.float64), atol=1e-12, rtol=0)
     ritz = run.ritz()
     size = max(1.0, float(a.abs().max()))
-    torch.testing.assert_close((ritz.vectors * ritz.values) @ ritz.vectors.T, q @ a @ q.T, atol=1e-11 * size, rtol=0)
+    torch.testing.assert_close(
+        (ritz.vectors * ritz.values) @ ritz.vectors.T, q @ a @ q.T, atol=1e-11 * size, rtol=0
+    )
     residuals = (a @ (q.T @ ritz.vectors) - (q.T @ ritz.vectors) * ritz.values).norm(dim=0)
     torch.testing.assert_close(ritz.bounds, residuals, atol=1e-10 * size, rtol=0)
     expected = torch.linalg.eigvalsh(a)
     assert all(
-        (expected - value).abs().min() <= bound + 1e-10 * size for value, bound in zip(ritz.values, ritz.bounds, strict=True)
+        (expected - value).abs().min() <= bound + 1e-10 * size
+        for value, bound in zip(ritz.values, ritz.bounds, strict=True)
     )
     if m == len(values):
         torch.testing.assert_close(ritz.values, expected.flip(0), atol=1e-10 * size, rtol=0)
@@ -60,22 +70,29 @@ def test_recurrence(values, order, seed) -> None:
 def test_leading_eigenvalues_come_first() -> None:
     a = rotated([50.0, 20.0, 10.0, -8.0, *np.linspace(-0.1, 0.1, 196)])
     ritz = finished(a, 12).ritz()
-    torch.testing.assert_close(ritz.values[[0, 1, 2, -1]], torch.tensor([50.0, 20.0, 10.0, -8.0], dtype=torch.float64))
+    torch.testing.assert_close(
+        ritz.values[[0, 1, 2, -1]], torch.tensor([50.0, 20.0, 10.0, -8.0], dtype=torch.float64)
+    )
     assert ritz.bounds[[0, 1, 2, -1]].max() < 1e-6
 
 
 @pytest.mark.parametrize("restarts", [True, False])
 def test_a_rank_below_the_order(restarts) -> None:
-    """Without restarts the quadrature is exact and over; with them the second copy of an eigenvalue is found."""
+    """Without restarts the quadrature is exact and over; with them the second copy of an eigenvalue
+    is found."""
     a = rotated([4.0, 4.0, 1.0] + [0.0] * 17)
     run = finished(a, 10, restarts=restarts)
     values = run.ritz().values
     if restarts:
         assert len(values) == 10
-        torch.testing.assert_close(values[:4], torch.tensor([4.0, 4.0, 1.0, 0.0], dtype=torch.float64), atol=1e-12, rtol=0)
+        torch.testing.assert_close(
+            values[:4], torch.tensor([4.0, 4.0, 1.0, 0.0], dtype=torch.float64), atol=1e-12, rtol=0
+        )
     else:
         assert len(values) == 3
-        torch.testing.assert_close(values, torch.tensor([4.0, 1.0, 0.0], dtype=torch.float64), atol=1e-12, rtol=0)
+        torch.testing.assert_close(
+            values, torch.tensor([4.0, 1.0, 0.0], dtype=torch.float64), atol=1e-12, rtol=0
+        )
 
 
 def test_zero_everywhere() -> None:
@@ -92,7 +109,8 @@ def test_deflated_vectors_are_not_seen() -> None:
 
 
 def test_a_basis_in_single_precision(monkeypatch) -> None:
-    """Where memory is short the vectors are kept in float32: orthogonal to its rounding, eigenvalues to six digits."""
+    """Where memory is short the vectors are kept in float32: orthogonal to its rounding,
+    eigenvalues to six digits."""
     monkeypatch.setattr(lanczos, "BASIS_BYTES", 100)
     monkeypatch.setattr(lanczos, "COLUMNS", 7)
     a = rotated([50.0, 20.0, 10.0, *np.linspace(-0.1, 0.1, 97)])
@@ -100,7 +118,12 @@ def test_a_basis_in_single_precision(monkeypatch) -> None:
     assert run.basis.dtype == torch.float32
     q = run.basis[:30].double()
     torch.testing.assert_close(q @ q.T, torch.eye(30, dtype=torch.float64), atol=1e-6, rtol=0)
-    torch.testing.assert_close(run.ritz().values[:3], torch.tensor([50.0, 20.0, 10.0], dtype=torch.float64), rtol=1e-6, atol=0)
+    torch.testing.assert_close(
+        run.ritz().values[:3],
+        torch.tensor([50.0, 20.0, 10.0], dtype=torch.float64),
+        rtol=1e-6,
+        atol=0,
+    )
 
 
 def test_products_in_pieces(monkeypatch) -> None:
@@ -111,12 +134,14 @@ def test_products_in_pieces(monkeypatch) -> None:
     torch.testing.assert_close(combination(rows, numbers), numbers @ rows)
 
 
-# --- interruptions --------------------------------------------------------------------------------------------------------------
+# --- interruptions
 
 
 @pytest.mark.parametrize("restarts", [True, False])
 @pytest.mark.parametrize("stops", [(1,), (3, 4), (5,), (8,), (9,)], ids=str)
-@pytest.mark.parametrize("values", [[*range(20)], [4.0, 4.0, 1.0] + [0.0] * 17], ids=["full", "rank 3"])
+@pytest.mark.parametrize(
+    "values", [[*range(20)], [4.0, 4.0, 1.0] + [0.0] * 17], ids=["full", "rank 3"]
+)
 def test_an_interrupted_run_goes_on_to_the_last_bit(tmp_path, restarts, stops, values) -> None:
     a = rotated([float(v) for v in values])
     expected = finished(a, 9, restarts=restarts)
@@ -127,7 +152,11 @@ def test_an_interrupted_run_goes_on_to_the_last_bit(tmp_path, restarts, stops, v
             run.step(lambda v: a @ v)
             if len(run.alphas) % 2 == 0 or run.done:  # the last step may not have been written
                 run.keep(tmp_path)
-    assert (run.alphas, run.betas, run.complete) == (expected.alphas, expected.betas, expected.complete)
+    assert (run.alphas, run.betas, run.complete) == (
+        expected.alphas,
+        expected.betas,
+        expected.complete,
+    )
     if restarts:
         assert torch.equal(run.basis[: len(run.alphas)], expected.basis[: len(run.alphas)])
     again = Lanczos(len(a), 9, 0, "run", restarts=restarts)
@@ -140,7 +169,9 @@ def test_broken_files_are_named(tmp_path) -> None:
     a = rotated([1.0, 2.0, 3.0])
     finished(a, 2).keep(tmp_path)
     (tmp_path / "vector_0001.npy").write_bytes(b"\x93NUMPY broken")
-    with pytest.raises(CheckpointError, match=r"vector_0001.npy: it cannot be read .* fresh=true starts over"):
+    with pytest.raises(
+        CheckpointError, match=r"vector_0001.npy: it cannot be read .* fresh=true starts over"
+    ):
         Lanczos(3, 2, 0, "run").resume(tmp_path)
     (tmp_path / "coefficients.json").write_text(json.dumps({"alphas": [1.0]}))
     with pytest.raises(CheckpointError, match=r"coefficients.json"):

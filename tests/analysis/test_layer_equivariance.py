@@ -1,4 +1,5 @@
-"""Errors layer by layer: nothing but rounding where a layer is equivariant, and the action of motions on features as on paper."""
+"""Errors layer by layer: nothing but rounding where a layer is equivariant, and the action of
+motions on features as on paper."""
 
 import copy
 import math
@@ -6,6 +7,7 @@ import math
 import pytest
 import torch
 
+from learnsym.analysis.equivariance_error import metrics_of
 from learnsym.analysis.layer_equivariance import (
     LOGITS,
     captured,
@@ -17,12 +19,11 @@ from learnsym.analysis.layer_equivariance import (
     turning_features,
 )
 from learnsym.analysis.transforms import Motion
-from learnsym.modes.equivariance import metrics_of
 from learnsym.data.images.digits import Digits
 from learnsym.distributions.sampling import FullSampling, PartialSampling
 from learnsym.groups.planar import E2, SE2, Translation2
-from learnsym.groups.point_groups import Elements, FiniteMotions
-from learnsym.kernels.siren import Siren
+from learnsym.groups.point_groups import DiscreteIsometries, Elements
+from learnsym.kernels.siren import SIREN
 from learnsym.nets.ckresnet import CKResNet
 from learnsym.nets.gcnn import GCNN
 
@@ -35,22 +36,32 @@ def resnet(group, conv=None, **options):
     torch.manual_seed(0)
     conv = conv or FullSampling()
     sizes = {"channels": 2, "block_width_factors": (1, 1), "kernel_size": 3, "pool_blocks": ()}
-    net = CKResNet(1, 3, group, conv, Siren(hidden=4), **sizes | options).double()
-    for bias in (p for name, p in net.named_parameters() if name.endswith("bias") and "kernel" not in name):
+    net = CKResNet(1, 3, group, conv, SIREN(hidden=4), **sizes | options).double()
+    for bias in (
+        p for name, p in net.named_parameters() if name.endswith("bias") and "kernel" not in name
+    ):
         torch.nn.init.normal_(bias)
     return net.eval()
 
 
 def images(side=9):
-    return torch.randn(2, 1, side, side, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return torch.randn(
+        2, 1, side, side, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    )
 
 
 @pytest.mark.parametrize(
     ("group", "motions"),
-    [(SE2(), TURNS), (FiniteMotions(4), TURNS), (E2(), TURNS + MIRRORS), (FiniteMotions(4, mirror=True), TURNS + MIRRORS)],
+    [
+        (SE2(), TURNS),
+        (DiscreteIsometries(4), TURNS),
+        (E2(), TURNS + MIRRORS),
+        (DiscreteIsometries(4, mirror=True), TURNS + MIRRORS),
+    ],
 )
 def test_full_networks_commute_in_every_layer(group, motions):
-    """The sign of the turn, the permutation of elements and the turn of space are all right, or this would fail."""
+    """The sign of the turn, the permutation of elements and the turn of space are all right, or
+    this would fail."""
     net = even_and_double(resnet(group).float())
     for motion in motions:
         rows = layer_errors(net, images(), motion)
@@ -63,16 +74,22 @@ def test_full_networks_commute_in_every_layer(group, motions):
 
 def test_the_network_with_thirteen_layers_too():
     torch.manual_seed(0)
-    kernel = Siren(hidden=4)
+    kernel = SIREN(hidden=4)
     sizes = {"channels": 2, "block_width_factors": (1, 2), "pool_blocks": (), "dropout_blocks": ()}
-    rows = layer_errors(GCNN(1, 3, SE2(), FullSampling(), kernel, **sizes).double().eval(), images(), Motion(90.0))
+    rows = layer_errors(
+        GCNN(1, 3, SE2(), FullSampling(), kernel, **sizes).double().eval(), images(), Motion(90.0)
+    )
     assert list(rows) == ["lift", "convs.0", "convs.1", LOGITS]
     assert all(row["error"] < 1e-10 for row in rows.values())
 
 
 def test_the_group_is_what_makes_them_commute():
-    """A planar network errs in every layer, a cyclic one under mirror images, and a trained-looking output shows it."""
-    planar, cyclic = layer_errors(resnet(Translation2()), images(), TURNS[0]), layer_errors(resnet(SE2()), images(), MIRRORS[0])
+    """A planar network errs in every layer, a cyclic one under mirror images, and a trained-looking
+    output shows it."""
+    planar, cyclic = (
+        layer_errors(resnet(Translation2()), images(), TURNS[0]),
+        layer_errors(resnet(SE2()), images(), MIRRORS[0]),
+    )
     assert min(row["error_of_maximum"] for name, row in planar.items() if name != LOGITS) > 0.01
     assert min(row["error_of_maximum"] for name, row in cyclic.items() if name != LOGITS) > 0.01
     assert planar["lift"]["error"] is None, "a quarter turn is not in the trivial group"
@@ -81,9 +98,13 @@ def test_the_group_is_what_makes_them_commute():
 
 
 def test_partial_layers_compare_what_pairs_up():
-    """On half of the circle (4 of 8 elements at +-22.5 and +-67.5 degrees) a half turn leaves none, a quarter turn two."""
+    """On half of the circle (4 of 8 elements at +-22.5 and +-67.5 degrees) a half turn leaves none,
+    a quarter turn two."""
     net = resnet(SE2(), PartialSampling(initial_arc=0.5))
-    half, quarter = layer_errors(net, images(), Motion(180.0)), layer_errors(net, images(), Motion(90.0))
+    half, quarter = (
+        layer_errors(net, images(), Motion(180.0)),
+        layer_errors(net, images(), Motion(90.0)),
+    )
     for name in ("blocks.0.conv1", "last"):
         assert (half[name]["compared"], half[name]["error"]) == (0, None)
         assert (quarter[name]["compared"], quarter[name]["elements"]) == (2, 4)
@@ -99,7 +120,8 @@ def test_partial_layers_compare_what_pairs_up():
 
 
 def test_a_known_error_is_measured():
-    """One pixel of one element, of four that are turned by 90 degrees each, is off by its own size."""
+    """One pixel of one element, of four that are turned by 90 degrees each, is off by its own
+    size."""
     elements = Elements(torch.arange(4).double() * math.pi / 2, torch.ones(4, dtype=torch.float64))
     features = torch.ones(1, 1, 4, 5, 5, dtype=torch.float64)
     moved = features.clone()
@@ -109,7 +131,9 @@ def test_a_known_error_is_measured():
     assert row["error_of_maximum"] == pytest.approx(0.2)
     outside = compare(features, moved, Motion(45.0), elements)
     assert outside["error"] is None
-    assert outside["error_of_maximum"] == pytest.approx(0.0), "a corner leaves the picture as it turns"
+    assert outside["error_of_maximum"] == pytest.approx(0.0), (
+        "a corner leaves the picture as it turns"
+    )
 
 
 def test_elements_are_found_across_the_cut():
@@ -118,12 +142,15 @@ def test_elements_are_found_across_the_cut():
     # g is the turn by -90 degrees in coordinates with y down, so that g^-1 h is h turned by +90.
     assert Motion(90.0).places(elements).tolist() == [1, 2, 3, 0]
     assert Motion(45.0).places(elements).tolist() == [-1] * 4
-    mirrored = Elements(angles[[1, 2, 1, 2]], torch.tensor([1.0, 1.0, -1.0, -1.0], dtype=torch.float64))
+    mirrored = Elements(
+        angles[[1, 2, 1, 2]], torch.tensor([1.0, 1.0, -1.0, -1.0], dtype=torch.float64)
+    )
     assert Motion(0.0, mirror=True).places(mirrored).tolist() == [3, 2, 1, 0]
 
 
 def test_other_angles_are_bounded_by_interpolation():
-    """At 45 degrees the elements pair up; smooth images leave a small error, a wrong permutation would leave one near 1."""
+    """At 45 degrees the elements pair up; smooth images leave a small error, a wrong permutation
+    would leave one near 1."""
     from learnsym.analysis.assertions import blobs
 
     net = resnet(SE2(), channels=4, kernel_size=5)
@@ -143,7 +170,9 @@ def test_kernels_and_feature_maps_are_those_of_the_layer():
     kernel, elements = sampled_kernel(net, "lift", data.prepare(x).double())
     assert kernel.shape == (2, 8, 1, 1, 3, 3)
     assert len(elements) == 8
-    by_hand = torch.nn.functional.conv2d(data.prepare(x).double(), kernel[:, :, 0, 0].flatten(0, 1)[:, None], padding=1)
+    by_hand = torch.nn.functional.conv2d(
+        data.prepare(x).double(), kernel[:, :, 0, 0].flatten(0, 1)[:, None], padding=1
+    )
     by_hand = by_hand.view(1, 2, 8, 8, 8) + net.lift.bias[:, None, None, None]
     torch.testing.assert_close(by_hand, found["lift"][0])
     angles, pictures, features, _ = turning_features(net, data, x, "blocks.0")

@@ -1,4 +1,5 @@
-"""How much predictions vary as molecules turn: not for an invariant, by a known number for a coordinate, with the same draws."""
+"""How much predictions vary as molecules turn: not for an invariant, by a known number for a
+coordinate, with the same draws."""
 
 import pytest
 import torch
@@ -58,7 +59,10 @@ def test_it_is_the_mean_of_a_loop(data):
     seen = data.prepare(data.splits["test"].inputs[:7])
     total = torch.zeros(2)
     for row in range(7):
-        values = [highest((seen[row, :, :3] @ uniform_rotations(d).float().T)[None], None)[0] for d in draws[row]]
+        values = [
+            highest((seen[row, :, :3] @ uniform_rotations(d).float().T)[None], None)[0]
+            for d in draws[row]
+        ]
         total += torch.stack(values).std(0)
     torch.testing.assert_close(found.float(), total / 7, atol=1e-5, rtol=1e-5)
 
@@ -77,7 +81,14 @@ def test_all_molecules_in_evaluation_and_the_mode_put_back(data):
 
 def test_draws_of_the_network_itself_are_no_variation(data):
     """An Augerino net that draws sizes does not turn; its draws are the same for every rotation."""
-    net = Augerino(Reading(pairs), Affine3(), "regression", learn=["scale"], initial_width=0.0, initial_widths={"scale": 1.0})
+    net = Augerino(
+        Reading(pairs),
+        Affine3(),
+        "regression",
+        learn=["scale"],
+        initial_width=0.0,
+        initial_widths={"scale": 1.0},
+    )
     before = torch.get_rng_state()
     assert rotation_spread(net, data, CPU, 30, 4).max() < 1e-2
     assert torch.equal(torch.get_rng_state(), before)
@@ -86,7 +97,13 @@ def test_draws_of_the_network_itself_are_no_variation(data):
 def test_averaging_over_rotations_lowers_it(data):
     spread = [
         float(
-            rotation_spread(Augerino(Reading(highest), SO3(), "regression", initial_width=w, test_copies=64), data, CPU, 30, 8)[0]
+            rotation_spread(
+                Augerino(Reading(highest), SO3(), "regression", initial_width=w, test_copies=64),
+                data,
+                CPU,
+                30,
+                8,
+            )[0]
         )
         for w in (1e-3, 6.0)
     ]

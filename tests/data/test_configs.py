@@ -1,4 +1,5 @@
-"""cfg/dataset is the documentation of the constructors: every argument is there, with its default, and nothing else."""
+"""cfg/dataset is the documentation of the constructors: every argument is there, with its default,
+and nothing else."""
 
 import importlib
 import inspect
@@ -30,7 +31,13 @@ def test_a_config_lists_every_argument_with_its_default(name):
         if (name, key) in SMALLER:
             assert 0 < value <= default
             continue
-        assert value == ("${paths.data}" if key == "data_dir" else "???" if default is inspect.Parameter.empty else default)
+        assert value == (
+            "${paths.data}"
+            if key == "data_dir"
+            else "???"
+            if default is inspect.Parameter.empty
+            else default
+        )
     keys = [
         line
         for line in text.splitlines()
@@ -40,15 +47,23 @@ def test_a_config_lists_every_argument_with_its_default(name):
 
 
 def test_every_class_can_be_had_from_the_package_and_has_a_config():
-    classes = {name for name in learnsym.data.__all__ if inspect.isclass(getattr(learnsym.data, name))}
-    configured = {yaml.safe_load((FOLDER / f"{name}.yaml").read_text())["_target_"].rpartition(".")[2] for name in FILES}
+    classes = {
+        name for name in learnsym.data.__all__ if inspect.isclass(getattr(learnsym.data, name))
+    }
+    configured = {
+        yaml.safe_load((FOLDER / f"{name}.yaml").read_text())["_target_"].rpartition(".")[2]
+        for name in FILES
+    }
     assert classes - {"Data", "DataInfo", "ImageData", "PointData", "Split"} == configured
     with pytest.raises(AttributeError):
         _ = learnsym.data.nothing_of_that_name
 
 
 def test_signatures_can_be_read_without_heavy_libraries():
-    targets = [yaml.safe_load((FOLDER / f"{name}.yaml").read_text())["_target_"].rpartition(".")[0] for name in FILES]
+    targets = [
+        yaml.safe_load((FOLDER / f"{name}.yaml").read_text())["_target_"].rpartition(".")[0]
+        for name in FILES
+    ]
     heavy = [
         "torchvision",
         "sklearn",
@@ -62,8 +77,6 @@ def test_signatures_can_be_read_without_heavy_libraries():
         "hydra",
         "omegaconf",
     ]
-    code = (
-        f"import sys, importlib\nfor t in {targets}: importlib.import_module(t)\nprint([m for m in {heavy} if m in sys.modules])"
-    )
+    code = f"import sys, importlib\nfor t in {targets}: importlib.import_module(t)\nprint([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -1,4 +1,5 @@
-"""Downloads against a server on this machine: checksums, mirrors, messages, and no half-written files."""
+"""Downloads against a server on this machine: checksums, mirrors, messages, and no half-written
+files."""
 
 import hashlib
 import io
@@ -64,7 +65,13 @@ def test_the_next_mirror_is_tried(server, tmp_path, first):
 
 def test_every_reason_is_given_in_one_sentence(server, tmp_path):
     with pytest.raises(DataError) as caught:
-        download("mnist", "x.bin", tmp_path / "data", [f"{DEAD}/x", f"{server}/absent", f"{server}/bad.bin"], MD5)
+        download(
+            "mnist",
+            "x.bin",
+            tmp_path / "data",
+            [f"{DEAD}/x", f"{server}/absent", f"{server}/bad.bin"],
+            MD5,
+        )
     message = str(caught.value)
     assert "no connection" in message
     assert "HTTP 404" in message
@@ -99,7 +106,9 @@ def tar_of(path, names):
 
 def canonical(server, names):
     """Something like a torchvision class, whose archive the server has."""
-    return SimpleNamespace(base_folder="base", filename="all.tar.gz", url=f"{server}/all.tar.gz", tgz_md5=names)
+    return SimpleNamespace(
+        base_folder="base", filename="all.tar.gz", url=f"{server}/all.tar.gz", tgz_md5=names
+    )
 
 
 def test_an_archive_is_unpacked_in_place(server, tmp_path):
@@ -112,7 +121,10 @@ def test_an_archive_is_unpacked_in_place(server, tmp_path):
 
 def test_unpacked_files_are_taken_where_they_lie(tmp_path, no_network):
     (tmp_path / "cifar10" / "base").mkdir(parents=True)
-    assert unpack("cifar10", canonical(DEAD, "0" * 32), str(tmp_path), ("", "cifar10")) == tmp_path / "cifar10"
+    assert (
+        unpack("cifar10", canonical(DEAD, "0" * 32), str(tmp_path), ("", "cifar10"))
+        == tmp_path / "cifar10"
+    )
     assert no_network == []
 
 

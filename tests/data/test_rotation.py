@@ -17,7 +17,9 @@ def smooth(count, side=24):
     grid = torch.linspace(-1, 1, side)
     y, x = torch.meshgrid(grid, grid, indexing="ij")
     centres = torch.linspace(-0.3, 0.3, count).view(-1, 1, 1, 1)
-    return torch.exp(-(((x - centres) ** 2 + (y + 0.4 * centres) ** 2) / 0.16)) * (x**2 + y**2 < 0.9)
+    return torch.exp(-(((x - centres) ** 2 + (y + 0.4 * centres) ** 2) / 0.16)) * (
+        x**2 + y**2 < 0.9
+    )
 
 
 @given(st.integers(-4, 4))
@@ -42,7 +44,9 @@ def test_bytes_are_the_rounded_reals_in_chunks_of_any_size(monkeypatch):
     images = torch.randint(0, 256, (10, 1, 9, 9), dtype=torch.uint8)
     angles = random_angles(10, 180, 0, "test")
     whole = rotate_pixels(images, angles)
-    assert torch.equal(whole, rotate_pixels(images.float(), angles).round().clamp(0, 255).to(torch.uint8))
+    assert torch.equal(
+        whole, rotate_pixels(images.float(), angles).round().clamp(0, 255).to(torch.uint8)
+    )
     monkeypatch.setattr(rotation, "AT_A_TIME", 3)
     assert torch.equal(rotate_pixels(images, angles), whole)
 
@@ -68,5 +72,7 @@ def test_a_subset_holds_the_same_pictures():
 
 def test_no_range_is_no_change():
     part = Split(torch.randint(0, 256, (4, 1, 9, 9), dtype=torch.uint8), torch.arange(4))
-    splits = rotate_splits({"train": part}, {"train": torch.arange(4)}, {"train": 4, "test": 0}, 0, 0)
+    splits = rotate_splits(
+        {"train": part}, {"train": torch.arange(4)}, {"train": 4, "test": 0}, 0, 0
+    )
     assert splits["train"] is part

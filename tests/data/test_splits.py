@@ -19,7 +19,9 @@ def test_training_and_validation_are_disjoint_and_nested(data):
     seed, last = data.draw(st.integers(0, 99)), data.draw(st.booleans())
     chosen = choose(count, 5, size, val, None, seed, last)
     sets = {name: set(indices.tolist()) for name, indices in chosen.items()}
-    assert {name: len(s) for name, s in sets.items()} == {"train": size, "test": 5} | ({"val": val} if val else {})
+    assert {name: len(s) for name, s in sets.items()} == {"train": size, "test": 5} | (
+        {"val": val} if val else {}
+    )
     assert sets["train"].isdisjoint(sets.get("val", ()))
     assert sets["train"] <= set(choose(count, 5, None, val, None, seed, last)["train"].tolist())
     if last and val:
@@ -46,7 +48,8 @@ def test_subsets_are_random_and_repeatable_and_leave_the_global_numbers_alone():
 
 
 @pytest.mark.parametrize(
-    ("sizes", "named"), [((9, 2, None), "10"), ((None, 10, None), "val_size=10"), ((None, 0, 6), "at most 5")]
+    ("sizes", "named"),
+    [((9, 2, None), "10"), ((None, 10, None), "val_size=10"), ((None, 0, 6), "at most 5")],
 )
 def test_asking_for_more_than_there_is_is_refused(sizes, named):
     with pytest.raises(DataError, match=named):
@@ -65,7 +68,11 @@ def test_a_test_set_is_split_off_at_random():
 
 
 def test_purposes_and_seeds_have_their_own_numbers():
-    first = [torch.rand(3, generator=generator(seed, what)).tolist() for seed in (0, 1) for what in ("a", "b")]
+    first = [
+        torch.rand(3, generator=generator(seed, what)).tolist()
+        for seed in (0, 1)
+        for what in ("a", "b")
+    ]
     assert len({tuple(numbers) for numbers in first}) == 4
     assert torch.rand(3, generator=generator(0, "a")).tolist() == first[0]
 
@@ -75,19 +82,38 @@ def test_statistics_are_those_of_the_scaled_pixels(dtype):
     images = torch.randint(0, 256, (50, 3, 6, 5), dtype=torch.uint8)
     pixels = images.double() / 255
     mean, std = channel_statistics(images if dtype == torch.uint8 else pixels.float())
-    torch.testing.assert_close(torch.tensor(mean), pixels.mean((0, 2, 3)).float(), atol=1e-6, rtol=0)
-    torch.testing.assert_close(torch.tensor(std), pixels.std((0, 2, 3), correction=0).float(), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        torch.tensor(mean), pixels.mean((0, 2, 3)).float(), atol=1e-6, rtol=0
+    )
+    torch.testing.assert_close(
+        torch.tensor(std), pixels.std((0, 2, 3), correction=0).float(), atol=1e-6, rtol=0
+    )
     assert channel_statistics(torch.zeros(3, 1, 2, 2))[1] == (1.0,)
 
 
 def test_prepare_scales_and_normalises_bytes_and_reals_alike():
-    info = DataInfo("x", "classification", (3, 4, 4), 2, ("a", "b"), "", (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), {}, "")
+    info = DataInfo(
+        "x",
+        "classification",
+        (3, 4, 4),
+        2,
+        ("a", "b"),
+        "",
+        (0.5, 0.4, 0.3),
+        (0.2, 0.3, 0.4),
+        {},
+        "",
+    )
     data = ImageData(info, {}, "flip")
     stored = torch.randint(0, 256, (5, 3, 4, 4), dtype=torch.uint8)
-    expected = (stored / 255 - torch.tensor(info.mean).view(-1, 1, 1)) / torch.tensor(info.std).view(-1, 1, 1)
+    expected = (stored / 255 - torch.tensor(info.mean).view(-1, 1, 1)) / torch.tensor(
+        info.std
+    ).view(-1, 1, 1)
     torch.testing.assert_close(data.prepare(stored), expected)
     torch.testing.assert_close(data.prepare(stored / 255), expected)
     seen, trained = data.prepare(stored), data.prepare(stored, train=True)
-    same = [torch.equal(a, b) or torch.equal(a, b.flip(-1)) for a, b in zip(trained, seen, strict=True)]
+    same = [
+        torch.equal(a, b) or torch.equal(a, b.flip(-1)) for a, b in zip(trained, seen, strict=True)
+    ]
     assert all(same)
     assert trained.dtype == torch.float32

@@ -1,7 +1,7 @@
 """Write the golden losses anew: uv run tests/golden/make.py [preset ...], all presets without one.
 
-Right after a formula, a recipe or a default was changed on purpose, and for a new preset: the commit says which and why. Never to
-make a failing test pass whose reason is not understood.
+Right after a formula, a recipe or a default was changed on purpose, and for a new preset: the
+commit says which and why. Never to make a failing test pass whose reason is not understood.
 """
 
 import sys
@@ -14,7 +14,8 @@ import torch
 from hydra import initialize_config_dir
 
 from golden.steps import HERE, PRESETS, first_losses, golden, written
-from learnsym.config.build import CONFIG_DIR, register_resolvers
+from learnsym.config.resolvers import register_resolvers
+from learnsym.config.validate import CONFIG_DIR
 
 
 def main(asked: list[str]) -> None:
@@ -22,7 +23,10 @@ def main(asked: list[str]) -> None:
     torch.set_num_threads(1)
     register_resolvers()
     known = {preset: losses for preset, losses in golden().items() if preset in PRESETS}
-    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"), tempfile.TemporaryDirectory() as folder:
+    with (
+        initialize_config_dir(str(CONFIG_DIR), version_base="1.3"),
+        tempfile.TemporaryDirectory() as folder,
+    ):
         for preset in asked or PRESETS:
             known[preset] = first_losses(preset, Path(folder))
             print(preset, flush=True)

@@ -1,4 +1,5 @@
-"""The first losses of every preset are those that are committed (tests/golden/*.json; make.py says when to write them anew)."""
+"""The first losses of every preset are those that are committed (tests/golden/*.json; make.py says
+when to write them anew)."""
 
 import importlib
 import logging
@@ -8,7 +9,8 @@ import pytest
 from hydra import initialize_config_dir
 
 from golden.steps import HERE, PRESETS, STEPS, first_losses, golden, tolerance, written
-from learnsym.config.build import CONFIG_DIR, register_resolvers
+from learnsym.config.resolvers import register_resolvers
+from learnsym.config.validate import CONFIG_DIR
 
 GOLDEN = golden()
 
@@ -25,7 +27,9 @@ def folder(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def figures_are_not_rendered(monkeypatch):
     """They are not what is compared."""
-    monkeypatch.setattr(importlib.import_module("learnsym.figures.run"), "save", lambda figure, path: None)
+    monkeypatch.setattr(
+        importlib.import_module("learnsym.figures.run"), "save", lambda figure, path: None
+    )
 
 
 @pytest.mark.long
@@ -42,7 +46,8 @@ def test_first_losses(preset, folder):
 
 
 def apart(found: float, wanted: float) -> float:
-    """Difference relative to the loss, or to 0.1 where the loss is small: a reward may make it pass through zero."""
+    """Difference relative to the loss, or to 0.1 where the loss is small: a reward may make it pass
+    through zero."""
     return abs(found - wanted) / max(abs(wanted), 0.1) if math.isfinite(found) else math.inf
 
 
@@ -53,5 +58,7 @@ def test_golden_losses_are_of_the_presets():
 @pytest.mark.parametrize("path", sorted(HERE.glob("*.json")), ids=lambda path: path.stem)
 def test_files_are_as_written(path):
     """Edited by hand, they would differ in more than what has changed."""
-    own = {preset: losses for preset, losses in GOLDEN.items() if preset.startswith(f"{path.stem}/")}
+    own = {
+        preset: losses for preset, losses in GOLDEN.items() if preset.startswith(f"{path.stem}/")
+    }
     assert path.read_text() == written(own)

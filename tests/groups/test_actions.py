@@ -8,7 +8,13 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from learnsym.groups.actions import act_on_images, act_on_points, rotate_images, rotation_matrices, warp
+from learnsym.groups.actions import (
+    act_on_images,
+    act_on_points,
+    rotate_images,
+    rotation_matrices,
+    warp,
+)
 from learnsym.groups.planar import E2, Affine2, Translation2
 
 sizes = st.integers(2, 9)
@@ -23,7 +29,9 @@ def images(*shape: int) -> torch.Tensor:
 def test_warp_is_affine_grid_and_grid_sample(height, width, seed):
     x = images(3, 2, height, width)
     theta = torch.randn(3, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-    expected = F.grid_sample(x, F.affine_grid(theta, [3, 2, height, width], align_corners=True), align_corners=True)
+    expected = F.grid_sample(
+        x, F.affine_grid(theta, [3, 2, height, width], align_corners=True), align_corners=True
+    )
     assert torch.allclose(warp(x, theta), expected, atol=1e-12)
 
 
@@ -42,7 +50,8 @@ def test_quarter_turns_are_exact(turns):
     angle = torch.full((2,), turns * math.pi / 2, dtype=torch.float64)
     expected = torch.rot90(x, turns, (-2, -1))
     assert torch.allclose(rotate_images(x, angle), expected, atol=1e-12)
-    # The left action turns the content by the element itself: clockwise on the screen, as y runs down.
+    # The left action turns the content by the element itself: clockwise on the screen, as y runs
+    # down.
     assert torch.allclose(act_on_images(rotation_matrices(-angle), x), expected, atol=1e-12)
 
 
@@ -68,21 +77,33 @@ def test_whole_pixels_are_moved_exactly(right, down):
 @given(seed=st.integers(0, 2**31))
 def test_points_are_moved_by_a_homomorphism(seed):
     generator = torch.Generator().manual_seed(seed)
-    first, second = Affine2(1.0).exp(torch.randn(2, 4, 6, dtype=torch.float64, generator=generator).clamp(-2, 2))
+    first, second = Affine2(1.0).exp(
+        torch.randn(2, 4, 6, dtype=torch.float64, generator=generator).clamp(-2, 2)
+    )
     points = torch.randn(4, 5, 2, dtype=torch.float64, generator=generator)
     together = act_on_points(first @ second, points)
     scale = 1 + first.norm() * second.norm() * points.norm()
-    assert (act_on_points(first, act_on_points(second, points)) - together).abs().max() / scale < 1e-12
-    homogeneous = torch.cat([points, torch.ones_like(points[..., :1])], -1) @ first.transpose(-1, -2)
+    assert (
+        act_on_points(first, act_on_points(second, points)) - together
+    ).abs().max() / scale < 1e-12
+    homogeneous = torch.cat([points, torch.ones_like(points[..., :1])], -1) @ first.transpose(
+        -1, -2
+    )
     assert (act_on_points(first, points) - homogeneous[..., :2]).abs().max() / scale < 1e-12
 
 
 def test_images_are_moved_by_a_homomorphism():
-    # Smooth, and zero near the border, where content that one map moves out of sight is lost for the other.
+    # Smooth, and zero near the border, where content that one map moves out of sight is lost for
+    # the other.
     window = torch.hann_window(41, periodic=False, dtype=torch.float64)
-    x = F.interpolate(images(1, 1, 4, 4), size=(41, 41), mode="bicubic", align_corners=True) * window.outer(window)
+    x = F.interpolate(
+        images(1, 1, 4, 4), size=(41, 41), mode="bicubic", align_corners=True
+    ) * window.outer(window)
     x = F.pad(x, (16, 16, 16, 16))
-    turn, shift = torch.tensor([[0.0, 0.0, 0.5]]).double(), torch.tensor([[1.0, -0.5, 0.0]]).double()
+    turn, shift = (
+        torch.tensor([[0.0, 0.0, 0.5]]).double(),
+        torch.tensor([[1.0, -0.5, 0.0]]).double(),
+    )
     first, second = E2(0.2).exp(turn), E2(0.2).exp(shift)
     twice = act_on_images(first, act_on_images(second, x))
     wrong_order = act_on_images(second @ first, x)

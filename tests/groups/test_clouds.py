@@ -6,10 +6,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from strategies import coefficients, normal
 
-from helpers import coefficients, normal
 from learnsym.distributions.base import learned_symmetry
-from learnsym.distributions.uniform_lie_algebra import LieBox
+from learnsym.distributions.uniform_lie_algebra import UniformLieAlgebra
 from learnsym.groups.actions import act_on_points
 from learnsym.groups.spatial import SE3, SO3, T3, Affine3, Trivial3
 
@@ -34,10 +34,14 @@ def test_the_action_on_clouds_is_one_of_the_group(group, seed):
     points, mask = clouds()
     g, h = (group.exp(coefficients(group, 1.0, len(points), s)) for s in (seed, seed + 1))
     together = act_on_points(g @ h, points, mask)
-    assert torch.allclose(act_on_points(g, act_on_points(h, points, mask), mask), together, atol=1e-12)
+    assert torch.allclose(
+        act_on_points(g, act_on_points(h, points, mask), mask), together, atol=1e-12
+    )
     assert torch.equal(act_on_points(IDENTITY.expand(6, 4, 4), points, mask), points)
     assert (together[~mask] == 0).all()
-    expected = torch.stack([(g[b] @ h[b])[:3, :3] @ p + (g[b] @ h[b])[:3, 3] for b in range(6) for p in points[b]])
+    expected = torch.stack(
+        [(g[b] @ h[b])[:3, :3] @ p + (g[b] @ h[b])[:3, 3] for b in range(6) for p in points[b]]
+    )
     assert torch.allclose(together[mask], expected.unflatten(0, (6, 5))[mask], atol=1e-12)
 
 
@@ -69,7 +73,7 @@ def test_points_keep_their_dtype_and_autocast_does_not_blur_them():
     exact = act_on_points(g, points, mask)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         found = act_on_points(g.float(), points.float(), mask)
-        element = LieBox(Affine3(), initial_width=1.0).sample(2)
+        element = UniformLieAlgebra(Affine3(), initial_width=1.0).sample(2)
     assert found.dtype == torch.float32
     assert torch.allclose(found.double(), exact, atol=1e-5)
     assert element.dtype == torch.float32
@@ -82,19 +86,20 @@ def test_a_wrong_mask_is_named(mask):
         act_on_points(IDENTITY.expand(6, 4, 4), clouds()[0], mask)
 
 
-# --- boxes ----------------------------------------------------------------------------------------------------------------------
+# --- boxes
 
 
 def test_a_box_over_the_affine_group_moves_each_cloud_by_its_own_element():
     torch.manual_seed(0)
-    box = LieBox(Affine3(), initial_width=0.5)
+    box = UniformLieAlgebra(Affine3(), initial_width=0.5)
     points, mask = (x.float() if x.is_floating_point() else x for x in clouds(512, 5))
     points = points[5:6].expand(512, 5, 3)
     mask = mask[5:6].expand(512, 5)
     moved = act_on_points(box.sample(512), points, mask)
     assert moved.shape == (512, 5, 3)
     assert moved[:, 0].unique(dim=0).shape == (512, 3)
-    # The box is centred: the mean of the moved points is the point, up to the second order in the width.
+    # The box is centred: the mean of the moved points is the point, up to the second order in the
+    # width.
     assert (moved.mean(0) - points[0]).norm() / points[0].norm() < 0.15
     (gradient,) = torch.autograd.grad(moved.square().sum(), box.raw_widths)
     assert gradient.isfinite().all()
@@ -106,9 +111,10 @@ def test_a_box_over_the_affine_group_moves_each_cloud_by_its_own_element():
 
 
 def test_a_box_that_is_not_centred_is_the_published_one():
-    """At w = 1 the scale multiplies volumes by e^(3 u), u uniform on [0, 1]: by 6.4 in the mean, and never by less than 1."""
+    """At w = 1 the scale multiplies volumes by e^(3 u), u uniform on [0, 1]: by 6.4 in the mean,
+    and never by less than 1."""
     torch.manual_seed(0)
-    box = LieBox(Affine3(), initial_width=1.0, center=False).double()
+    box = UniformLieAlgebra(Affine3(), initial_width=1.0, center=False).double()
     volume = torch.linalg.det(box.sample(4000))
     assert volume.min() >= 1
     assert volume.mean().item() == pytest.approx((math.exp(3) - 1) / 3, rel=0.05)
@@ -117,7 +123,7 @@ def test_a_box_that_is_not_centred_is_the_published_one():
 @each_group
 def test_a_box_over_any_group(group):
     torch.manual_seed(0)
-    box = LieBox(group, initial_width=1.0)
+    box = UniformLieAlgebra(group, initial_width=1.0)
     points, mask = clouds()
     moved = act_on_points(box.sample(6), points.float(), mask)
     assert moved.isfinite().all()

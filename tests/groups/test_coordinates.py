@@ -1,14 +1,31 @@
-"""The free numbers of equivariant and of invariant weights: coordinates in an orthonormal basis, one vector for every orbit."""
+"""The free numbers of equivariant and of invariant weights: coordinates in an orthonormal basis,
+one vector for every orbit."""
 
 import pytest
 import torch
 from torch import Tensor
 
-from learnsym.groups.permutation import GROUPS, Permutation, PermutingGroup, QuarterTurns, ShiftTurns, ShiftX, ShiftXY, named_group
+from learnsym.groups.permutation import (
+    GROUPS,
+    CyclicShifts1d,
+    CyclicShifts2d,
+    PermutationGroup,
+    QuarterTurns,
+    ShiftsAndQuarterTurns,
+    SymmetricGroup,
+    named_group,
+)
 
-FIVE = [Permutation(4), ShiftX(4), ShiftXY(3), QuarterTurns(5), ShiftTurns(4)]
-SMALL = [*FIVE, Permutation(1), Permutation(3), QuarterTurns(4), ShiftTurns(2)]
-"""Odd and even sides, orbits of one entry (Permutation(1); the centre of QuarterTurns(5)), tables that occur more than once."""
+FIVE = [
+    SymmetricGroup(4),
+    CyclicShifts1d(4),
+    CyclicShifts2d(3),
+    QuarterTurns(5),
+    ShiftsAndQuarterTurns(4),
+]
+SMALL = [*FIVE, SymmetricGroup(1), SymmetricGroup(3), QuarterTurns(4), ShiftsAndQuarterTurns(2)]
+"""Odd and even sides, orbits of one entry (Permutation(1); the centre of QuarterTurns(5)), tables
+that occur more than once."""
 each = pytest.mark.parametrize("group", SMALL, ids=repr)
 LEADING = ((), (2,), (2, 3))
 
@@ -18,12 +35,22 @@ def seeded() -> None:
     torch.manual_seed(0)
 
 
-def kinds(group: PermutingGroup) -> list[tuple]:
-    """(coordinates, weight, projection, shape of a weight, orbits, channels) of maps from 3 channels of points."""
-    equivariant = (group.equivariant_coordinates, group.equivariant_weight, group.project_equivariant)
+def kinds(group: PermutationGroup) -> list[tuple]:
+    """(coordinates, weight, projection, shape of a weight, orbits, channels) of maps from 3
+    channels of points."""
+    equivariant = (
+        group.equivariant_coordinates,
+        group.equivariant_weight,
+        group.project_equivariant,
+    )
     invariant = (group.invariant_coordinates, group.invariant_weight, group.project_invariant)
     return [
-        (*equivariant, (group.points, 2, group.points, 3), len(group.pair_orbits().unique()), (2, 3)),
+        (
+            *equivariant,
+            (group.points, 2, group.points, 3),
+            len(group.pair_orbits().unique()),
+            (2, 3),
+        ),
         (*invariant, (group.points, 3), len(group.orbits().unique()), (3,)),
     ]
 
@@ -52,14 +79,19 @@ def test_there_and_back(group, leading):
 
 @each
 def test_the_basis_is_orthonormal(group):
-    """Norms and inner products are kept, to rounding of float64: a step of the numbers is then a step of the weights."""
+    """Norms and inner products are kept, to rounding of float64: a step of the numbers is then a
+    step of the weights."""
     for coordinates, weight, project, shape, orbits, channels in kinds(group):
         a, b = normal(2, orbits, *channels)
         for one, other in ((a, a), (a, b)):
-            torch.testing.assert_close((weight(one) * weight(other)).sum(), (one * other).sum(), atol=1e-12, rtol=1e-13)
+            torch.testing.assert_close(
+                (weight(one) * weight(other)).sum(), (one * other).sum(), atol=1e-12, rtol=1e-13
+            )
         # Of a weight that is not equivariant: its inner product with one that is.
         c = normal(*shape)
-        torch.testing.assert_close((weight(a) * c).sum(), (a * coordinates(c)).sum(), atol=1e-12, rtol=1e-13)
+        torch.testing.assert_close(
+            (weight(a) * c).sum(), (a * coordinates(c)).sum(), atol=1e-12, rtol=1e-13
+        )
         torch.testing.assert_close(coordinates(c).norm(), project(c).norm(), atol=0, rtol=1e-13)
 
 
@@ -67,13 +99,20 @@ def test_the_basis_is_orthonormal(group):
 def test_every_basis_vector_lives_on_one_orbit(group):
     labels = group.pair_orbits()
     count = int(labels.max()) + 1
-    basis = group.equivariant_weight(torch.eye(count, dtype=torch.float64).view(count, count, 1, 1))[:, :, 0, :, 0]
+    basis = group.equivariant_weight(
+        torch.eye(count, dtype=torch.float64).view(count, count, 1, 1)
+    )[:, :, 0, :, 0]
     for k in range(count):
         on_it = labels == k
         assert basis[k][~on_it].eq(0).all()
-        check_close(basis[k][on_it], torch.full((int(on_it.sum()),), float(on_it.sum()) ** -0.5, dtype=torch.float64))
+        check_close(
+            basis[k][on_it],
+            torch.full((int(on_it.sum()),), float(on_it.sum()) ** -0.5, dtype=torch.float64),
+        )
     points = group.orbits()
-    single = group.invariant_weight(torch.eye(int(points.max()) + 1, dtype=torch.float64).unsqueeze(-1)).squeeze(-1)
+    single = group.invariant_weight(
+        torch.eye(int(points.max()) + 1, dtype=torch.float64).unsqueeze(-1)
+    ).squeeze(-1)
     assert single.ne(0).equal(points == torch.arange(len(single)).unsqueeze(-1))
 
 
@@ -88,15 +127,18 @@ def test_every_copy_has_coordinates_of_its_own(group):
 
 @pytest.mark.parametrize("group", FIVE, ids=repr)
 def test_gradients_with_respect_to_the_numbers_are_coordinates(group):
-    """Of f(weight(numbers)): the coordinates of f's gradient, which is why either may be trained."""
+    """Of f(weight(numbers)): the coordinates of f's gradient, which is why either may be
+    trained."""
     for coordinates, weight, _, shape, orbits, channels in kinds(group):
         numbers, slope = normal(orbits, *channels).requires_grad_(), normal(*shape)
-        (found,) = torch.autograd.grad((weight(numbers) * slope).sum() + weight(numbers).square().sum(), numbers)
+        (found,) = torch.autograd.grad(
+            (weight(numbers) * slope).sum() + weight(numbers).square().sum(), numbers
+        )
         check_close(found, coordinates(slope + 2 * weight(numbers.detach())), 1e-12)
 
 
 def test_single_precision_stays_single():
-    group = ShiftTurns(4)
+    group = ShiftsAndQuarterTurns(4)
     weight = group.project_equivariant(torch.randn(16, 2, 16, 3))
     numbers = group.equivariant_coordinates(weight)
     assert numbers.dtype == group.equivariant_weight(numbers).dtype == torch.float32
@@ -105,11 +147,11 @@ def test_single_precision_stays_single():
 
 def test_every_name_has_its_group():
     expected = {
-        "permutation": Permutation,
-        "shift_x": ShiftX,
-        "shift_xy": ShiftXY,
+        "permutation": SymmetricGroup,
+        "shift_x": CyclicShifts1d,
+        "shift_xy": CyclicShifts2d,
         "quarter_turns": QuarterTurns,
-        "shift_turns": ShiftTurns,
+        "shift_turns": ShiftsAndQuarterTurns,
     }
     assert expected == GROUPS
     for name, kind in expected.items():

@@ -20,18 +20,37 @@ quick = settings(max_examples=10, deadline=None)
 
 def coefficients(group: LieGroup, size: float, count: int = 64, seed: int = 0) -> torch.Tensor:
     """Coefficients in [-size, size], float64."""
-    drawn = torch.rand(count, group.dim, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    drawn = torch.rand(
+        count, group.dim, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)
+    )
     return (2 * drawn - 1) * size
 
 
 def zoo(group: LieGroup) -> torch.Tensor:
-    """Coefficients of every kind: 0, tiny, ordinary, up to 5; and with q < 0, q = 0 and q > 0 for the affine group."""
-    cases = [coefficients(group, size, seed=i) for i, size in enumerate((0.0, 1e-12, 1e-6, 1e-2, 0.5, 2.0, 5.0))]
-    if group.dim == 6:  # translation_x, translation_y, rotation, scale, stretch, shear; q = stretch^2 + shear^2 - rotation^2
+    """Coefficients of every kind: 0, tiny, ordinary, up to 5; and with q < 0, q = 0 and q > 0 for
+    the affine group."""
+    cases = [
+        coefficients(group, size, seed=i)
+        for i, size in enumerate((0.0, 1e-12, 1e-6, 1e-2, 0.5, 2.0, 5.0))
+    ]
+    if (
+        group.dim == 6
+    ):  # translation_x, translation_y, rotation, scale, stretch, shear; q = stretch^2 + shear^2 - rotation^2
         cases.append(
-            torch.tensor([[1, 2, 3, 0.5, 3, 0], [1, 2, 3, -4, 3, 1e-9], [1, 2, 5, 0, 3, 4], [1, 2, 1, 0, 0, 2]]).double()
+            torch.tensor(
+                [
+                    [1, 2, 3, 0.5, 3, 0],
+                    [1, 2, 3, -4, 3, 1e-9],
+                    [1, 2, 5, 0, 3, 4],
+                    [1, 2, 1, 0, 0, 2],
+                ]
+            ).double()
         )
-        cases.append(torch.tensor([[2, 1, 0, 0, 1, 0], [2, 1, 1, 0, 0, 0], [5, 5, 0, 5, 5, 5], [5, 5, 5, -5, 0, 0]]).double())
+        cases.append(
+            torch.tensor(
+                [[2, 1, 0, 0, 1, 0], [2, 1, 1, 0, 0, 0], [5, 5, 0, 5, 5, 5], [5, 5, 5, -5, 0, 0]]
+            ).double()
+        )
     return torch.cat(cases)
 
 
@@ -56,9 +75,12 @@ def test_first_and_second_derivatives_are_those_of_the_matrix_exponential(group)
 
     def derivatives(exp):
         gradient = torch.autograd.grad((exp(u) * direction).sum(), u, create_graph=True)[0]
-        # Translations have a constant gradient: their second derivative is zero, and autograd knows no graph for it.
+        # Translations have a constant gradient: their second derivative is zero, and autograd knows
+        # no graph for it.
         second = (
-            torch.autograd.grad((gradient * along).sum(), u, allow_unused=True, materialize_grads=True)[0]
+            torch.autograd.grad(
+                (gradient * along).sum(), u, allow_unused=True, materialize_grads=True
+            )[0]
             if group.dim != 2
             else u
         )
@@ -83,7 +105,9 @@ def test_gradients_in_single_precision(group):
 
 def test_derivatives_of_any_order_and_transforms():
     group, u = Affine2(1.0), coefficients(Affine2(), 1.0, 2)
-    assert torch.autograd.gradgradcheck(group.exp, (u.requires_grad_(),), check_undefined_grad=False)
+    assert torch.autograd.gradgradcheck(
+        group.exp, (u.requires_grad_(),), check_undefined_grad=False
+    )
     # Within a transform torch does the arithmetic, outside of it (in host memory) NumPy.
     assert torch.allclose(torch.func.vmap(group.exp)(u.detach()), group.exp(u).detach(), rtol=1e-12)
     total = lambda u: group.exp(u).square().sum()  # noqa: E731
@@ -95,7 +119,9 @@ def test_derivatives_of_any_order_and_transforms():
 def test_one_step_of_a_batch_does_not_touch_the_others(group):
     u = coefficients(group, 2.0, 12)
     assert torch.allclose(group.exp(u)[3], group.exp(u[3]), rtol=1e-13, atol=1e-15)
-    assert torch.allclose(group.exp(u.unflatten(0, (3, 4))), group.exp(u).unflatten(0, (3, 4)), rtol=1e-13, atol=1e-15)
+    assert torch.allclose(
+        group.exp(u.unflatten(0, (3, 4))), group.exp(u).unflatten(0, (3, 4)), rtol=1e-13, atol=1e-15
+    )
 
 
 @each_group
@@ -132,16 +158,27 @@ def test_a_mirror_exchanges_the_components_of_e2():
     assert not group.connected
     assert SE2().connected
     turned = mirror @ group.exp(torch.tensor([0.3, 0.2, 0.7]).double()) @ mirror
-    assert torch.allclose(group.log(turned), torch.tensor([-0.3, 0.2, -0.7]).double())  # a mirror turns a turn around
+    assert torch.allclose(
+        group.log(turned), torch.tensor([-0.3, 0.2, -0.7]).double()
+    )  # a mirror turns a turn around
 
 
 def test_generators_are_those_of_the_paper():
     group = Affine2(translation_scale=0.3)
-    assert group.names == ("translation_x", "translation_y", "rotation", "scale", "stretch", "shear")
+    assert group.names == (
+        "translation_x",
+        "translation_y",
+        "rotation",
+        "scale",
+        "stretch",
+        "shear",
+    )
     assert group.units == ("", "", "rad", "", "", "")
     expected = torch.zeros(6, 3, 3).double()
     expected[0, 0, 2] = expected[1, 1, 2] = 0.3
-    expected[2:, :2, :2] = torch.tensor([[[0, -1], [1, 0]], [[1, 0], [0, 1]], [[1, 0], [0, -1]], [[0, 1], [1, 0]]])
+    expected[2:, :2, :2] = torch.tensor(
+        [[[0, -1], [1, 0]], [[1, 0], [0, 1]], [[1, 0], [0, -1]], [[0, 1], [1, 0]]]
+    )
     assert torch.allclose(group.generators, expected, atol=1e-7)
     half = group.exp(torch.tensor([0, 0, math.pi, 0, 0, 0]))
     assert torch.allclose(half, torch.diag(torch.tensor([-1.0, -1.0, 1.0])), atol=1e-6)

@@ -1,4 +1,5 @@
-"""The groups of space: closed forms against the generic exponential, logarithms, and the axioms of a group."""
+"""The groups of space: closed forms against the generic exponential, logarithms, and the axioms of
+a group."""
 
 import math
 from pathlib import Path
@@ -8,9 +9,9 @@ import torch
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from strategies import coefficients, normal
 from torch.autograd.functional import jacobian
 
-from helpers import coefficients, normal
 from learnsym.groups import rotations
 from learnsym.groups.base import LieGroup
 from learnsym.groups.spatial import SE3, SO3, T3, Affine3, Trivial3
@@ -29,17 +30,25 @@ quick = settings(max_examples=10, deadline=None)
 
 def turns(angle: float, count: int = 32, seed: int = 0) -> torch.Tensor:
     """Vectors [count, 3] of length `angle`: in all directions, and along and between the axes."""
-    axes = torch.tensor([[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [0, -1, 1], [1, -1, 1]], dtype=torch.float64)
+    axes = torch.tensor(
+        [[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 0], [0, -1, 1], [1, -1, 1]], dtype=torch.float64
+    )
     found = torch.cat([normal(count, 3, seed=seed), axes, -axes])
     return angle * found / found.norm(dim=-1, keepdim=True)
 
 
 def zoo(group: LieGroup) -> torch.Tensor:
-    """0, tiny, ordinary, up to 5; rotations by angles on both sides of the seams at theta = 1 and around pi."""
-    cases = [coefficients(group, size, seed=i) for i, size in enumerate((0.0, 1e-12, 1e-6, 1e-2, 0.5, 2.0, 5.0))]
+    """0, tiny, ordinary, up to 5; rotations by angles on both sides of the seams at theta = 1 and
+    around pi."""
+    cases = [
+        coefficients(group, size, seed=i)
+        for i, size in enumerate((0.0, 1e-12, 1e-6, 1e-2, 0.5, 2.0, 5.0))
+    ]
     if "rotation_x" in group.names:
         first = group.names.index("rotation_x")
-        for i, angle in enumerate((1e-8, 1e-4, 0.4, 1 - 1e-9, 1 + 1e-9, math.pi - 1e-9, math.pi, 4.0, 2 * math.pi, 9.0)):
+        for i, angle in enumerate(
+            (1e-8, 1e-4, 0.4, 1 - 1e-9, 1 + 1e-9, math.pi - 1e-9, math.pi, 4.0, 2 * math.pi, 9.0)
+        ):
             special = coefficients(group, 1.0, 44, seed=i)
             special[:, first : first + 3] = turns(angle)
             if group.dim == 12:
@@ -54,7 +63,7 @@ def relative(found: torch.Tensor, expected: torch.Tensor, floor: float = 1e-30) 
     return ((found - expected).norm(dim=1) / expected.norm(dim=1).clamp(min=floor)).max().item()
 
 
-# --- exponentials ---------------------------------------------------------------------------------------------------------------
+# --- exponentials
 
 
 @each_group
@@ -64,9 +73,12 @@ def test_closed_form_is_the_matrix_exponential(group, dtype, tolerance):
     found = group.exp(u.to(dtype))
     assert found.dtype == dtype
     assert relative(found, LieGroup.exp(group, u)) < tolerance
-    # Close to the identity the difference from it is what counts: the digits of a small u must not be lost.
+    # Close to the identity the difference from it is what counts: the digits of a small u must not
+    # be lost.
     small = coefficients(group, 1e-3)
-    assert torch.allclose(group.exp(small) - IDENTITY, LieGroup.exp(group, small) - IDENTITY, rtol=1e-12, atol=1e-15)
+    assert torch.allclose(
+        group.exp(small) - IDENTITY, LieGroup.exp(group, small) - IDENTITY, rtol=1e-12, atol=1e-15
+    )
 
 
 @each_group
@@ -75,7 +87,9 @@ def test_first_and_second_derivatives_are_those_of_the_matrix_exponential(group)
     direction, along = normal(len(u), 4, 4), normal(*u.shape, seed=1)
 
     def derivatives(exp):
-        value = (exp(u) * direction).sum() + 0 * u.square().sum()  # the last term: a graph even where the gradient is constant
+        value = (
+            exp(u) * direction
+        ).sum() + 0 * u.square().sum()  # the last term: a graph even where the gradient is constant
         gradient = torch.autograd.grad(value, u, create_graph=True)[0]
         return gradient.detach(), torch.autograd.grad((gradient * along).sum(), u)[0]
 
@@ -89,8 +103,12 @@ def test_gradients_in_single_precision(group):
     u = zoo(group)
     direction = normal(len(u), 4, 4)
     single, double = u.float().requires_grad_(), u.requires_grad_()
-    (found,) = torch.autograd.grad((group.exp(single) * direction.float()).sum() + 0 * single.sum(), single)
-    (expected,) = torch.autograd.grad((LieGroup.exp(group, double) * direction).sum() + 0 * double.sum(), double)
+    (found,) = torch.autograd.grad(
+        (group.exp(single) * direction.float()).sum() + 0 * single.sum(), single
+    )
+    (expected,) = torch.autograd.grad(
+        (LieGroup.exp(group, double) * direction).sum() + 0 * double.sum(), double
+    )
     assert found.isfinite().all()
     scale = LieGroup.exp(group, u).flatten(1).norm(dim=1) + expected.norm(dim=1)
     assert ((found - expected).norm(dim=1) / scale).max() < 1e-5
@@ -101,7 +119,9 @@ def test_transforms(group):
     u = coefficients(group, 1.0, 2).requires_grad_()
     mapped, direction = torch.func.vmap(group.exp)(u), normal(2, 4, 4)
     assert torch.allclose(mapped, group.exp(u), rtol=1e-12, atol=1e-14)
-    found, expected = (torch.autograd.grad((e * direction).sum(), u)[0] for e in (mapped, group.exp(u)))
+    found, expected = (
+        torch.autograd.grad((e * direction).sum(), u)[0] for e in (mapped, group.exp(u))
+    )
     assert torch.allclose(found, expected, rtol=1e-12, atol=1e-14)
 
 
@@ -109,18 +129,22 @@ def test_transforms(group):
 def test_one_element_of_a_batch_does_not_touch_the_others(group):
     u = coefficients(group, 2.0, 12)
     assert torch.allclose(group.exp(u)[3], group.exp(u[3]), rtol=1e-13, atol=1e-14)
-    assert torch.allclose(group.exp(u.unflatten(0, (3, 4))), group.exp(u).unflatten(0, (3, 4)), rtol=1e-13, atol=1e-14)
+    assert torch.allclose(
+        group.exp(u.unflatten(0, (3, 4))), group.exp(u).unflatten(0, (3, 4)), rtol=1e-13, atol=1e-14
+    )
     assert group.exp(u[:0]).shape == (0, 4, 4)
 
 
-# --- logarithms -----------------------------------------------------------------------------------------------------------------
+# --- logarithms
 
 
 def within_pi(group: LieGroup, u: torch.Tensor, seed: int) -> torch.Tensor:
     """The coefficients, rotations among them turned into ones by 0 to pi - 1e-6."""
     if "rotation_x" in group.names:
         first = group.names.index("rotation_x")
-        angle = torch.rand(len(u), 1, generator=torch.Generator().manual_seed(seed)) * (math.pi - 1e-6)
+        angle = torch.rand(len(u), 1, generator=torch.Generator().manual_seed(seed)) * (
+            math.pi - 1e-6
+        )
         turn = u[:, first : first + 3]
         u[:, first : first + 3] = turn / turn.norm(dim=-1, keepdim=True) * angle
     return u
@@ -142,8 +166,12 @@ def test_the_derivative_of_log_of_exp_is_the_identity(group):
     for size in (0.0, 1e-9, 1e-3, 0.2, 1.0, 1.7):
         u = coefficients(group, size, 4)
         for dtype, tolerance in ((torch.float64, 1e-11), (torch.float32, 1e-4)):
-            found = jacobian(lambda v: group.log(group.exp(v)).sum(0), u.to(dtype)).transpose(0, 1)  # [example, row, column]
-            assert torch.allclose(found, torch.eye(group.dim, dtype=dtype).expand_as(found), atol=tolerance)
+            found = jacobian(lambda v: group.log(group.exp(v)).sum(0), u.to(dtype)).transpose(
+                0, 1
+            )  # [example, row, column]
+            assert torch.allclose(
+                found, torch.eye(group.dim, dtype=dtype).expand_as(found), atol=tolerance
+            )
 
 
 @pytest.mark.parametrize("size", [0.0, 1e-6, 0.3, 1.0])
@@ -155,7 +183,7 @@ def test_second_derivatives_of_the_logarithm(size):
     assert torch.allclose(second, 2 * normal(2, 6), atol=1e-9)
 
 
-# --- groups ---------------------------------------------------------------------------------------------------------------------
+# --- groups
 
 
 @each_group
@@ -185,7 +213,10 @@ def test_adjoint(group, seed):
     adjoint = group.adjoint(g)
     assert adjoint.shape == (8, group.dim, group.dim)
     moved = (adjoint @ v.unsqueeze(-1)).squeeze(-1)
-    assert relative(g @ group.algebra(v) @ torch.linalg.inv(g), group.algebra(moved), floor=1.0) < 1e-11
+    assert (
+        relative(g @ group.algebra(v) @ torch.linalg.inv(g), group.algebra(moved), floor=1.0)
+        < 1e-11
+    )
     assert relative(g @ h @ torch.linalg.inv(g), group.exp(moved)) < 1e-11
     assert torch.allclose(group.adjoint(g @ h), adjoint @ group.adjoint(h), rtol=1e-10, atol=1e-10)
 
@@ -195,7 +226,10 @@ def test_the_adjoint_of_motions_in_blocks():
     group = SE3(0.5)
     g = group.exp(coefficients(group, 2.0, 8))
     r, t = g[:, :3, :3], g[:, :3, 3]
-    expected = torch.cat([torch.cat([r, rotations.hat(t) @ r / 0.5], -1), torch.cat([torch.zeros_like(r), r], -1)], -2)
+    expected = torch.cat(
+        [torch.cat([r, rotations.hat(t) @ r / 0.5], -1), torch.cat([torch.zeros_like(r), r], -1)],
+        -2,
+    )
     assert torch.allclose(group.adjoint(g), expected, atol=1e-13)
 
 
@@ -213,7 +247,14 @@ def test_generators_are_those_of_the_paper():
     group = Affine3(translation_scale=0.3)
     assert group.names[:3] == ("translation_x", "translation_y", "translation_z")
     assert group.names[3:6] == ("rotation_x", "rotation_y", "rotation_z")
-    assert group.names[6:] == ("scale", "stretch_xy", "stretch_yz", "shear_xy", "shear_yz", "shear_zx")
+    assert group.names[6:] == (
+        "scale",
+        "stretch_xy",
+        "stretch_yz",
+        "shear_xy",
+        "shear_yz",
+        "shear_zx",
+    )
     assert group.units == ("",) * 3 + ("rad",) * 3 + ("",) * 6
     g = dict(zip(group.names, group.generators, strict=True))
     x, y, z = torch.eye(3, dtype=torch.float64)

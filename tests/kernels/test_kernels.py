@@ -1,4 +1,5 @@
-"""Continuous kernels: parameter counts, agreement with a slow twin on concatenated coordinates, gradients, initial statistics."""
+"""Continuous kernels: parameter counts, agreement with a slow twin on concatenated coordinates,
+gradients, initial statistics."""
 
 import ast
 import inspect
@@ -11,26 +12,28 @@ import torch.nn.functional as F
 import yaml
 from omegaconf import OmegaConf
 
-from learnsym.config.build import build, check_target, locate
+from learnsym.config.allowed_classes import get_class
+from learnsym.config.build import build
+from learnsym.config.validate import check_target
 from learnsym.errors import ConfigError
 from learnsym.kernels.base import KernelSpec, PointLinear, probe
-from learnsym.kernels.mlp import Mlp
+from learnsym.kernels.mlp import MLP
 from learnsym.kernels.multiplicative import FourierNet, GaborNet, MAGNet
-from learnsym.kernels.siren import Siren
+from learnsym.kernels.siren import SIREN
 
 ROOT = Path(__file__).parents[2]
 YAMLS = sorted((ROOT / "cfg/kernel").glob("*.yaml"))
 SPECS = {
-    "siren": Siren(),
-    "siren_response": Siren(scale="response"),
-    "siren_30": Siren(omega0=30.0, learn_omega0=True, layers=4),
-    "siren_odd": Siren(biases="zero"),
-    "siren_uniform": Siren(biases="uniform"),
-    "relu": Mlp(),
-    "leaky_relu": Mlp(activation="leaky_relu", layers=4),
-    "swish": Mlp(activation="swish"),
-    "relu_batch": Mlp(norm="batch"),
-    "swish_layer": Mlp(activation="swish", norm="layer"),
+    "siren": SIREN(),
+    "siren_response": SIREN(scale="response"),
+    "siren_30": SIREN(omega0=30.0, learn_omega0=True, layers=4),
+    "siren_odd": SIREN(biases="zero"),
+    "siren_uniform": SIREN(biases="uniform"),
+    "relu": MLP(),
+    "leaky_relu": MLP(activation="leaky_relu", layers=4),
+    "swish": MLP(activation="swish"),
+    "relu_batch": MLP(norm="batch"),
+    "swish_layer": MLP(activation="swish", norm="layer"),
     "fourier": FourierNet(),
     "gabor": GaborNet(),
     "magnet": MAGNet(),
@@ -51,7 +54,7 @@ def points(batch, s, d, dtype=torch.float64, taps=TAPS):
     return space, torch.rand(*lead, N_OUT, N_IN, d, dtype=dtype) * 2 - 1
 
 
-# --- the slow twin --------------------------------------------------------------------------------------------------------------
+# --- the slow twin
 
 
 def twin(spec, kernel, space, element):
@@ -59,17 +62,19 @@ def twin(spec, kernel, space, element):
     x = space[..., :, None, :, :].expand(*space.shape[:-2], N_IN, *space.shape[-2:])
     e = element[..., :, :, None, :].expand(*x.shape[:-1], element.shape[-1])
     c = torch.cat((x, e), -1)  # [*L, n_out, n_in, taps, s + d]
-    if isinstance(spec, Siren):
+    if isinstance(spec, SIREN):
         z = c
         for linear in (kernel.first, *kernel.inner):
             z = torch.sin(kernel.omega0 * (z @ linear.weight.T + linear.bias))
-    elif isinstance(spec, Mlp):
+    elif isinstance(spec, MLP):
         z = c
         for linear, norm in zip((kernel.first, *kernel.inner), kernel.norms, strict=True):
             z = z @ linear.weight.T + linear.bias
             dims = {"batch": tuple(range(z.dim() - 1)), "layer": -1}.get(spec.norm)
             if dims is not None:
-                z = (z - z.mean(dims, keepdim=True)) / (z.var(dims, unbiased=False, keepdim=True) + norm.eps).sqrt()
+                z = (z - z.mean(dims, keepdim=True)) / (
+                    z.var(dims, unbiased=False, keepdim=True) + norm.eps
+                ).sqrt()
                 z = z * norm.weight + norm.bias
             if spec.activation == "swish":
                 z = z / (1 + torch.exp(-z))
@@ -88,8 +93,12 @@ def twin(spec, kernel, space, element):
         z = g(0)
         for k, linear in enumerate(kernel.inner, 1):
             z = (z @ linear.weight.T + linear.bias) * g(k)
-    k = (z @ kernel.head.weight.T + kernel.head.bias).unflatten(-1, (kernel.out_channels, kernel.in_channels))
-    return k.movedim((-2, -5, -1, -4, -3), (-5, -4, -3, -2, -1))  # [*L, Cout, n_out, Cin, n_in, taps]
+    k = (z @ kernel.head.weight.T + kernel.head.bias).unflatten(
+        -1, (kernel.out_channels, kernel.in_channels)
+    )
+    return k.movedim(
+        (-2, -5, -1, -4, -3), (-5, -4, -3, -2, -1)
+    )  # [*L, Cout, n_out, Cin, n_in, taps]
 
 
 def shake(kernel):
@@ -101,7 +110,9 @@ def shake(kernel):
 
 
 @pytest.mark.parametrize("batch", [None, 2])
-@pytest.mark.parametrize(("s", "d"), [(2, 0), (2, 1), (2, 2), (2, 3), (0, 0), (0, 1), (0, 2), (0, 3)])
+@pytest.mark.parametrize(
+    ("s", "d"), [(2, 0), (2, 1), (2, 2), (2, 3), (0, 0), (0, 1), (0, 2), (0, 3)]
+)
 @pytest.mark.parametrize("name", list(SPECS))
 def test_agrees_with_the_slow_twin(name, s, d, batch):
     spec = SPECS[name]
@@ -125,7 +136,7 @@ def test_one_set_per_image_is_that_set_for_every_image():
         torch.testing.assert_close(together[b], kernel(space[b], element[b]))
 
 
-# --- parameters -----------------------------------------------------------------------------------------------------------------
+# --- parameters
 
 
 def size(kernel):
@@ -138,28 +149,30 @@ def test_parameter_counts(s, d):
     plain = dim * h + h + (n - 2) * (h * h + h) + (h + 1) * i * o
     maps = n * (h * h + h) + (h + 1) * i * o
     wanted = {
-        Siren(h, n): plain,
-        Siren(h, n, learn_omega0=True): plain + 1,
-        Mlp(h, n): plain,
-        Mlp(h, n, norm="batch"): plain + 2 * h * (n - 1),
-        Mlp(h, n, norm="layer"): plain + 2 * h * (n - 1),
+        SIREN(h, n): plain,
+        SIREN(h, n, learn_omega0=True): plain + 1,
+        MLP(h, n): plain,
+        MLP(h, n, norm="batch"): plain + 2 * h * (n - 1),
+        MLP(h, n, norm="layer"): plain + 2 * h * (n - 1),
         FourierNet(h, n): (n + 1) * (h * dim + h) + maps,
         GaborNet(h, n): (n + 1) * (2 * h * dim + 2 * h) + maps,
         MAGNet(h, n): (n + 1) * (3 * h * dim + h) + maps,
     }
     assert {spec: size(spec.build(s, d, o, i)) for spec in wanted} == wanted
-    assert size(Siren().build(2, 1, 32, 32)) == 3 * 32 + 32 + 32 * 32 + 32 + 33 * 32 * 32 == 34976
+    assert size(SIREN().build(2, 1, 32, 32)) == 3 * 32 + 32 + 32 * 32 + 32 + 33 * 32 * 32 == 34976
 
 
 def test_the_width_may_be_overridden():
-    assert size(Siren(hidden=32).build(0, 1, 3, 3, hidden=16)) == size(Siren(hidden=16).build(0, 1, 3, 3))
+    assert size(SIREN(hidden=32).build(0, 1, 3, 3, hidden=16)) == size(
+        SIREN(hidden=16).build(0, 1, 3, 3)
+    )
 
 
 def test_the_frequency_is_a_parameter_only_where_it_is_learned():
-    learned = Siren(omega0=30.0, learn_omega0=True).build(2, 1, 2, 2)
+    learned = SIREN(omega0=30.0, learn_omega0=True).build(2, 1, 2, 2)
     assert dict(learned.named_parameters())["omega0"].shape == ()
     assert learned.omega0.item() == 30
-    assert Siren().build(2, 1, 2, 2).omega0 == 10.0
+    assert SIREN().build(2, 1, 2, 2).omega0 == 10.0
 
 
 @pytest.mark.parametrize("spec", [GaborNet(), MAGNet()])
@@ -175,7 +188,7 @@ def test_a_window_stays_a_window_whatever_a_step_does(spec):
         assert window.max() <= 1
 
 
-# --- gradients ------------------------------------------------------------------------------------------------------------------
+# --- gradients
 
 
 @pytest.mark.parametrize("name", list(SPECS))
@@ -193,7 +206,18 @@ def test_gradients_reach_everything(name):
 
 @pytest.mark.parametrize("batch", [None, 2])
 @pytest.mark.parametrize(
-    "name", ["siren", "siren_30", "swish", "relu", "swish_layer", "relu_batch", "fourier", "gabor", "magnet"]
+    "name",
+    [
+        "siren",
+        "siren_30",
+        "swish",
+        "relu",
+        "swish_layer",
+        "relu_batch",
+        "fourier",
+        "gabor",
+        "magnet",
+    ],
 )
 def test_first_and_second_derivatives(name, batch):
     spec = SPECS[name]
@@ -205,24 +229,29 @@ def test_first_and_second_derivatives(name, batch):
     names, parameters = zip(*kernel.named_parameters(), strict=True)
 
     def function(space, element, *values):
-        return torch.func.functional_call(kernel, dict(zip(names, values, strict=True)), (space, element))
+        return torch.func.functional_call(
+            kernel, dict(zip(names, values, strict=True)), (space, element)
+        )
 
     assert torch.autograd.gradcheck(function, (*inputs, *parameters), fast_mode=True)
     assert torch.autograd.gradgradcheck(function, (*inputs, *parameters), fast_mode=True, atol=1e-4)
 
 
-# --- initial statistics ---------------------------------------------------------------------------------------------------------
+# --- initial statistics
 
 
 def layer_points(turns=8, periodic=False):
-    """What a convolution over the rotations asks for: a turned 7 x 7 grid within the disc, relative angles with an offset."""
+    """What a convolution over the rotations asks for: a turned 7 x 7 grid within the disc, relative
+    angles with an offset."""
     grid = torch.cartesian_prod(*[torch.linspace(-1, 1, 7)] * 2)
     grid = grid[grid.square().sum(-1) <= 1 + 1e-6]
     assert len(grid) == 29
     out, into = (2 * pi * (torch.arange(turns) / turns + torch.rand(()) / turns) for _ in range(2))
     turn = torch.stack((out.cos(), out.sin(), -out.sin(), out.cos()), -1).view(turns, 2, 2)
     relative = torch.remainder(into - out[:, None] + pi, 2 * pi) - pi
-    element = torch.stack((relative.cos(), relative.sin()), -1) if periodic else relative[..., None] / pi
+    element = (
+        torch.stack((relative.cos(), relative.sin()), -1) if periodic else relative[..., None] / pi
+    )
     return grid @ turn.mT, element
 
 
@@ -260,7 +289,7 @@ def test_no_kernel_starts_with_a_constant(name):
 
 
 def test_the_scale_is_measured_without_drawing_and_without_memory():
-    spec = Mlp(norm="batch")
+    spec = MLP(norm="batch")
     torch.manual_seed(1)
     scaled, after = spec.build(2, 1, 4, 4, fan_in=500), torch.rand(3)
     torch.manual_seed(1)
@@ -274,7 +303,7 @@ def test_the_scale_is_measured_without_drawing_and_without_memory():
 
 def test_the_scale_is_exact_on_the_probe():
     for s, d, periodic in ((2, 1, False), (2, 3, True), (0, 1, False), (2, 0, False)):
-        kernel = Siren().build(s, d, 4, 3)
+        kernel = SIREN().build(s, d, 4, 3)
         with torch.no_grad():
             kernel.head.bias.normal_()
         kernel.scale_head(50, periodic)
@@ -314,7 +343,7 @@ def record(kernel, run):
 @pytest.mark.parametrize("biases", ["zero", "phase"])
 @pytest.mark.parametrize(("s", "d"), [(2, 0), (2, 1), (2, 3)])
 def test_sirens_hidden_pre_activations_have_unit_variance(s, d, omega0, biases):
-    spec = Siren(hidden=512, layers=5, omega0=omega0, biases=biases)
+    spec = SIREN(hidden=512, layers=5, omega0=omega0, biases=biases)
     with torch.no_grad():
         kernel = spec.build(s, d, 2, 2)
         assert kernel.first.weight.abs().max().item() == pytest.approx(1 / (s + d), rel=0.02)
@@ -330,9 +359,11 @@ def test_sirens_hidden_pre_activations_have_unit_variance(s, d, omega0, biases):
 
 @pytest.mark.parametrize("biases", ["zero", "uniform", "phase"])
 def test_how_the_biases_of_a_siren_start(biases):
-    kernel = Siren(hidden=4000, biases=biases).build(2, 1, 1, 1)
+    kernel = SIREN(hidden=4000, biases=biases).build(2, 1, 1, 1)
     first, inner = kernel.first.bias, kernel.inner[0].bias
-    bounds = {"zero": (0, 0), "uniform": (1 / sqrt(3), 1 / sqrt(4000)), "phase": (pi / 10, 0)}[biases]
+    bounds = {"zero": (0, 0), "uniform": (1 / sqrt(3), 1 / sqrt(4000)), "phase": (pi / 10, 0)}[
+        biases
+    ]
     for bias, bound in zip((first, inner), bounds, strict=True):
         assert bias.abs().max().item() == pytest.approx(bound, rel=0.01)
         assert bias.std().item() == pytest.approx(bound / sqrt(3), rel=0.05)
@@ -341,11 +372,12 @@ def test_how_the_biases_of_a_siren_start(biases):
 
 @pytest.mark.parametrize("scale", ["response", "network"])
 def test_a_siren_without_biases_is_odd_and_others_are_not(scale):
-    """So that the weight of the central tap of an element with itself is exactly zero at the start; see `KernelSpec.cut`."""
+    """So that the weight of the central tap of an element with itself is exactly zero at the start;
+    see `KernelSpec.cut`."""
     space, element = torch.zeros(1, 1, 2), torch.zeros(1, 1, 1)
     x, e = points(None, 2, 1, torch.float32)
     for biases in ("zero", "uniform", "phase"):
-        kernel = Siren(biases=biases, scale=scale).build(2, 1, 8, 8, fan_in=100)
+        kernel = SIREN(biases=biases, scale=scale).build(2, 1, 8, 8, fan_in=100)
         size = kernel(x, e).square().mean().sqrt()
         middle = kernel(space, element).square().mean().sqrt()
         odd = (kernel(x, e) + kernel(-x, -e)).square().mean().sqrt()
@@ -369,27 +401,36 @@ def test_the_published_scale_is_that_of_the_network(name):
     assert own.eval()(space, element).equal(plain.eval()(space, element))
 
 
-@pytest.mark.parametrize("spec", [FourierNet(512), GaborNet(512), MAGNet(512), FourierNet(512, weight_scale=3.0)])
+@pytest.mark.parametrize(
+    "spec", [FourierNet(512), GaborNet(512), MAGNet(512), FourierNet(512, weight_scale=3.0)]
+)
 def test_linear_maps_of_filter_networks_have_the_variance_of_their_construction(spec):
     with torch.no_grad():
         kernel = spec.build(2, 1, 2, 2)
         space, element = points(2, 2, 1, torch.float32, taps=50)
         filters = [g.flatten(2) for g in kernel.filters(space, element)]
         z = filters[0]
-        for linear, out, g in zip(kernel.inner, record(kernel, lambda: kernel(space, element)), filters[1:], strict=True):
+        for linear, out, g in zip(
+            kernel.inner, record(kernel, lambda: kernel(space, element)), filters[1:], strict=True
+        ):
             promised = spec.weight_scale * z.square().mean().item() / 3 + 1 / (3 * 512)
             assert out.square().mean().item() == pytest.approx(promised, rel=0.15)
-            assert linear.weight.abs().max().item() == pytest.approx(sqrt(spec.weight_scale / 512), rel=0.02)
+            assert linear.weight.abs().max().item() == pytest.approx(
+                sqrt(spec.weight_scale / 512), rel=0.02
+            )
             z = out * g
     if type(spec) is FourierNet:
         assert filters[0].square().mean().item() == pytest.approx(0.5, rel=0.1)
 
 
 def test_filters_start_as_published():
-    """Of MAGNet's first filter: mean precision 42.6 and deviation of the frequencies 288 in one published draw."""
+    """Of MAGNet's first filter: mean precision 42.6 and deviation of the frequencies 288 in one
+    published draw."""
     filters = MAGNet(hidden=4000).build(2, 1, 2, 2).filters
     for k in range(4):
-        assert filters.root[k].mean().item() == pytest.approx(6 / (k + 1), rel=0.1)  # mean of Gamma(alpha, beta)
+        assert filters.root[k].mean().item() == pytest.approx(
+            6 / (k + 1), rel=0.1
+        )  # mean of Gamma(alpha, beta)
         assert filters.root[k].var().item() == pytest.approx(6 / (k + 1), rel=0.2)
     assert filters.root[0].square().mean().item() == pytest.approx(42, rel=0.05)
     assert filters.frequency[0].std().item() == pytest.approx(277, rel=0.05)
@@ -408,8 +449,9 @@ def test_filters_start_as_published():
 
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu", "swish"])
 def test_perceptrons_keep_second_moments(activation):
-    """From one linear map to the next, less the bias; for swish where the moment is 1, which normalisation sees to."""
-    spec = Mlp(512, 5, activation=activation, norm="batch" if activation == "swish" else "none")
+    """From one linear map to the next, less the bias; for swish where the moment is 1, which
+    normalisation sees to."""
+    spec = MLP(512, 5, activation=activation, norm="batch" if activation == "swish" else "none")
     with torch.no_grad():
         kernel = spec.build(2, 1, 2, 2)
         pre = record(kernel, lambda: kernel(*points(None, 2, 1, torch.float32, taps=200)))
@@ -422,7 +464,7 @@ def test_perceptrons_keep_second_moments(activation):
 
 
 def test_batch_normalisation_is_over_all_points():
-    kernel = Mlp(norm="batch").build(2, 1, 2, 2)
+    kernel = MLP(norm="batch").build(2, 1, 2, 2)
     space, element = points(3, 2, 1, torch.float32)
     before = kernel.norms[0].running_mean.clone()
     kernel(space, element)
@@ -431,11 +473,19 @@ def test_batch_normalisation_is_over_all_points():
     torch.testing.assert_close(kernel(space, element)[1], kernel(space[1], element[1]))
 
 
-# --- configuration --------------------------------------------------------------------------------------------------------------
+# --- configuration
 
 
 def test_there_is_a_file_for_every_kind():
-    assert {p.stem for p in YAMLS} == {"siren", "relu", "leaky_relu", "swish", "fourier", "gabor", "magnet"}
+    assert {p.stem for p in YAMLS} == {
+        "siren",
+        "relu",
+        "leaky_relu",
+        "swish",
+        "fourier",
+        "gabor",
+        "magnet",
+    }
 
 
 @pytest.mark.parametrize("path", YAMLS, ids=lambda p: p.stem)
@@ -446,13 +496,21 @@ def test_configurations_build_and_list_every_argument_with_a_comment(path):
     assert isinstance(spec, KernelSpec)
     assert getattr(spec, "activation", path.stem) == path.stem
     node = yaml.safe_load(path.read_text())
-    parameters = inspect.signature(locate("kernel", node["_target_"])).parameters
+    parameters = inspect.signature(get_class("kernel", node["_target_"])).parameters
     assert set(node) - {"_target_"} == set(parameters)
-    assert all(node[k] == p.default for k, p in parameters.items() if k != "activation"), "the files hold the defaults"
+    assert all(node[k] == p.default for k, p in parameters.items() if k != "activation"), (
+        "the files hold the defaults"
+    )
     head, _, *lines = path.read_text().splitlines()
     assert head.startswith("# ")
     assert all("  # " in line for line in lines)
-    assert spec.build(2, 1, 3, 2)(*points(None, 2, 1, torch.float32)).shape == (3, N_OUT, 2, N_IN, TAPS)
+    assert spec.build(2, 1, 3, 2)(*points(None, 2, 1, torch.float32)).shape == (
+        3,
+        N_OUT,
+        2,
+        N_IN,
+        TAPS,
+    )
 
 
 @pytest.mark.parametrize(
@@ -481,26 +539,29 @@ def test_wrong_settings_are_refused_by_name(name, key, value):
 @pytest.mark.parametrize(
     ("attempt", "words"),
     [
-        (lambda: Siren(layers=1), "layers=1"),
-        (lambda: Mlp(layers=1), "layers=1"),
+        (lambda: SIREN(layers=1), "layers=1"),
+        (lambda: MLP(layers=1), "layers=1"),
         (lambda: FourierNet(layers=0), "layers=0"),
-        (lambda: Siren(hidden=0), "hidden=0"),
-        (lambda: Siren(omega0=-1.0), "omega0=-1.0"),
-        (lambda: Mlp(activation="tanh"), "activation=tanh"),
-        (lambda: Mlp(norm="instance"), "norm=instance"),
-        (lambda: Mlp(norm="batch").build(0, 0, 2, 2), "norm=batch"),
+        (lambda: SIREN(hidden=0), "hidden=0"),
+        (lambda: SIREN(omega0=-1.0), "omega0=-1.0"),
+        (lambda: MLP(activation="tanh"), "activation=tanh"),
+        (lambda: MLP(norm="instance"), "norm=instance"),
+        (lambda: MLP(norm="batch").build(0, 0, 2, 2), "norm=batch"),
         (lambda: FourierNet(input_scale=0.0), "input_scale=0.0"),
         (lambda: FourierNet(weight_scale=0.0), "weight_scale=0.0"),
         (lambda: GaborNet(alpha=0.0), "alpha=0.0"),
         (lambda: MAGNet(beta=-1.0), "beta=-1.0"),
-        (lambda: Siren().build(-1, 1, 2, 2), "space_dim=-1"),
+        (lambda: SIREN().build(-1, 1, 2, 2), "space_dim=-1"),
         (lambda: MAGNet().build(2, 1, 2, 2, hidden=0), "hidden=0"),
         (lambda: MAGNet().build(2, 1, 0, 2), "out_channels=0"),
-        (lambda: Siren().build(2, 1, 2, 2, fan_in=0), "fan_in=0"),
-        (lambda: Siren().build(2, 2, 2, 2)(*points(None, 2, 1, torch.float32)), r"takes .* and got \[3, 5, 2\]"),
-        (lambda: Siren().build(2, 1, 2, 2)(torch.zeros(3, 5, 2), torch.zeros(2, 4, 1)), "takes"),
-        (lambda: Siren().build(2, 1, 2, 2)(torch.zeros(3, 5, 2), torch.zeros(1, 3, 4, 1)), "takes"),
-        (lambda: Siren().build(2, 1, 2, 2)(torch.zeros(5, 2), torch.zeros(4, 1)), "takes"),
+        (lambda: SIREN().build(2, 1, 2, 2, fan_in=0), "fan_in=0"),
+        (
+            lambda: SIREN().build(2, 2, 2, 2)(*points(None, 2, 1, torch.float32)),
+            r"takes .* and got \[3, 5, 2\]",
+        ),
+        (lambda: SIREN().build(2, 1, 2, 2)(torch.zeros(3, 5, 2), torch.zeros(2, 4, 1)), "takes"),
+        (lambda: SIREN().build(2, 1, 2, 2)(torch.zeros(3, 5, 2), torch.zeros(1, 3, 4, 1)), "takes"),
+        (lambda: SIREN().build(2, 1, 2, 2)(torch.zeros(5, 2), torch.zeros(4, 1)), "takes"),
     ],
 )
 def test_bad_arguments_are_refused(attempt, words):
@@ -513,7 +574,9 @@ def test_the_package_stands_alone():
     allowed = {"torch", "learnsym.schema", "learnsym.kernels"}
     for path in (ROOT / "src/learnsym/kernels").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and node.module.startswith(("learnsym", "hydra", "omegaconf")):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith(
+                ("learnsym", "hydra", "omegaconf")
+            ):
                 assert node.module.startswith(tuple(allowed)), f"{path}: {node.module}"
 
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from learnsym.utils import rng as randomness
 from learnsym.layers.dropout import Dropout
+from learnsym.utils import rng as randomness
 
 
 def test_distribution_is_that_of_torch():
@@ -28,7 +28,8 @@ def test_identity_where_it_should_be_and_no_draw():
 
 @pytest.mark.parametrize("copies", [1, 2])
 def test_several_processes_drop_what_one_drops(copies):
-    """Rows 0:2 and 2:5 of a batch of five, each with the same generator state; also with copies side by side."""
+    """Rows 0:2 and 2:5 of a batch of five, each with the same generator state; also with copies
+    side by side."""
     x = torch.rand(5 * copies, 3, 6) + 1
     layer = Dropout(0.4)
     torch.manual_seed(7)
@@ -36,7 +37,7 @@ def test_several_processes_drop_what_one_drops(copies):
     after = torch.get_rng_state()
     for start, stop in ((0, 2), (2, 5)):
         torch.manual_seed(7)
-        with randomness.rows_of_batch(start, stop, 5):
+        with randomness.batch_shard(start, stop, 5):
             part = layer(x[start * copies : stop * copies])
         assert torch.equal(part, whole[start * copies : stop * copies])
         assert torch.equal(torch.get_rng_state(), after)

@@ -6,16 +6,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from learnsym.distributions.group_sampler import ElementSet
+from learnsym.distributions.group_sampler import GroupSampler
 from learnsym.distributions.sampling import FullSampling, PartialSampling
 from learnsym.groups.point_groups import O2, SO2, Cyclic, Dihedral, Elements, Trivial
 from learnsym.kernels.multiplicative import FourierNet, MAGNet
-from learnsym.kernels.siren import Siren
-from learnsym.layers.masked_batch_norm import ElementNorm
-from learnsym.layers.group_conv import GroupConv, LiftingConv, PointwiseGroupConv, disc
+from learnsym.kernels.siren import SIREN
 from learnsym.layers.fast.per_image_conv import per_image_conv
+from learnsym.layers.group_conv import GroupConv, LiftingConv, PointwiseGroupConv, disc
+from learnsym.layers.masked_batch_norm import ElementNorm
 
-KERNEL = Siren(hidden=6)
+KERNEL = SIREN(hidden=6)
 DOUBLE = {"dtype": torch.float64}
 
 
@@ -27,16 +27,17 @@ def in_double():
     torch.set_default_dtype(torch.float32)
 
 
-def whole(group, **settings) -> ElementSet:
-    return ElementSet(FullSampling(**settings), group)
+def whole(group, **settings) -> GroupSampler:
+    return GroupSampler(FullSampling(**settings), group)
 
 
-def part(group, **settings) -> ElementSet:
-    return ElementSet(PartialSampling(**settings), group, learned=True)
+def part(group, **settings) -> GroupSampler:
+    return GroupSampler(PartialSampling(**settings), group, learned=True)
 
 
 def by_definition(conv, features, kernel_of, inputs, out):
-    """sum_h' sum_x f(x, h') k(h^-1 (x - y), h^-1 h') with one call of the kernel for every pair and tap."""
+    """sum_h' sum_x f(x, h') k(h^-1 (x - y), h^-1 h') with one call of the kernel for every pair and
+    tap."""
     batch, _, _, height, width = features.shape
     half = conv.kernel_size // 2
     y = features.new_zeros(batch, conv.out_channels, len(out), height, width)
@@ -82,8 +83,15 @@ def test_lifting_and_group_convolution_are_their_definitions(group, size):
         return conv.kernel(turned.view(1, 1, 2), relative.view(1, 1, -1))[:, 0, :, 0, 0]
 
     with torch.no_grad():
-        torch.testing.assert_close(lifted, by_definition(lift, images.unsqueeze(2), of_lift, None, inner), atol=1e-10, rtol=1e-10)
-        torch.testing.assert_close(found, by_definition(conv, lifted, of_conv, inner, out), atol=1e-10, rtol=1e-10)
+        torch.testing.assert_close(
+            lifted,
+            by_definition(lift, images.unsqueeze(2), of_lift, None, inner),
+            atol=1e-10,
+            rtol=1e-10,
+        )
+        torch.testing.assert_close(
+            found, by_definition(conv, lifted, of_conv, inner, out), atol=1e-10, rtol=1e-10
+        )
 
 
 def test_the_pointwise_convolution_is_its_definition():
@@ -121,7 +129,9 @@ def test_a_set_per_image_is_that_image_alone(valid):
         kernel = conv.sampled(one, Elements(angle[b], torch.ones(4)))
         y = conv.convolve(features[b : b + 1], kernel)
         alone.append(y)
-        for total, g in zip(sums, torch.autograd.grad(y, parameters, gradient[b : b + 1]), strict=True):
+        for total, g in zip(
+            sums, torch.autograd.grad(y, parameters, gradient[b : b + 1]), strict=True
+        ):
             total += g
     torch.testing.assert_close(found, torch.cat(alone), atol=1e-10, rtol=1e-10)
     for a, b in zip(together, sums, strict=True):
@@ -131,7 +141,10 @@ def test_a_set_per_image_is_that_image_alone(valid):
 @pytest.mark.parametrize("padding", [0, 2])
 def test_per_image_conv_is_a_grouped_conv2d(padding, monkeypatch):
     taps, _ = disc(5)
-    images, kernels = torch.randn(5, 3, 7, 6, requires_grad=True), torch.randn(5, 4, 3, len(taps), requires_grad=True)
+    images, kernels = (
+        torch.randn(5, 3, 7, 6, requires_grad=True),
+        torch.randn(5, 4, 3, len(taps), requires_grad=True),
+    )
     corners = tuple(divmod(int(t), 5) for t in taps)
     dense = kernels.new_zeros(5, 4, 3, 25).index_copy(3, taps, kernels).view(20, 3, 5, 5)
     expected = F.conv2d(images.view(1, 15, 7, 6), dense, padding=padding, groups=5)
@@ -139,10 +152,16 @@ def test_per_image_conv_is_a_grouped_conv2d(padding, monkeypatch):
     gradient = torch.randn_like(expected)
     wanted = torch.autograd.grad(expected, (images, kernels), gradient)
     for chunk in (1.0, 3000.0, 1e9):  # one image at a time, a few, all
-        monkeypatch.setitem(__import__("learnsym.layers.fast.per_image_conv", fromlist=["x"]).CHUNK_BYTES, "cpu", chunk)
+        monkeypatch.setitem(
+            __import__("learnsym.layers.fast.per_image_conv", fromlist=["x"]).CHUNK_BYTES,
+            "cpu",
+            chunk,
+        )
         found = per_image_conv(images, kernels, corners, padding, 5)
         torch.testing.assert_close(found, expected)
-        for a, b in zip(torch.autograd.grad(found, (images, kernels), gradient), wanted, strict=True):
+        for a, b in zip(
+            torch.autograd.grad(found, (images, kernels), gradient), wanted, strict=True
+        ):
             torch.testing.assert_close(a, b)
 
 
@@ -163,7 +182,9 @@ def test_few_pixels_are_computed_without_the_kernel(group):
     torch.testing.assert_close(found, expected, atol=1e-11, rtol=1e-11)
     gradient = torch.randn_like(found)
     tensors = [features, *conv.parameters()]
-    for a, b in zip(*(torch.autograd.grad(y, tensors, gradient) for y in (found, expected)), strict=True):
+    for a, b in zip(
+        *(torch.autograd.grad(y, tensors, gradient) for y in (found, expected)), strict=True
+    ):
         torch.testing.assert_close(a, b, atol=1e-10, rtol=1e-10)
 
 
@@ -178,7 +199,9 @@ def test_taps_outside_the_disc_are_neither_evaluated_nor_used():
     conv = GroupConv(1, 1, KERNEL, whole(SO2(), samples=2), 7)
     seen = []
     conv.kernel.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape))
-    _, out = conv(torch.randn(1, 1, 2, 9, 9), whole(SO2(), samples=2)(1, torch.device("cpu"), torch.float64))
+    _, out = conv(
+        torch.randn(1, 1, 2, 9, 9), whole(SO2(), samples=2)(1, torch.device("cpu"), torch.float64)
+    )
     assert seen == [(2, 29, 2)]
     weight = conv.dense(conv.sampled(out, out))
     inside = disc(7)[0]
@@ -187,12 +210,14 @@ def test_taps_outside_the_disc_are_neither_evaluated_nor_used():
     assert (weight.flatten(2)[..., inside] != 0).flatten(0, 1).any(0).all()
 
 
-# --- equivariance ---------------------------------------------------------------------------------------------------------------
+# --- equivariance
 
 
-def features_turned(features: torch.Tensor, elements: Elements, quarter: int, mirror: bool) -> torch.Tensor:
-    """(L_g f)(y, h) = f(g^-1 y, g^-1 h) for g = a quarter turn (counter-clockwise on the screen) after a mirror image: pixels and
-    elements move; found by matching matrices."""
+def features_turned(
+    features: torch.Tensor, elements: Elements, quarter: int, mirror: bool
+) -> torch.Tensor:
+    """(L_g f)(y, h) = f(g^-1 y, g^-1 h) for g = a quarter turn (counter-clockwise on the screen)
+    after a mirror image: pixels and elements move; found by matching matrices."""
     moved = features.flip(-1) if mirror else features
     moved = torch.rot90(moved, quarter, (-2, -1))
     # counter-clockwise on the screen with y running down is a negative angle
@@ -216,8 +241,10 @@ def features_turned(features: torch.Tensor, elements: Elements, quarter: int, mi
     ids=["SE2 4", "SE2 8", "C4", "C8", "E2 8", "D4"],
 )
 @pytest.mark.parametrize("periodic", [False, True])
-def test_lifting_convolution_and_pooling_commute_with_the_symmetries_of_the_grid(sets, mirrors, periodic):
-    kernel = Siren(hidden=6, periodic=periodic)
+def test_lifting_convolution_and_pooling_commute_with_the_symmetries_of_the_grid(
+    sets, mirrors, periodic
+):
+    kernel = SIREN(hidden=6, periodic=periodic)
     lift, conv = LiftingConv(1, 3, kernel, sets()).eval(), GroupConv(3, 2, kernel, sets()).eval()
     norm = ElementNorm(3, "instance")
 
@@ -233,7 +260,11 @@ def test_lifting_convolution_and_pooling_commute_with_the_symmetries_of_the_grid
             for quarter in range(4):
                 moved = torch.rot90(images.flip(-1) if mirror else images, quarter, (-2, -1))
                 lifted_moved, _, y_moved, _, pooled_moved = layers(moved)
-                for found, before, elements in ((lifted_moved, lifted, inner), (y_moved, y, out), (pooled_moved, pooled, out)):
+                for found, before, elements in (
+                    (lifted_moved, lifted, inner),
+                    (y_moved, y, out),
+                    (pooled_moved, pooled, out),
+                ):
                     expected = features_turned(before, elements, quarter, mirror)
                     assert (found - expected).norm() <= 1e-10 * expected.norm(), (mirror, quarter)
                 invariant = (pooled.amax((2, 3, 4)) - pooled_moved.amax((2, 3, 4))).norm()
@@ -242,16 +273,22 @@ def test_lifting_convolution_and_pooling_commute_with_the_symmetries_of_the_grid
 
 def test_a_partial_convolution_does_not_commute():
     """Otherwise the tests above would show nothing about sets."""
-    lift, conv = LiftingConv(1, 3, KERNEL, whole(SO2())).eval(), GroupConv(3, 2, KERNEL, part(SO2(), initial_arc=0.5)).eval()
+    lift, conv = (
+        LiftingConv(1, 3, KERNEL, whole(SO2())).eval(),
+        GroupConv(3, 2, KERNEL, part(SO2(), initial_arc=0.5)).eval(),
+    )
     images = torch.randn(2, 1, 12, 12)
     with torch.no_grad():
-        before, after = (conv(*lift(x))[0].amax((2, 3, 4)) for x in (images, torch.rot90(images, 2, (-2, -1))))
+        before, after = (
+            conv(*lift(x))[0].amax((2, 3, 4)) for x in (images, torch.rot90(images, 2, (-2, -1)))
+        )
     assert (before - after).norm() > 1e-2 * before.norm()
 
 
 @pytest.mark.parametrize("mirror", [False, True])
 def test_the_filter_is_one_of_e2cnns_regular_representation(mirror):
-    """conv2d weights solve K(g x) = rho_out(g) K(x) rho_in(g)^-1 with e2cnn's matrices rho(g) of the regular representation."""
+    """conv2d weights solve K(g x) = rho_out(g) K(x) rho_in(g)^-1 with e2cnn's matrices rho(g) of
+    the regular representation."""
     from learnsym.nets.e2cnn_compat import building, gspaces
 
     rotations = 4
@@ -259,12 +296,15 @@ def test_the_filter_is_one_of_e2cnns_regular_representation(mirror):
     conv = GroupConv(2, 3, KERNEL, whole(group)).eval()
     with torch.no_grad():
         elements = conv.elements(1, torch.device("cpu"), torch.float64)
-        weight = conv.dense(conv.sampled(elements, elements)).unflatten(0, (3, -1)).unflatten(2, (2, -1))
+        weight = (
+            conv.dense(conv.sampled(elements, elements)).unflatten(0, (3, -1)).unflatten(2, (2, -1))
+        )
     with building():
         space = gspaces.FlipRot2dOnR2(rotations) if mirror else gspaces.Rot2dOnR2(rotations)
         regular = space.regular_repr
         theirs = list(space.fibergroup.elements)
-    # The same abstract element has another name there: find, for each of theirs, our matrix with the same product table.
+    # The same abstract element has another name there: find, for each of theirs, our matrix with
+    # the same product table.
     ours = elements.matrices()
     order = [_match(element, ours, rotations, mirror) for element in theirs]
     for position, element in enumerate(theirs):
@@ -277,10 +317,13 @@ def test_the_filter_is_one_of_e2cnns_regular_representation(mirror):
 
 
 def _match(element, ours, rotations, mirror):
-    """e2cnn names rotations counter-clockwise on the screen by k and mirror images by (flip, k); it mirrors top and bottom."""
+    """e2cnn names rotations counter-clockwise on the screen by k and mirror images by (flip, k); it
+    mirrors top and bottom."""
     flip, k = element if mirror else (0, element)
     angle = torch.tensor(-2 * math.pi * k / rotations)
-    turn = torch.stack([torch.stack([angle.cos(), -angle.sin()]), torch.stack([angle.sin(), angle.cos()])])
+    turn = torch.stack(
+        [torch.stack([angle.cos(), -angle.sin()]), torch.stack([angle.sin(), angle.cos()])]
+    )
     matrix = turn @ torch.diag(torch.tensor([1.0, -1.0 if flip else 1.0]))
     return int((ours - matrix).flatten(1).norm(dim=1).argmin())
 
@@ -296,13 +339,14 @@ def _moved_kernel(weight, matrix):
     return weight[..., row, column]
 
 
-# --- learning -------------------------------------------------------------------------------------------------------------------
+# --- learning
 
 
 @pytest.mark.parametrize("sets", ["layer", "image"])
 @pytest.mark.parametrize("group", [SO2(), O2()], ids=repr)
 def test_the_derivative_with_respect_to_theta_is_that_of_finite_differences(group, sets):
-    """Of the expected output, by common random numbers: the same offsets and gates on either side."""
+    """Of the expected output, by common random numbers: the same offsets and gates on either
+    side."""
     lift = LiftingConv(1, 3, KERNEL, whole(group, sample_sets=sets), 5)
     conv = GroupConv(3, 2, KERNEL, part(group, initial_arc=0.8, sample_sets=sets), 5)
     last = GroupConv(2, 2, KERNEL, part(group, initial_arc=0.55, sample_sets=sets), 5)
@@ -342,36 +386,50 @@ def test_theta_zero_is_a_planar_convolution():
     points = conv.points
     kernel = conv.kernel(points[None], torch.zeros(1, 1, 1))[:, 0, :, 0]
     weight = kernel.new_zeros(2, 3, 25).index_copy(2, conv.taps, kernel).view(2, 3, 5, 5)
-    torch.testing.assert_close(y[:, :, 0], F.conv2d(features[:, :, 0], weight, conv.bias, padding=2))
+    torch.testing.assert_close(
+        y[:, :, 0], F.conv2d(features[:, :, 0], weight, conv.bias, padding=2)
+    )
 
 
 def test_kernels_start_with_responses_of_unit_variance():
     variances = []
     for seed in range(5):
         torch.manual_seed(seed)
-        conv = GroupConv(8, 8, Siren(scale="response"), whole(SO2()), 7, valid=True)
-        y, _ = conv(torch.randn(4, 8, 8, 12, 12), conv.elements(4, torch.device("cpu"), torch.float64))
+        conv = GroupConv(8, 8, SIREN(scale="response"), whole(SO2()), 7, valid=True)
+        y, _ = conv(
+            torch.randn(4, 8, 8, 12, 12), conv.elements(4, torch.device("cpu"), torch.float64)
+        )
         variances.append(float(y.detach().square().mean()))
     assert 0.7 < sum(variances) / 5 < 1.4
 
 
 @pytest.mark.parametrize(
     "spec",
-    [Siren(), Siren(biases="zero", cut="identity"), MAGNet(), FourierNet()],
+    [SIREN(), SIREN(biases="zero", cut="identity"), MAGNet(), FourierNet()],
     ids=["ours", "published", "magnet", "fourier"],
 )
 def test_an_element_has_a_weight_for_itself_at_the_start(spec):
-    """At the central tap, and of the shortcut, of the size of any other weight: without biases, cut at the half turn, it is 0."""
+    """At the central tap, and of the shortcut, of the size of any other weight: without biases, cut
+    at the half turn, it is 0."""
     for group in (SO2(), O2(), Cyclic(4)):
         elements = whole(group)
-        conv, shortcut = GroupConv(16, 16, spec, elements, 7), PointwiseGroupConv(16, 16, spec, elements)
+        conv, shortcut = (
+            GroupConv(16, 16, spec, elements, 7),
+            PointwiseGroupConv(16, 16, spec, elements),
+        )
         h = elements(1, torch.device("cpu"), torch.float64)
-        own = conv.sampled(h, h).square().mean((0, 2))[..., 14].diagonal()  # of element i for itself, at the centre of 29 taps
+        own = (
+            conv.sampled(h, h).square().mean((0, 2))[..., 14].diagonal()
+        )  # of element i for itself, at the centre of 29 taps
         assert own.mean() > 0.2 * conv.sampled(h, h).square().mean()
         relative = group.normalised(h.relative(h), shortcut.periodic, shortcut.cut)
-        kernel = shortcut.evaluated(relative.new_zeros(*h.angle.shape, 1, 0), relative)[..., 0].square().mean((0, 2))
+        kernel = (
+            shortcut.evaluated(relative.new_zeros(*h.angle.shape, 1, 0), relative)[..., 0]
+            .square()
+            .mean((0, 2))
+        )
         assert kernel.diagonal().mean() > 0.2 * kernel.mean()
-    odd = GroupConv(16, 16, Siren(biases="zero"), whole(SO2()), 7)
+    odd = GroupConv(16, 16, SIREN(biases="zero"), whole(SO2()), 7)
     h = odd.elements(1, torch.device("cpu"), torch.float64)
     assert odd.sampled(h, h)[..., 14].diagonal(dim1=1, dim2=3).abs().max() == 0
 
@@ -395,7 +453,7 @@ def test_even_kernels_are_refused():
         LiftingConv(1, 2, KERNEL, whole(SO2()), 4)
 
 
-# --- norms ----------------------------------------------------------------------------------------------------------------------
+# --- norms
 
 
 @pytest.mark.parametrize("kind", ["batch", "instance", "layer"])

@@ -1,4 +1,5 @@
-"""LieConv and its neighbourhoods against loops over points, and what is kept for the backward pass."""
+"""LieConv and its neighbourhoods against loops over points, and what is kept for the backward
+pass."""
 
 import copy
 import math
@@ -28,8 +29,15 @@ def lifted_clouds(group, sizes, seed=0):
     lift = LIFTS[group]
     found = []
     for place, (b, n) in enumerate(sizes):
-        drawn = torch.rand(b, n, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(seed + place))
-        found.append(lift.elements(normal(b, n, 3, seed=seed + place), uniform_rotations(drawn) if lift.sampled else None))
+        drawn = torch.rand(
+            b, n, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(seed + place)
+        )
+        found.append(
+            lift.elements(
+                normal(b, n, 3, seed=seed + place),
+                uniform_rotations(drawn) if lift.sampled else None,
+            )
+        )
     return found
 
 
@@ -56,7 +64,11 @@ def by_loops(conv, lift, lifted, features, fill, most):
     hidden = torch.stack(seen)
     for linear, norm in zip(conv.weights.linears, conv.weights.norms, strict=True):
         hidden = hidden @ linear.weight.T + linear.bias
-        mean, variance = (hidden.mean(0), hidden.var(0, correction=0)) if conv.training else (norm.running_mean, norm.running_var)
+        mean, variance = (
+            (hidden.mean(0), hidden.var(0, correction=0))
+            if conv.training
+            else (norm.running_mean, norm.running_var)
+        )
         hidden = (hidden - mean) / (variance + norm.eps).sqrt() * norm.weight + norm.bias
         hidden = hidden * torch.sigmoid(hidden)
     rows, at = [], 0
@@ -114,7 +126,10 @@ def test_gradients_of_positions():
         features = normal(10, CHANNELS)
 
         def call(*points, lift=lift, turns=turns, conv=conv, features=features):
-            lifted = [lift.elements(p, h if lift.sampled else None) for p, h in zip(points, turns, strict=True)]
+            lifted = [
+                lift.elements(p, h if lift.sampled else None)
+                for p, h in zip(points, turns, strict=True)
+            ]
             return conv(features, neighbourhoods(lift, lifted, 0.7, 100))
 
         assert torch.autograd.gradcheck(call, points), group
@@ -143,7 +158,9 @@ def test_nothing_as_large_as_the_mixed_features_is_kept():
     conv = LieConv(64, 8, 3, MIXING, (4,))
     features = torch.randn(24, 64, requires_grad=True)
     sizes = []
-    with torch.autograd.graph.saved_tensors_hooks(lambda t: (sizes.append(t.numel()), t)[1], lambda t: t):
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda t: (sizes.append(t.numel()), t)[1], lambda t: t
+    ):
         conv(features, hoods)
     assert max(sizes) == conv.linear.weight.numel() < 24 * MIXING * 64
 

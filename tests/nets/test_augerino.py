@@ -26,7 +26,9 @@ def images(count: int = 5) -> torch.Tensor:
 @pytest.mark.parametrize("task", ["classification", "regression"])
 @pytest.mark.parametrize("training", [True, False])
 def test_the_average_is_an_explicit_loop(task, training):
-    net = Augerino(backbone(), Affine2(), task, initial_width=0.8, train_copies=2, test_copies=3).train(training)
+    net = Augerino(
+        backbone(), Affine2(), task, initial_width=0.8, train_copies=2, test_copies=3
+    ).train(training)
     x, copies = images(), 2 if training else 3
     torch.manual_seed(7)
     found = net(x)
@@ -34,7 +36,9 @@ def test_the_average_is_an_explicit_loop(task, training):
     transformed = net.augment(x, copies)
     assert transformed.shape == (5 * copies, 2, 8, 8)
     for i in range(5):
-        outputs = [net.backbone(transformed[copies * i + j : copies * i + j + 1])[0] for j in range(copies)]
+        outputs = [
+            net.backbone(transformed[copies * i + j : copies * i + j + 1])[0] for j in range(copies)
+        ]
         if task == "classification":
             outputs = [F.log_softmax(o, -1) for o in outputs]
         assert torch.allclose(found[i], sum(outputs) / copies, atol=1e-5)
@@ -85,7 +89,9 @@ def test_more_copies_agree_better():
     for net.test_copies in (1, 16):
         torch.manual_seed(0)
         spread.append(net(x).std(0).mean().item())
-    assert spread[1] == pytest.approx(spread[0] / 4, rel=0.5)  # independent draws: one over the root of 16
+    assert spread[1] == pytest.approx(
+        spread[0] / 4, rel=0.5
+    )  # independent draws: one over the root of 16
 
 
 @pytest.mark.parametrize(("regulariser", "expected"), [("norm", 5.0), ("squares", 25.0)])
@@ -101,7 +107,9 @@ def test_penalty(regulariser, expected):
     assert penalty(net).item() == pytest.approx(-0.1 * expected, rel=1e-6)
     with torch.no_grad():
         net.augmentation.raw_widths[1] = 11.0
-    assert penalty(net).item() == pytest.approx(-0.1 * (3.0 if regulariser == "norm" else 9.0), rel=1e-6)
+    assert penalty(net).item() == pytest.approx(
+        -0.1 * (3.0 if regulariser == "norm" else 9.0), rel=1e-6
+    )
     penalty(net).backward()
     assert net.augmentation.raw_widths.grad[0] < 0  # descent on the loss widens it
     assert net.augmentation.raw_widths.grad[1] == 0
@@ -137,19 +145,28 @@ def test_wrong_arguments_are_named():
     with pytest.raises(ValueError, match="test_copies=0"):
         Augerino(backbone(), Affine2(), test_copies=0)
     line = LieGroup({"translation_x": torch.zeros(2, 2)}, units=("",))
-    with pytest.raises(ValueError, match=r"images need a group of the plane and point clouds one of space; .* 1 dimensions"):
+    with pytest.raises(
+        ValueError,
+        match=r"images need a group of the plane and point clouds one of space; .* 1 dimensions",
+    ):
         Augerino(backbone(), line)
-    with pytest.raises(ValueError, match=r"Affine3.* transforms point clouds \[B, N, 3 \+ C\], not .* \[5, 2, 8, 8\]"):
+    with pytest.raises(
+        ValueError,
+        match=r"Affine3.* transforms point clouds \[B, N, 3 \+ C\], not .* \[5, 2, 8, 8\]",
+    ):
         Augerino(backbone(), Affine3())(images())
-    with pytest.raises(ValueError, match=r"Affine2.* transforms images \[B, C, H, W\], not .* \[5, 7, 5\]"):
+    with pytest.raises(
+        ValueError, match=r"Affine2.* transforms images \[B, C, H, W\], not .* \[5, 7, 5\]"
+    ):
         Augerino(MeanOfPoints(), Affine2())(clouds()[0])
 
 
-# --- point clouds ---------------------------------------------------------------------------------------------------------------
+# --- point clouds
 
 
 class MeanOfPoints(nn.Module):
-    """[B, N, 3 + 2] -> [B, 3]: the mean over the points that are there of a layer of coordinates and features."""
+    """[B, N, 3 + 2] -> [B, 3]: the mean over the points that are there of a layer of coordinates
+    and features."""
 
     def __init__(self):
         super().__init__()
@@ -180,7 +197,9 @@ def test_the_coordinates_of_points_are_moved_and_nothing_else():
         for point in range(7):
             before = x[k // 3, point]
             moved = elements[k] @ torch.cat([before[:3], torch.ones(1)])
-            expected = torch.cat([moved[:3], before[3:]]) if there[k // 3, point] else torch.zeros(5)
+            expected = (
+                torch.cat([moved[:3], before[3:]]) if there[k // 3, point] else torch.zeros(5)
+            )
             torch.testing.assert_close(found[k, point], expected, atol=1e-5, rtol=1e-5)
 
 
@@ -191,7 +210,12 @@ def test_the_average_over_moved_points_is_an_explicit_loop():
     found = net(x)
     torch.manual_seed(7)
     moved = net.augment(x, 3).unflatten(0, (5, 3))
-    torch.testing.assert_close(found, torch.stack([net.backbone(moved[:, j]) for j in range(3)]).mean(0), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(
+        found,
+        torch.stack([net.backbone(moved[:, j]) for j in range(3)]).mean(0),
+        atol=1e-6,
+        rtol=1e-5,
+    )
     still = Augerino(MeanOfPoints(), Affine3(), "regression", learn=[], initial_width=0.0).eval()
     torch.testing.assert_close(still(x), still.backbone(x), atol=1e-6, rtol=1e-5)
 
@@ -205,7 +229,8 @@ def test_all_twelve_widths_have_a_gradient():
 
 
 def test_a_centred_box_leaves_a_cloud_where_it_is_on_average_and_the_published_one_does_not():
-    """With u in [0, w] the determinant of the mean map is above one: no undistorted molecule is seen."""
+    """With u in [0, w] the determinant of the mean map is above one: no undistorted molecule is
+    seen."""
     for center, low, high in ((True, 0.9, 1.5), (False, 4.0, 9.0)):
         net = Augerino(MeanOfPoints(), Affine3(), "regression", initial_width=1.0, center=center)
         torch.manual_seed(0)
@@ -214,13 +239,21 @@ def test_a_centred_box_leaves_a_cloud_where_it_is_on_average_and_the_published_o
 
 
 def test_the_squares_of_all_widths_are_rewarded_below_the_cap():
-    net = Augerino(MeanOfPoints(), Affine3(), "regression", 1e-3, "squares", initial_width=math.log1p(math.exp(0.54)))
+    net = Augerino(
+        MeanOfPoints(),
+        Affine3(),
+        "regression",
+        1e-3,
+        "squares",
+        initial_width=math.log1p(math.exp(0.54)),
+    )
     assert penalty(net).item() == pytest.approx(-1e-3 * 12 * math.log1p(math.exp(0.54)) ** 2)
 
 
 def test_without_a_cap_every_width_is_rewarded():
     capped, free = (
-        Augerino(MeanOfPoints(), Affine3(), "regression", 1e-3, initial_width=20.0, width_cap=c) for c in (10.0, None)
+        Augerino(MeanOfPoints(), Affine3(), "regression", 1e-3, initial_width=20.0, width_cap=c)
+        for c in (10.0, None)
     )
     assert penalty(capped).item() == 0
     assert penalty(free).item() == pytest.approx(-1e-3 * 20 * 12**0.5, rel=1e-4)

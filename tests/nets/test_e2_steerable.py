@@ -20,7 +20,8 @@ def warm(net):
 
 @pytest.mark.parametrize("published", [False, True])
 def test_the_same_network_out_of_e2cnn_modules_gives_the_same(published):
-    """e2cnn's modules are the oracle. Published: one hidden block twice, no padding, an average pool of stride 3."""
+    """e2cnn's modules are the oracle. Published: one hidden block twice, no padding, an average
+    pool of stride 3."""
     from learnsym.nets.e2cnn_compat import building, enn, gspaces
 
     torch.manual_seed(0)
@@ -44,7 +45,9 @@ def test_the_same_network_out_of_e2cnn_modules_gives_the_same(published):
         torch.nn.init.normal_(mine.bias)
         assert mine.weights.numel() == their.weights.numel()
         assert mine.bias.shape == their.bias.shape
-        their.load_state_dict({**their.state_dict(), "weights": mine.weights.flatten(), "bias": mine.bias})
+        their.load_state_dict(
+            {**their.state_dict(), "weights": mine.weights.flatten(), "bias": mine.bias}
+        )
     x = torch.randn(2, 3, 15, 15)
     net.train()
     y = enn.GeometricTensor(x, enn.FieldType(space, [space.trivial_repr] * 3))
@@ -55,9 +58,16 @@ def test_the_same_network_out_of_e2cnn_modules_gives_the_same(published):
 
 
 def test_the_published_baseline_has_three_convolutions_and_needs_pixels():
-    own, published = (E2Steerable(1, 10, "CN", 10, share_hidden=shared, padding=1 - shared) for shared in (False, True))
+    own, published = (
+        E2Steerable(1, 10, "CN", 10, share_hidden=shared, padding=1 - shared)
+        for shared in (False, True)
+    )
     hidden = sum(p.numel() for m in list(own.features)[2:4] for p in m.parameters())
-    assert sum(p.numel() for p in own.parameters()) - sum(p.numel() for p in published.parameters()) == hidden > 1000
+    assert (
+        sum(p.numel() for p in own.parameters()) - sum(p.numel() for p in published.parameters())
+        == hidden
+        > 1000
+    )
     assert published(torch.zeros(2, 1, 11, 11)).shape == (2, 10)
     with pytest.raises(ValueError, match="at least 11 x 11"):
         published(torch.zeros(2, 1, 10, 10))
@@ -73,7 +83,8 @@ def test_the_published_baseline_has_three_convolutions_and_needs_pixels():
     ],
 )
 def test_angles_off_the_grid_on_smooth_images(settings, degrees, tolerance):
-    """1 % of the output on images without interpolation error, where an ordinary CNN changes by more than 5 %."""
+    """1 % of the output on images without interpolation error, where an ordinary CNN changes by
+    more than 5 %."""
     x, turned = blobs(8, 1, 24), {"turned": lambda _: blobs(8, 1, 24, degrees)}
     torch.manual_seed(0)
     steerable, plain = warm(E2Steerable(1, 4, *settings)), warm(SimpleConv(1, 4, width=8))
@@ -83,13 +94,18 @@ def test_angles_off_the_grid_on_smooth_images(settings, degrees, tolerance):
 
 
 def test_it_keeps_what_it_does_not_promise():
-    """Rotations only: mirror images are told apart; N = 10 has no quarter turn. Otherwise it would be blind to too much."""
+    """Rotations only: mirror images are told apart; N = 10 has no quarter turn. Otherwise it would
+    be blind to too much."""
     x = torch.randn(4, 1, 12, 12, generator=torch.Generator().manual_seed(0))
     torch.manual_seed(0)
     for settings in (("CN", 4), ("SO2", None, 2)):
-        errors = equivariance_errors(warm(E2Steerable(1, 4, *settings)), x, mirror_images(), relative_to="spread")
+        errors = equivariance_errors(
+            warm(E2Steerable(1, 4, *settings)), x, mirror_images(), relative_to="spread"
+        )
         assert min(errors.values()) > 0.05
-    errors = equivariance_errors(warm(E2Steerable(1, 4, "CN", 10)), x, quarter_turns(), relative_to="spread")
+    errors = equivariance_errors(
+        warm(E2Steerable(1, 4, "CN", 10)), x, quarter_turns(), relative_to="spread"
+    )
     assert min(errors["90 degrees"], errors["270 degrees"]) > 0.05
 
 
@@ -133,7 +149,9 @@ def test_it_learns():
     disc = ((axis**2 + axis[:, None] ** 2) < 0.25).float()
     bar = torch.zeros(12, 12)
     bar[5:7] = 1
-    x = torch.stack([disc, bar, bar.T]).unsqueeze(1).repeat(4, 1, 1, 1) + 0.1 * torch.randn(12, 1, 12, 12)
+    x = torch.stack([disc, bar, bar.T]).unsqueeze(1).repeat(4, 1, 1, 1) + 0.1 * torch.randn(
+        12, 1, 12, 12
+    )
     y = torch.tensor([0, 1, 1]).repeat(4)
     optimiser = torch.optim.Adam(net.parameters(), lr=0.01)
     for _ in range(30):
@@ -149,7 +167,10 @@ def test_it_learns():
         ({"group": "CN", "order": 1}, "order is 1 for the group CN.*at least 2"),
         ({"group": "DN", "order": None}, "order is None for the group DN"),
         ({"group": "CN", "max_frequency": 2}, "max_frequency is 2, but the group CN"),
-        ({"group": "SO2", "order": 4, "max_frequency": 2}, "order is 4, but the group SO2 is continuous"),
+        (
+            {"group": "SO2", "order": 4, "max_frequency": 2},
+            "order is 4, but the group SO2 is continuous",
+        ),
         ({"group": "O2", "order": None}, "max_frequency is None for the group O2"),
         ({"group": "SE2"}, "group is 'SE2'; choose CN, DN, SO2 or O2"),
     ],

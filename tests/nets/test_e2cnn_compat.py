@@ -1,4 +1,5 @@
-"""e2cnn through the compatibility module: every planar group builds, quietly, and its bases solve the kernel constraint."""
+"""e2cnn through the compatibility module: every planar group builds, quietly, and its bases solve
+the kernel constraint."""
 
 import subprocess
 import sys
@@ -25,7 +26,8 @@ MIRROR = lambda k: k.flip(-1)  # noqa: E731  in the vertical axis
     ],
 )
 def test_bases_solve_the_kernel_constraint(group, order, max_frequency, turn, mirror):
-    """K(g x) = rho(g) K(x) rho(g)^-1 for a quarter turn and a mirror image, on the grid, to float32 rounding."""
+    """K(g x) = rho(g) K(x) rho(g)^-1 for a quarter turn and a mirror image, on the grid, to float32
+    rounding."""
     space, field = _fields_of(group, order, max_frequency)
     basis = _steerable_conv(space, field, 2, field, 3, 1).basis.double()
     for element, act in ((turn, TURN), (mirror, MIRROR)):
@@ -42,7 +44,8 @@ def test_bases_solve_the_kernel_constraint(group, order, max_frequency, turn, mi
 
 
 def test_bases_are_independent_and_of_the_known_size():
-    """C4, regular to regular, 3 x 3: 4 * 4 * 9 / 4 = 36 free numbers, of which the band limit keeps 24."""
+    """C4, regular to regular, 3 x 3: 4 * 4 * 9 / 4 = 36 free numbers, of which the band limit keeps
+    24."""
     space, field = _fields_of("CN", 4, None)
     basis = _steerable_conv(space, field, 1, field, 1, 1).basis
     assert basis.shape == (24, 4, 4, 3, 3)
@@ -53,7 +56,11 @@ def test_the_shared_bases_of_e2cnn_hash_too():
     """Without recompute=True e2cnn hashes its bases: the place where numpy 2.3 breaks it."""
     from learnsym.nets.e2cnn_compat import building, enn, gspaces
 
-    for space in (gspaces.FlipRot2dOnR2(4), gspaces.Rot2dOnR2(-1, maximum_frequency=1), gspaces.Flip2dOnR2()):
+    for space in (
+        gspaces.FlipRot2dOnR2(4),
+        gspaces.Rot2dOnR2(-1, maximum_frequency=1),
+        gspaces.Flip2dOnR2(),
+    ):
         with building():
             kind = enn.FieldType(space, [space.trivial_repr])
             assert enn.R2Conv(kind, kind, 3, padding=1).weights.numel() > 0
@@ -77,7 +84,8 @@ def test_imports_without_a_warning_and_leaves_no_file(tmp_path):
         "import numpy as np; E2Steerable(1, 2); assert not hasattr(np, 'float');"
         "assert torch.get_default_dtype() == torch.float32"
     )
-    # A cache elsewhere: e2cnn's sources are compiled anew, which is when their invalid escapes are noticed
+    # A cache elsewhere: e2cnn's sources are compiled anew, which is when their invalid escapes are
+    # noticed
     command = [sys.executable, "-X", f"pycache_prefix={tmp_path / 'cache'}", "-c", code]
     (tmp_path / "cwd").mkdir()
     subprocess.run(command, check=True, cwd=tmp_path / "cwd")

@@ -17,7 +17,7 @@ from learnsym.groups.rotations import uniform_rotations
 from learnsym.layers.lifting import LIFTS
 from learnsym.layers.neighbourhoods import runs
 from learnsym.nets.lieconv import LieConvNet
-from learnsym.utils.rng import rows_of_batch
+from learnsym.utils.rng import batch_shard
 
 CFG = Path(__file__).parents[2] / "cfg" / "net"
 GROUPS = list(LIFTS)
@@ -27,7 +27,9 @@ SAMPLED = ("so3", "se3")
 def clouds(sizes, features=3, padding=0, seed=0, dtype=torch.float64):
     """[B, longest + padding, 3 + features]: a few angstrom, every third feature 0."""
     generator = torch.Generator().manual_seed(seed)
-    x = torch.randn(len(sizes), max(sizes) + padding, 3 + features, generator=generator, dtype=torch.float64)
+    x = torch.randn(
+        len(sizes), max(sizes) + padding, 3 + features, generator=generator, dtype=torch.float64
+    )
     x[..., 4::3] = 0
     for place, size in enumerate(sizes):
         x[place, size:] = 0
@@ -62,7 +64,9 @@ def test_published_number_of_parameters():
     def norm(c):
         return 2 * c
 
-    weight_network = linear(pairs, 32) + norm(32) + linear(32, 32) + norm(32) + linear(32, 16) + norm(16)
+    weight_network = (
+        linear(pairs, 32) + norm(32) + linear(32, 32) + norm(32) + linear(32, 16) + norm(16)
+    )
     conv = weight_network + linear(16 * inner, inner)
     block = norm(k) + linear(k, inner) + norm(inner) + conv + norm(inner) + linear(inner, k)
     expected = linear(15, k) + 6 * block + norm(k) + linear(k, 1)
@@ -90,13 +94,15 @@ def test_it_is_the_network_of_the_description(training):
         for linear, norm in zip(block.conv.weights.linears, block.conv.weights.norms, strict=True):
             m = swish_norm(linear(m), norm)
         inner = swish_norm(block.narrow(swish_norm(features, block.norm1)), block.norm2)
-        mixed = torch.einsum("bvuj,buc->bvjc", m.view(3, 5, 5, -1), inner.view(3, 5, -1)).reshape(15, -1)
+        mixed = torch.einsum("bvuj,buc->bvjc", m.view(3, 5, 5, -1), inner.view(3, 5, -1)).reshape(
+            15, -1
+        )
         features = features + block.widen(swish_norm(block.conv.linear(mixed) / 5, block.norm3))
     expected = net.head(swish_norm(features, net.norm)).view(3, 5, -1).mean(1)
     torch.testing.assert_close(copy.deepcopy(net)(x), expected, atol=1e-9, rtol=1e-9)
 
 
-# --- batches --------------------------------------------------------------------------------------------------------------------
+# --- batches
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
@@ -112,13 +118,20 @@ def test_mixed_sizes_give_what_each_cloud_gives_alone(group, dtype, tolerance):
 
 
 @settings(max_examples=15, deadline=None)
-@given(sizes=st.lists(st.integers(1, 8), min_size=1, max_size=5), padding=st.integers(0, 4), data=st.data())
+@given(
+    sizes=st.lists(st.integers(1, 8), min_size=1, max_size=5),
+    padding=st.integers(0, 4),
+    data=st.data(),
+)
 def test_padding_may_be_anywhere_and_points_in_any_order(sizes, padding, data):
     x = clouds(sizes, padding=padding)
     order = torch.tensor(data.draw(st.permutations(range(x.shape[1]))))
     for group in ("trivial3", "t3"):
-        torch.testing.assert_close(net_of(group)(x[:, order]), net_of(group)(x), atol=1e-10, rtol=1e-10)
-    # Padding between points does not change the sequence that lifts them; another order of the points does.
+        torch.testing.assert_close(
+            net_of(group)(x[:, order]), net_of(group)(x), atol=1e-10, rtol=1e-10
+        )
+    # Padding between points does not change the sequence that lifts them; another order of the
+    # points does.
     spread = torch.cat([x[:, :1], torch.zeros_like(x), x[:, 1:]], 1)
     for group in SAMPLED:
         net = net_of(group, 2)
@@ -126,30 +139,43 @@ def test_padding_may_be_anywhere_and_points_in_any_order(sizes, padding, data):
 
 
 def test_batch_norm_sees_points_only():
-    """Statistics of every norm of points and of pairs: over what is there, clouds of one point and padding among them."""
+    """Statistics of every norm of points and of pairs: over what is there, clouds of one point and
+    padding among them."""
     x = clouds([2, 7, 1, 4], padding=5)
     net = net_of("t3", training=True)
     present = torch.cat([cloud[:size] for cloud, size in zip(x, [2, 7, 1, 4], strict=True)])
     for norm in (net.blocks[0].norm1, net.blocks[0].conv.weights.norms[0]):
         norm.reset_running_stats()
     net(x)
-    gaps = [cloud[u, :3] - cloud[v, :3] for cloud, n in zip(x, [2, 7, 1, 4], strict=True) for v in range(n) for u in range(n)]
+    gaps = [
+        cloud[u, :3] - cloud[v, :3]
+        for cloud, n in zip(x, [2, 7, 1, 4], strict=True)
+        for v in range(n)
+        for u in range(n)
+    ]
     for norm, rows in (
         (net.blocks[0].norm1, net.embedding(present[:, 3:])),
-        (net.blocks[0].conv.weights.norms[0], net.blocks[0].conv.weights.linears[0](torch.stack(gaps))),
+        (
+            net.blocks[0].conv.weights.norms[0],
+            net.blocks[0].conv.weights.linears[0](torch.stack(gaps)),
+        ),
     ):
         torch.testing.assert_close(norm.running_mean, 0.1 * rows.mean(0), atol=1e-10, rtol=1e-10)
-        torch.testing.assert_close(norm.running_var, 0.9 + 0.1 * rows.var(0), atol=1e-10, rtol=1e-10)
+        torch.testing.assert_close(
+            norm.running_var, 0.9 + 0.1 * rows.var(0), atol=1e-10, rtol=1e-10
+        )
 
 
-# --- symmetry -------------------------------------------------------------------------------------------------------------------
+# --- symmetry
 
 
 def moved(x, rotation=None, shift=(0.0, 0.0, 0.0)):
     """Coordinates of the points transformed, padding left at zero."""
     rotation = torch.eye(3, dtype=x.dtype) if rotation is None else rotation
     y = x.clone()
-    y[..., :3] = (x[..., :3] @ rotation.mT + torch.tensor(shift, dtype=x.dtype)) * (x[..., 3:] != 0).any(-1, keepdim=True)
+    y[..., :3] = (x[..., :3] @ rotation.mT + torch.tensor(shift, dtype=x.dtype)) * (
+        x[..., 3:] != 0
+    ).any(-1, keepdim=True)
     return y
 
 
@@ -157,7 +183,9 @@ SHIFT = (3.0, -2.0, 5.0)
 
 
 def rotation(seed=5):
-    return uniform_rotations(torch.rand(3, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)))
+    return uniform_rotations(
+        torch.rand(3, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    )
 
 
 def test_translations():
@@ -173,7 +201,8 @@ def test_translations():
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("group", SAMPLED)
 def test_exact_when_the_draws_turn_along(group, training, monkeypatch):
-    """Rotate the molecule by g and the rotations that lift it, h -> g h: the same output to rounding."""
+    """Rotate the molecule by g and the rotations that lift it, h -> g h: the same output to
+    rounding."""
     net = net_of(group, 3, training=training, fill=0.6)
     x, g, shift = clouds([4, 7, 5]), rotation(), SHIFT if group == "se3" else (0, 0, 0)
     torch.manual_seed(4)
@@ -182,7 +211,9 @@ def test_exact_when_the_draws_turn_along(group, training, monkeypatch):
     expected = net(x)
     monkeypatch.setattr(net, "rotations", lambda present, rows: g @ h)
     torch.testing.assert_close(net(moved(x, g, shift)), expected, atol=1e-10, rtol=1e-10)
-    assert (net(x) - expected).abs().max() > 1e-4, "the draws do not matter: the comparison says nothing"
+    assert (net(x) - expected).abs().max() > 1e-4, (
+        "the draws do not matter: the comparison says nothing"
+    )
 
 
 @pytest.mark.parametrize("group", SAMPLED)
@@ -200,7 +231,8 @@ def test_points_in_any_order_with_their_draws(group, monkeypatch):
 @pytest.mark.parametrize("group", SAMPLED)
 @torch.no_grad()
 def test_more_samples_vary_less_under_rotations(group):
-    """In evaluation, of the same weights: spread over rotations of the molecule, relative to that over molecules."""
+    """In evaluation, of the same weights: spread over rotations of the molecule, relative to that
+    over molecules."""
     x, turns = clouds([6] * 8), [rotation(seed) for seed in range(8)]
     found = []
     for samples in (1, 3, 9):
@@ -229,17 +261,19 @@ def test_draws_belong_to_examples(group):
     whole = drawn(slice(0, 4))
     assert not torch.equal(drawn(slice(0, 4)), whole)
     torch.manual_seed(1)
-    with rows_of_batch(2, 4, 4):
+    with batch_shard(2, 4, 4):
         part = drawn(slice(2, 4))
     assert torch.equal(part, whole[4 + 7 :])
     net.eval()
     fixed = drawn(slice(0, 4))
     assert torch.equal(drawn(slice(1, 2)), fixed[4:11])
-    assert fixed.flatten(0, 1).unique(dim=0).shape[0] == 7 * 2, "one sequence for the points of every cloud"
+    assert fixed.flatten(0, 1).unique(dim=0).shape[0] == 7 * 2, (
+        "one sequence for the points of every cloud"
+    )
     assert runs([7, 4]) == [(1, 4), (1, 7)]
 
 
-# --- precision, refusals, configuration -----------------------------------------------------------------------------------------
+# --- precision, refusals, configuration
 
 
 def test_half_precision_is_near():
@@ -301,7 +335,10 @@ def test_wrong_clouds_are_named():
     net = net_of("t3")
     for shape in ((2, 4, 5), (4, 6), (0, 4, 6), (2, 0, 6)):
         with pytest.raises(
-            ValueError, match=re.escape(f"point clouds [B, N, 3 + 3], coordinates and features, and got {list(shape)}")
+            ValueError,
+            match=re.escape(
+                f"point clouds [B, N, 3 + 3], coordinates and features, and got {list(shape)}"
+            ),
         ):
             net(torch.zeros(shape))
     x = clouds([4, 2])
@@ -318,5 +355,7 @@ def test_yaml_sets_every_argument_and_explains_it(name):
     signature = inspect.signature(LieConvNet).parameters
     assert set(config) == set(signature) - {"in_channels", "num_outputs", "task"}
     assert all("  # " in line for line in text.splitlines() if line.split(":")[0] in config)
-    defaults = {key: list(p) if isinstance(p := signature[key].default, tuple) else p for key in config}
+    defaults = {
+        key: list(p) if isinstance(p := signature[key].default, tuple) else p for key in config
+    }
     assert config == defaults

@@ -38,7 +38,9 @@ def test_simple_conv_is_the_textbook_network():
     net = SimpleConv(3, 4, width=4).eval()
     x = expected = torch.randn(2, 3, 32, 32)
     for block, pool in zip(net.features, (False, True, True, True), strict=True):
-        expected = F.relu(block.norm(F.conv2d(expected, block.conv.weight, block.conv.bias, padding=1)))
+        expected = F.relu(
+            block.norm(F.conv2d(expected, block.conv.weight, block.conv.bias, padding=1))
+        )
         expected = F.max_pool2d(expected, 2) if pool else expected
     expected = net.head(F.max_pool2d(expected, 4).flatten(1))
     torch.testing.assert_close(net(x), expected)
@@ -64,13 +66,19 @@ def test_wrong_images_are_named(build):
     net = build(1, 2)
     side = net.smallest_side
     assert net.eval()(torch.zeros(1, 1, side, side)).shape == (1, 2)
-    with pytest.raises(ValueError, match=f"at least {side} x {side} pixels and got {side - 1} x 50"):
+    with pytest.raises(
+        ValueError, match=f"at least {side} x {side} pixels and got {side - 1} x 50"
+    ):
         net(torch.zeros(1, 1, side - 1, 50))
     with pytest.raises(ValueError, match=re.escape("images [B, 1, H, W] and got [1, 3, 50, 50]")):
         net(torch.zeros(1, 3, 50, 50))
 
 
-@pytest.mark.parametrize("path", [*(CFG / f"{n}.yaml" for n in NETS), *sorted((CFG / "backbone").glob("*.yaml"))], ids=str)
+@pytest.mark.parametrize(
+    "path",
+    [*(CFG / f"{n}.yaml" for n in NETS), *sorted((CFG / "backbone").glob("*.yaml"))],
+    ids=str,
+)
 def test_yaml_sets_every_argument_and_explains_it(path):
     if path.stem not in NETS:
         pytest.skip("not one of the networks of this file")

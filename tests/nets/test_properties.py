@@ -20,7 +20,9 @@ def test_each_example_alone_gives_the_same(case, net):
     together = net(x)
     alone = torch.cat([net(image[None]) for image in x])
     torch.testing.assert_close(alone, together, atol=1e-5, rtol=1e-5)
-    assert together.std(0).max() > 1e-5, "all examples give the same output: the comparison says nothing"
+    assert together.std(0).max() > 1e-5, (
+        "all examples give the same output: the comparison says nothing"
+    )
 
 
 def test_deterministic_in_evaluation(case, net):
@@ -31,9 +33,12 @@ def test_deterministic_in_evaluation(case, net):
 
 
 def test_gradients_reach_every_parameter(case, net):
-    # In evaluation batch normalisation is a fixed affine map; in training it cancels the bias before it, rightly.
+    # In evaluation batch normalisation is a fixed affine map; in training it cancels the bias
+    # before it, rightly.
     net.eval()(case.inputs(8)).square().sum().backward()
-    silent = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
+    silent = [
+        name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().max() > 0
+    ]
     assert not [name for name in silent if not name.endswith(case.surrogate or "/")]
     net.train()(case.inputs(8)).square().sum().backward()
     assert not [name for name in silent if not net.get_parameter(name).grad.abs().max() > 0]
@@ -41,7 +46,8 @@ def test_gradients_reach_every_parameter(case, net):
 
 
 def test_gradients_are_right(case, net):
-    """In float64 and in training mode, along a random direction of every parameter tensor and of the input."""
+    """In float64 and in training mode, along a random direction of every parameter tensor and of
+    the input."""
     net = net.double().train()
     x = case.inputs(4).double().requires_grad_()
 
@@ -49,7 +55,10 @@ def test_gradients_are_right(case, net):
         torch.manual_seed(3)  # the same dropout masks
         return net(x).square().sum()
 
-    tensors = [x, *(p for name, p in net.named_parameters() if not name.endswith(case.surrogate or "/"))]
+    tensors = [
+        x,
+        *(p for name, p in net.named_parameters() if not name.endswith(case.surrogate or "/")),
+    ]
     gradients = torch.autograd.grad(loss(), tensors)
     largest = max(float(g.norm()) for g in gradients)
     generator = torch.Generator().manual_seed(5)
@@ -59,7 +68,11 @@ def test_gradients_are_right(case, net):
             direction *= x.detach() != 0  # padding stays padding
         direction /= direction.norm()
         found, expected = float((gradient * direction).sum()), []
-        for step in (1e-6, 1e-7, 1e-8):  # one of them stays on one side of the kinks of ReLU and maxima
+        for step in (
+            1e-6,
+            1e-7,
+            1e-8,
+        ):  # one of them stays on one side of the kinks of ReLU and maxima
             with torch.no_grad():
                 tensor += step * direction
                 up = loss()
@@ -93,9 +106,18 @@ def test_repr(net):
 
 
 def test_promised_symmetry_in_float32(symmetric_case, symmetric_net):
-    assert_invariant(symmetric_net, symmetric_case.inputs(4), symmetric_case.invariant_under, 1e-5, torch.float32)
+    assert_invariant(
+        symmetric_net, symmetric_case.inputs(4), symmetric_case.invariant_under, 1e-5, torch.float32
+    )
 
 
 def test_promised_symmetry_in_float64(symmetric_case, symmetric_net):
-    # relative to the spread over examples: a network that gives nearly the same for all could not pass by that
-    assert_invariant(symmetric_net, symmetric_case.inputs(4), symmetric_case.invariant_under, 1e-9, relative_to="spread")
+    # relative to the spread over examples: a network that gives nearly the same for all could not
+    # pass by that
+    assert_invariant(
+        symmetric_net,
+        symmetric_case.inputs(4),
+        symmetric_case.invariant_under,
+        1e-9,
+        relative_to="spread",
+    )

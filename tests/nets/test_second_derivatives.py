@@ -1,35 +1,43 @@
-"""Every network can be differentiated twice: products with the Hessian against differences of training's gradients."""
+"""Every network can be differentiated twice: products with the Hessian against differences of
+training's gradients."""
 
 import torch
 import torch.nn.functional as F
+from strategies import Seeded
 from torch import Tensor, nn
 
-from helpers import Seeded
 from learnsym.analysis.curvature import Curvature, Examples
 from learnsym.distributions.sampling import PartialSampling
 from learnsym.groups.planar import E2, SE2, Affine2
-from learnsym.utils.double_backward import twice_differentiable
-from learnsym.kernels.siren import Siren
+from learnsym.kernels.siren import SIREN
 from learnsym.nets.augerino import Augerino
 from learnsym.nets.ckresnet import CKResNet
 from learnsym.nets.conv5 import Conv5
+from learnsym.utils.double_backward import twice_differentiable
 
 
 def gradient(net: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     """As training takes it, with the hand-written backward passes, [P]."""
     loss = F.mse_loss(net(inputs), targets)
-    found = torch.autograd.grad(loss, [p for p in net.parameters() if p.requires_grad], materialize_grads=True)
+    found = torch.autograd.grad(
+        loss, [p for p in net.parameters() if p.requires_grad], materialize_grads=True
+    )
     return torch.cat([g.flatten() for g in found])
 
 
-def check(net: nn.Module, inputs: Tensor, surrogate: tuple[str, ...] = (), step: float = 1e-8) -> None:
+def check(
+    net: nn.Module, inputs: Tensor, surrogate: tuple[str, ...] = (), step: float = 1e-8
+) -> None:
     net, inputs = Seeded(net.double().eval()), inputs.double()
     torch.manual_seed(5)
     outputs = net(inputs).detach()
     with torch.no_grad(), twice_differentiable():
         torch.testing.assert_close(net(inputs), outputs, rtol=1e-9, atol=1e-9)
     targets = outputs + torch.randn_like(outputs)
-    for name, p in net.named_parameters():  # what decides about presence: a step of the output, not a slope
+    for (
+        name,
+        p,
+    ) in net.named_parameters():  # what decides about presence: a step of the output, not a slope
         p.requires_grad_(not (surrogate and name.endswith(surrogate)))
     curvature = Curvature(net, F.mse_loss, lambda: [Examples(inputs, targets, 1.0)])
     direction = torch.randn(curvature.size, dtype=torch.float64)
@@ -45,7 +53,9 @@ def check(net: nn.Module, inputs: Tensor, surrogate: tuple[str, ...] = (), step:
     expected = (sides[0] - sides[1]) / (2 * step)
     assert (product - expected).norm() <= 1e-5 * expected.norm()
     other = torch.randn(curvature.size, dtype=torch.float64)
-    assert abs(other @ product - direction @ curvature(other)) <= 1e-9 * float(product.norm() * other.norm()), "symmetric"
+    assert abs(other @ product - direction @ curvature(other)) <= 1e-9 * float(
+        product.norm() * other.norm()
+    ), "symmetric"
 
 
 def test_every_network(case, net) -> None:
@@ -68,7 +78,9 @@ def test_a_set_of_elements_for_every_image() -> None:
     """In evaluation too: then every image has a kernel of its own."""
     torch.manual_seed(0)
     sampling = PartialSampling(samples=4, sample_sets="image", initial_arc=0.7, evaluation="random")
-    net = CKResNet(2, 3, SE2(), sampling, Siren(hidden=8), channels=3, kernel_size=5, pool_blocks=(1,))
+    net = CKResNet(
+        2, 3, SE2(), sampling, SIREN(hidden=8), channels=3, kernel_size=5, pool_blocks=(1,)
+    )
     for _ in range(5):
         net(torch.randn(6, 2, 16, 16))
     check(net, torch.randn(3, 2, 16, 16))

@@ -1,4 +1,5 @@
-"""Runs as they are found: a directory, a sweep, a folder of runs; what is broken is named and the others are read."""
+"""Runs as they are found: a directory, a sweep, a folder of runs; what is broken is named and the
+others are read."""
 
 import json
 from pathlib import Path
@@ -12,7 +13,9 @@ from learnsym.results.collect import collect
 def make_run(path: Path, *, result: object = None, error: str | None = None, rows: int = 2) -> Path:
     path.mkdir(parents=True)
     (path / "config.yaml").write_text("seed: 3\nnet:\n  width: 8\n")
-    (path / "metrics.jsonl").write_text("".join(json.dumps({"epoch": e + 1, "train_loss": 1.0}) + "\n" for e in range(rows)))
+    (path / "metrics.jsonl").write_text(
+        "".join(json.dumps({"epoch": e + 1, "train_loss": 1.0}) + "\n" for e in range(rows))
+    )
     if result is not None:
         (path / "result.json").write_text(result if isinstance(result, str) else json.dumps(result))
     if error is not None:
@@ -23,7 +26,10 @@ def make_run(path: Path, *, result: object = None, error: str | None = None, row
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Four runs: finished, failed, unfinished, and one with half a result.json."""
-    make_run(tmp_path / "runs/a", result={"metrics": {"test_loss": 0.5}, "command": "main.py seed=3 scale=cpu"})
+    make_run(
+        tmp_path / "runs/a",
+        result={"metrics": {"test_loss": 0.5}, "command": "main.py seed=3 scale=cpu"},
+    )
     make_run(tmp_path / "runs/b", error="Traceback ...\nRunError: it diverged\n")
     make_run(tmp_path / "runs/c")
     make_run(tmp_path / "runs/d", result='{"metrics": {"test_lo')
@@ -39,7 +45,12 @@ def test_a_folder_a_pattern_and_a_list_give_the_same_runs(folder: Path) -> None:
 
 def test_each_run_says_how_it_stands(folder: Path) -> None:
     a, b, c, d = collect(str(folder))
-    assert (a.status, a.result["metrics"], a.config["seed"], len(a.rows)) == ("finished", {"test_loss": 0.5}, 3, 2)
+    assert (a.status, a.result["metrics"], a.config["seed"], len(a.rows)) == (
+        "finished",
+        {"test_loss": 0.5},
+        3,
+        2,
+    )
     assert a.overrides == ("seed=3", "scale=cpu")
     assert (b.status, b.error) == ("failed", "RunError: it diverged")
     assert c.status == "unfinished"
@@ -51,8 +62,15 @@ def test_each_run_says_how_it_stands(folder: Path) -> None:
 def test_a_sweep_gives_its_jobs_in_order_with_those_that_never_ran(folder: Path) -> None:
     jobs = folder / "sweeps/one/jobs"
     jobs.mkdir(parents=True)
-    for number, (name, error) in enumerate([("b", "it diverged"), ("a", None), (None, "no such key")] + [("a", None)] * 8):
-        record = {"overrides": [f"seed={number}"], "status": "finished", "directory": name and str(folder / name), "error": error}
+    for number, (name, error) in enumerate(
+        [("b", "it diverged"), ("a", None), (None, "no such key")] + [("a", None)] * 8
+    ):
+        record = {
+            "overrides": [f"seed={number}"],
+            "status": "finished",
+            "directory": name and str(folder / name),
+            "error": error,
+        }
         (jobs / f"{number}.json").write_text(json.dumps(record))
     (jobs / "11.json").write_text("{")
     runs = collect(str(folder / "sweeps/*"))

@@ -46,20 +46,42 @@ def make_data(train=20, val=9, test=11):
     splits = {"train": pictures(train, 0), "val": pictures(val, 1), "test": pictures(test, 2)}
     splits = {name: split for name, split in splits.items() if len(split)}
     sizes = {name: len(split) for name, split in splits.items()}
-    info = DataInfo("pictures", "classification", (1, 6, 6), 3, ("a", "b", "c"), "", (0.3,), (0.4,), sizes, "Made here.")
+    info = DataInfo(
+        "pictures",
+        "classification",
+        (1, 6, 6),
+        3,
+        ("a", "b", "c"),
+        "",
+        (0.3,),
+        (0.4,),
+        sizes,
+        "Made here.",
+    )
     return ImageData(info, splits)
 
 
 def make_net(seed=0):
     torch.manual_seed(seed)
-    return nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 3))
+    return nn.Sequential(
+        nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 3)
+    )
 
 
 @pytest.fixture
 def make(tmp_path):
     """make(...) gives a Training; what is not said has defaults."""
 
-    def build(net=None, data=None, folder="checkpoints", optimizer=None, precision="32-true", seed=0, machine=None, **recipe):
+    def build(
+        net=None,
+        data=None,
+        folder="checkpoints",
+        optimizer=None,
+        precision="32-true",
+        seed=0,
+        machine=None,
+        **recipe,
+    ):
         net = make_net() if net is None else net
         groups = parameter_groups(net, recipe.get("symmetry_lr"))
         settings = TrainSettings(
@@ -73,7 +95,16 @@ def make(tmp_path):
             | recipe
         )
         fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
-        return Training(fabric, net, data or make_data(), settings, Lines(), tmp_path / folder, seed=seed, **(machine or {}))
+        return Training(
+            fabric,
+            net,
+            data or make_data(),
+            settings,
+            Lines(),
+            tmp_path / folder,
+            seed=seed,
+            **(machine or {}),
+        )
 
     build.data, build.net = make_data, make_net
     return build

@@ -1,5 +1,6 @@
-"""What two processes need to give the numbers of one: batch norm over the global batch, and rows that make it up. (Whole runs:
-tests/run/test_two_processes.py.)"""
+"""What two processes need to give the numbers of one: batch norm over the global batch, and rows
+that make it up. (Whole runs:
+tests/system/test_two_processes.py.)"""
 
 import math
 
@@ -37,16 +38,20 @@ def _norm_worker(rank, port, folder, kind):
 
 
 @pytest.mark.parametrize(
-    ("kind", "plain", "pixels"), [(GlobalBatchNorm2d, nn.BatchNorm2d, (5, 6)), (GlobalSwishNorm, SwishNorm, ())]
+    ("kind", "plain", "pixels"),
+    [(GlobalBatchNorm2d, nn.BatchNorm2d, (5, 6)), (GlobalSwishNorm, SwishNorm, ())],
 )
 def test_global_batch_norm_is_batch_norm_of_the_joined_batch(tmp_path, kind, plain, pixels):
-    """Output, gradients and running statistics, with unequal parts; the oracle is the ordinary norm on all rows."""
+    """Output, gradients and running statistics, with unequal parts; the oracle is the ordinary norm
+    on all rows."""
     torch.manual_seed(0)
     oracle = plain(4)
     with torch.no_grad():
         oracle.weight.uniform_(0.5, 2)
         oracle.bias.uniform_(-1, 1)
-    x = (torch.randn(8, 4, *pixels) * 3 + 40).requires_grad_()  # far from 0: sums of squares would lose digits
+    x = (
+        torch.randn(8, 4, *pixels) * 3 + 40
+    ).requires_grad_()  # far from 0: sums of squares would lose digits
     weights = torch.randn(8, 4, *pixels)
     state = {k: v.clone() for k, v in oracle.state_dict().items()}
     torch.save({"x": x.detach(), "weights": weights, "state": state}, tmp_path / "case.pt")
@@ -54,13 +59,19 @@ def test_global_batch_norm_is_batch_norm_of_the_joined_batch(tmp_path, kind, pla
     (y * weights).sum().backward()
 
     port = _free_port()
-    torch.multiprocessing.start_processes(_norm_worker, (port, tmp_path, kind), nprocs=2, start_method="fork")
+    torch.multiprocessing.start_processes(
+        _norm_worker, (port, tmp_path, kind), nprocs=2, start_method="fork"
+    )
     ranks = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
     torch.testing.assert_close(torch.cat([r["y"] for r in ranks]), y.detach(), rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(torch.cat([r["x_grad"] for r in ranks]), x.grad, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        torch.cat([r["x_grad"] for r in ranks]), x.grad, rtol=1e-4, atol=1e-5
+    )
     # Each process holds its rows' part of the gradient; DDP adds them up.
     for name, parameter in (("weight_grad", oracle.weight), ("bias_grad", oracle.bias)):
-        torch.testing.assert_close(sum(r[name] for r in ranks), parameter.grad, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            sum(r[name] for r in ranks), parameter.grad, rtol=1e-4, atol=1e-4
+        )
     for r in ranks:
         for key, value in oracle.state_dict().items():
             torch.testing.assert_close(r["state"][key], value, rtol=1e-5, atol=1e-6)
@@ -77,7 +88,9 @@ def test_without_other_processes_it_is_batch_norm():
 
 
 def test_norms_are_replaced_with_all_they_know():
-    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Sequential(nn.BatchNorm2d(2, momentum=0.3)))
+    net = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Sequential(nn.BatchNorm2d(2, momentum=0.3))
+    )
     net(torch.randn(4, 1, 6, 6))
     before = {k: v.clone() for k, v in net.state_dict().items()}
     twin = synchronise_norms(net)
@@ -90,7 +103,8 @@ def test_norms_are_replaced_with_all_they_know():
 
 
 def test_rows_of_two_processes_make_up_the_batch():
-    """Every global batch, the last one included, is divided without loss; shares weigh the gradient mean."""
+    """Every global batch, the last one included, is divided without loss; shares weigh the gradient
+    mean."""
     from types import SimpleNamespace
 
     from learnsym.training.loop import Training
@@ -104,7 +118,9 @@ def test_rows_of_two_processes_make_up_the_batch():
     parts = []
     for rank in (0, 1):
         training = Training.__new__(Training)
-        training.fabric = SimpleNamespace(global_rank=rank, world_size=2, device=torch.device("cpu"))
+        training.fabric = SimpleNamespace(
+            global_rank=rank, world_size=2, device=torch.device("cpu")
+        )
         training.data, training.max_batches, training.dtype = Data, None, torch.float32
         training.layout = torch.preserve_format
         parts.append(list(training._batches(split, torch.arange(40).flip(0), 15, train=True)))

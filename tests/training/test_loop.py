@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch import nn
 
-from learnsym.distributions.base import SymmetryModule
-from learnsym.distributions.uniform_lie_algebra import LieBox
+from learnsym.distributions.base import LearnedSymmetry
 from learnsym.distributions.sampling import PartialSampling
+from learnsym.distributions.uniform_lie_algebra import UniformLieAlgebra
 from learnsym.errors import CheckpointError, RunError
 from learnsym.groups.planar import E2, SE2
-from learnsym.kernels.siren import Siren
+from learnsym.kernels.siren import SIREN
 from learnsym.nets.ckresnet import CKResNet
 from learnsym.training import checkpoint
 from learnsym.training.loop import parameter_groups
@@ -29,7 +29,7 @@ class WithWidths(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.box = LieBox(SE2(), initial_width=0.5)
+        self.box = UniformLieAlgebra(SE2(), initial_width=0.5)
         self.linear = nn.Linear(36, 3)
 
     def forward(self, x):
@@ -39,7 +39,7 @@ class WithWidths(nn.Module):
         return -0.1 * self.box.norm()
 
 
-# --- groups of parameters -------------------------------------------------------------------------------------------------------
+# --- groups of parameters
 
 
 def test_widths_have_a_group_of_their_own_without_decay():
@@ -48,16 +48,22 @@ def test_widths_have_a_group_of_their_own_without_decay():
     assert [id(p) for p in weights["params"]] == [id(p) for p in net.linear.parameters()]
     assert [id(p) for p in widths["params"]] == [id(net.box.raw_widths)]
     optimizer = torch.optim.Adam([weights, widths], lr=0.01, weight_decay=0.3)
-    assert [(g["lr"], g["weight_decay"]) for g in optimizer.param_groups] == [(0.01, 0.3), (0.5, 0.0)]
+    assert [(g["lr"], g["weight_decay"]) for g in optimizer.param_groups] == [
+        (0.01, 0.3),
+        (0.5, 0.0),
+    ]
     same = torch.optim.Adam(parameter_groups(net, None), lr=0.01, weight_decay=0.3)
     assert [(g["lr"], g["weight_decay"]) for g in same.param_groups] == [(0.01, 0.3), (0.01, 0.0)]
     assert len(parameter_groups(nn.Linear(2, 2), 0.5)) == 1
 
 
 def test_theta_and_omega0_have_their_own_rates():
-    net = CKResNet(1, 3, SE2(), PartialSampling(), Siren(hidden=4, learn_omega0=True), channels=2)
+    net = CKResNet(1, 3, SE2(), PartialSampling(), SIREN(hidden=4, learn_omega0=True), channels=2)
     groups = parameter_groups(net, 0.5, 0.25)
-    assert [(len(g["params"]), g.get("lr")) for g in groups[1:]] == [(5, 0.5), (8, 0.25)]  # 5 arcs; 6 kernels and 2 shortcuts
+    assert [(len(g["params"]), g.get("lr")) for g in groups[1:]] == [
+        (5, 0.5),
+        (8, 0.25),
+    ]  # 5 arcs; 6 kernels and 2 shortcuts
     assert all(g["weight_decay"] == 0 for g in groups[1:])
     found = [id(p) for g in groups for p in g["params"]]
     assert sorted(found) == sorted(id(p) for p in net.parameters())
@@ -74,7 +80,7 @@ def test_the_loop_anneals_before_and_projects_after_every_step(make):
     assert net.outside > 0, "no step has left the interval: the test shows nothing"
 
 
-class Gated(SymmetryModule):
+class Gated(LearnedSymmetry):
     """Counts what the loop calls."""
 
     def __init__(self):
@@ -111,18 +117,22 @@ def test_decay_does_not_reach_the_widths(make):
 def test_the_penalty_is_part_of_what_is_minimised(make):
     """A reward of wide distributions widens, at the widths' own learning rate."""
     net = WithWidths()
-    training = make(net=net, symmetry_lr=0.5, optimizer=lambda p: torch.optim.SGD(p, lr=0.0), epochs=1)
+    training = make(
+        net=net, symmetry_lr=0.5, optimizer=lambda p: torch.optim.SGD(p, lr=0.0), epochs=1
+    )
     raw = net.box.raw_widths.detach().clone().double().requires_grad_()
     for _ in range(3):
         loss = -0.1 * torch.nn.functional.softplus(raw).norm()
         (gradient,) = torch.autograd.grad(loss, raw)
         raw = (raw - 0.5 * gradient).detach().requires_grad_()
     training.fit()
-    torch.testing.assert_close(net.box.raw_widths.detach().double(), raw.detach(), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(
+        net.box.raw_widths.detach().double(), raw.detach(), rtol=1e-6, atol=1e-6
+    )
     assert training.recorder.rows[0]["learned_rotation_width_rad"] > 0.5
 
 
-# --- steps ----------------------------------------------------------------------------------------------------------------------
+# --- steps
 
 
 @pytest.mark.parametrize(("clip", "expected"), [(0.01, 0.01), (None, None)])
@@ -172,7 +182,9 @@ def test_max_steps(make, limit, epochs, steps):
 def test_a_loss_that_is_not_finite_keeps_the_last_checkpoint(make):
     training = make(epochs=5)
     original = training._train_epoch
-    training._train_epoch = lambda: original() | ({"train_loss": math.nan} if training.progress.epoch == 2 else {})
+    training._train_epoch = lambda: (
+        original() | ({"train_loss": math.nan} if training.progress.epoch == 2 else {})
+    )
     with pytest.raises(RunError, match="train_loss is nan in epoch 3"):
         training.fit()
     assert checkpoint.load(training.folder / "last.pt")["progress"]["epoch"] == 2
@@ -192,7 +204,13 @@ def test_channels_last_gives_the_same_numbers(make):
     for channels_last in (False, True):
         net = make.net()
         net[0].register_forward_hook(lambda _, inputs, out: seen.append(inputs[0].stride()))
-        training = make(net, folder=f"{channels_last}", machine={"channels_last": channels_last}, precision="64-true", epochs=2)
+        training = make(
+            net,
+            folder=f"{channels_last}",
+            machine={"channels_last": channels_last},
+            precision="64-true",
+            epochs=2,
+        )
         training.fit()
         rows.append(training.recorder.rows)
     assert seen[0] == (36, 36, 6, 1)
@@ -202,7 +220,10 @@ def test_channels_last_gives_the_same_numbers(make):
 
 
 @pytest.mark.long
-@pytest.mark.skipif(not shutil.which("c++") and not shutil.which("g++"), reason="torch.compile wants a C++ compiler on a CPU")
+@pytest.mark.skipif(
+    not shutil.which("c++") and not shutil.which("g++"),
+    reason="torch.compile wants a C++ compiler on a CPU",
+)
 @pytest.mark.parametrize("draws", [False, True])
 def test_compiled_training_gives_the_same_numbers(make, draws):
     """Those too that a network draws."""
@@ -213,7 +234,9 @@ def test_compiled_training_gives_the_same_numbers(make, draws):
             net.insert(3, nn.Dropout(0.5))
         # Not Adam, which makes steps of the rounding in the gradient of a bias before a batch norm.
         sgd = partial(torch.optim.SGD, lr=0.1)
-        training = make(net, folder=f"{compiled}", machine={"compile": compiled}, epochs=2, optimizer=sgd)
+        training = make(
+            net, folder=f"{compiled}", machine={"compile": compiled}, epochs=2, optimizer=sgd
+        )
         training.fit()
         assert set(training.state()["net"]) == set(net.state_dict()), "no prefix in a checkpoint"
         rows.append(training.recorder.rows)
@@ -227,14 +250,16 @@ def test_it_learns(make):
     assert training.evaluate("test")["accuracy"] >= 0.9
 
 
-# --- sums and evaluation --------------------------------------------------------------------------------------------------------
+# --- sums and evaluation
 
 
 @pytest.mark.parametrize("task", [Classification(), Regression(unit="deg", mean=2.0)])
 def test_sums_add_up_over_batches(task):
     torch.manual_seed(0)
     outputs = torch.randn(23, 4)
-    targets = torch.randint(4, (23,)) if isinstance(task, Classification) else torch.randn(23, 4) + 2
+    targets = (
+        torch.randint(4, (23,)) if isinstance(task, Classification) else torch.randn(23, 4) + 2
+    )
     whole = task.sums(outputs, targets)
     parts = task.no_sums(torch.device("cpu"))
     for index in torch.arange(23).split(5):
@@ -243,10 +268,14 @@ def test_sums_add_up_over_batches(task):
     metrics = task.metrics(whole.tolist())
     assert metrics["loss"] == pytest.approx(float(task.loss(outputs, targets)), rel=1e-5)
     if isinstance(task, Classification):
-        assert metrics["accuracy"] == pytest.approx(float((outputs.argmax(1) == targets).float().mean()))
+        assert metrics["accuracy"] == pytest.approx(
+            float((outputs.argmax(1) == targets).float().mean())
+        )
     else:
         assert metrics["mse_deg2"] == metrics["loss"]
-        assert metrics["mae_deg"] == pytest.approx(float((outputs - targets).abs().mean()), rel=1e-5)
+        assert metrics["mae_deg"] == pytest.approx(
+            float((outputs - targets).abs().mean()), rel=1e-5
+        )
         assert metrics["mse_over_predicting_mean"] == pytest.approx(
             float((outputs - targets).square().mean() / (targets - 2.0).square().mean()), rel=1e-5
         )
@@ -271,7 +300,9 @@ def test_evaluation_is_repeatable_and_leaves_the_random_numbers_alone(make):
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(8)
     assert training.evaluate("val") == first
-    assert make(net=training.plain_net, seed=1, folder="b").evaluate("val") != first, "another seed, other draws"
+    assert make(net=training.plain_net, seed=1, folder="b").evaluate("val") != first, (
+        "another seed, other draws"
+    )
 
 
 def test_evaluation_leaves_the_network_alone(make):
@@ -281,7 +312,7 @@ def test_evaluation_leaves_the_network_alone(make):
     assert all(torch.equal(v, before[k]) for k, v in training.plain_net.state_dict().items())
 
 
-# --- checkpoints ----------------------------------------------------------------------------------------------------------------
+# --- checkpoints
 
 
 def test_the_best_validation_epoch_is_kept(make):
@@ -342,7 +373,11 @@ def test_every_generator_comes_back():
 
 
 def test_a_checkpoint_survives_the_file(tmp_path):
-    state = {"net": {"w": torch.arange(3)}, "random": checkpoint.random_state(), "progress": {"epoch": 2, "best": None}}
+    state = {
+        "net": {"w": torch.arange(3)},
+        "random": checkpoint.random_state(),
+        "progress": {"epoch": 2, "best": None},
+    }
     checkpoint.save(tmp_path / "a" / "c.pt", state)
     back = checkpoint.load(tmp_path / "a" / "c.pt")
     assert torch.equal(back["net"]["w"], torch.arange(3))
@@ -391,7 +426,9 @@ def test_a_partial_network_resumes_exactly(make):
     def training(folder, **recipe):
         torch.manual_seed(0)
         sampling = PartialSampling(samples=4, sample_sets="image", initial_arc=0.8)
-        net = CKResNet(1, 3, E2(), sampling, Siren(hidden=4), channels=2, kernel_size=3, pool_blocks=())
+        net = CKResNet(
+            1, 3, E2(), sampling, SIREN(hidden=4), channels=2, kernel_size=3, pool_blocks=()
+        )
         torch.manual_seed(1)
         return make(net, folder=folder, symmetry_lr=0.1, **recipe)
 

@@ -11,7 +11,8 @@ INPUTS = torch.randn(5, 3, generator=torch.Generator().manual_seed(0), dtype=tor
 
 
 @pytest.mark.parametrize(
-    ("precision", "weights"), [("64-true", torch.float64), ("32-true", torch.float32), ("bf16-mixed", torch.float32)]
+    ("precision", "weights"),
+    [("64-true", torch.float64), ("32-true", torch.float32), ("bf16-mixed", torch.float32)],
 )
 def test_outputs_have_the_precision_of_the_weights(precision, weights):
     net = nn.Linear(3, 4)

@@ -40,21 +40,27 @@ def test_a_fraction_of_an_epoch_warms_up():
 
 def test_cosine():
     found, end = rates(Cosine(minimum=0.02))
-    assert found == pytest.approx([0.02 + 0.18 * (1 + math.cos(math.pi * k / 40)) / 2 for k in range(40)])
+    assert found == pytest.approx(
+        [0.02 + 0.18 * (1 + math.cos(math.pi * k / 40)) / 2 for k in range(40)]
+    )
     assert end == pytest.approx(0.02)
     assert rates(Cosine())[1] == pytest.approx(0.0, abs=1e-12)
 
 
 def test_cosine_after_a_warm_up():
     found, end = rates(Cosine(warmup_epochs=2, minimum=0.02))
-    assert found[10:] == pytest.approx([0.02 + 0.18 * (1 + math.cos(math.pi * k / 30)) / 2 for k in range(30)])
+    assert found[10:] == pytest.approx(
+        [0.02 + 0.18 * (1 + math.cos(math.pi * k / 30)) / 2 for k in range(30)]
+    )
     assert end == pytest.approx(0.02)
 
 
 def test_the_minimum_is_a_rate_for_every_group():
     """Two groups of different rates end at the same minimum."""
     parameters = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
-    optimizer = torch.optim.SGD([{"params": [parameters[0]]}, {"params": [parameters[1]], "lr": 0.01}], lr=0.2)
+    optimizer = torch.optim.SGD(
+        [{"params": [parameters[0]]}, {"params": [parameters[1]], "lr": 0.01}], lr=0.2
+    )
     stepper = Cosine(minimum=0.001).attach(optimizer, 1, 4)
     for _ in range(4):
         optimizer.step()
@@ -85,19 +91,26 @@ def test_plateau_against_a_count_by_hand():
 
 
 def test_the_training_steps_them(make):
-    """In a training: per step where it is per step, per epoch with the validation loss where it is per epoch."""
+    """In a training: per step where it is per step, per epoch with the validation loss where it is
+    per epoch."""
     training = make(schedule=Cosine(minimum=0.001), epochs=4)
     training.fit()
-    # 20 examples in batches of 8: 3 steps an epoch; the row has the rate after the epoch's last step.
+    # 20 examples in batches of 8: 3 steps an epoch; the row has the rate after the epoch's last
+    # step.
     assert [row["lr"] for row in training.recorder.rows] == pytest.approx(
         [0.001 + 0.009 * (1 + math.cos(math.pi * k / 4)) / 2 for k in (1, 2, 3, 4)]
     )
     plateau = make(
-        schedule=Plateau(patience=1, gamma=0.5), epochs=6, folder="other", optimizer=lambda p: torch.optim.SGD(p, lr=1e-9)
+        schedule=Plateau(patience=1, gamma=0.5),
+        epochs=6,
+        folder="other",
+        optimizer=lambda p: torch.optim.SGD(p, lr=1e-9),
     )
     plateau.fit()
     # Nothing moves but batch norm's statistics, so the validation loss decides alone.
-    assert plateau.schedule.best == pytest.approx(min(row["val_loss"] for row in plateau.recorder.rows), rel=1e-3)
+    assert plateau.schedule.best == pytest.approx(
+        min(row["val_loss"] for row in plateau.recorder.rows), rel=1e-3
+    )
 
 
 def test_plateau_has_no_warm_up():

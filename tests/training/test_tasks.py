@@ -1,4 +1,5 @@
-"""What is asked of a network: losses against plain formulas, sums that add up, and networks and losses that do not fit."""
+"""What is asked of a network: losses against plain formulas, sums that add up, and networks and
+losses that do not fit."""
 
 import dataclasses
 import math
@@ -10,29 +11,49 @@ from hydra import compose, initialize_config_dir
 from lightning_fabric import Fabric
 from torch import nn
 
-from learnsym.config.build import CONFIG_DIR, register_resolvers, rehearse
+from learnsym.config.build import dry_build
+from learnsym.config.resolvers import register_resolvers
+from learnsym.config.validate import CONFIG_DIR
 from learnsym.data.base import DataInfo, ImageData, Split
 from learnsym.errors import ConfigError
 from learnsym.groups.planar import SE2
 from learnsym.nets.augerino import Augerino
 from learnsym.nets.conv5 import Conv5
+from learnsym.run.context import build_context, dry_forward
 from learnsym.run.directory import RunDirectory
-from learnsym.run.context import open_session, try_out
-from learnsym.training.tasks import AbsoluteError, Classification, Regression, Segmentation, SquaredError, task_for
+from learnsym.training.tasks import (
+    AbsoluteError,
+    Classification,
+    Regression,
+    Segmentation,
+    SquaredError,
+    task_for,
+)
 
 ABSOLUTE = AbsoluteError("mev", (0.3, -1.0, 0.0, 2.0), (0.5, 2.0, 1.0, 0.25))
-TASKS = [Classification(), SquaredError(), Regression(unit="deg", mean=0.3), ABSOLUTE, Segmentation()]
+TASKS = [
+    Classification(),
+    SquaredError(),
+    Regression(unit="deg", mean=0.3),
+    ABSOLUTE,
+    Segmentation(),
+]
 
 
 def example(task, count=23, dtype=torch.float32):
     draws = torch.Generator().manual_seed(0)
     if isinstance(task, Segmentation):
         targets = (torch.rand(count, 2, 5, 4, generator=draws) < 0.4).float()
-        targets[:9, 0], targets[9:, 1] = 0, 1  # absent shapes: empty, or full as in the published masks
+        targets[:9, 0], targets[9:, 1] = (
+            0,
+            1,
+        )  # absent shapes: empty, or full as in the published masks
         return torch.randn(count, 2, 5, 4, generator=draws, dtype=dtype), targets
     outputs = torch.randn(count, 4, generator=draws, dtype=dtype)
     classes = isinstance(task, Classification)
-    return outputs, torch.randint(4, (count,), generator=draws) if classes else torch.randn(count, 4, generator=draws)
+    return outputs, torch.randint(4, (count,), generator=draws) if classes else torch.randn(
+        count, 4, generator=draws
+    )
 
 
 def plain_loss(task, output, target):
@@ -59,11 +80,15 @@ def test_a_loss_is_the_mean_of_what_each_example_costs(task):
     outputs, targets = example(task, dtype=torch.float64)
     costs = task.per_example(outputs, targets)
     assert (costs.shape, costs.dtype) == ((23,), torch.float64)
-    expected = [plain_loss(task, o, t) for o, t in zip(outputs.tolist(), targets.tolist(), strict=True)]
+    expected = [
+        plain_loss(task, o, t) for o, t in zip(outputs.tolist(), targets.tolist(), strict=True)
+    ]
     assert costs.tolist() == pytest.approx(expected, rel=1e-10)
     assert float(task.loss(outputs, targets)) == pytest.approx(sum(expected) / 23, rel=1e-10)
     for k in (0, 22):
-        torch.testing.assert_close(task.per_example(outputs[k : k + 1], targets[k : k + 1]), costs[k : k + 1])
+        torch.testing.assert_close(
+            task.per_example(outputs[k : k + 1], targets[k : k + 1]), costs[k : k + 1]
+        )
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -71,14 +96,19 @@ def test_half_precision_is_left_before_the_loss(task):
     outputs, targets = example(task)
     rough = outputs.bfloat16()
     assert task.per_example(rough, targets).dtype == torch.float32
-    assert float(task.loss(rough, targets)) == pytest.approx(float(task.loss(rough.float(), targets)), rel=1e-6)
+    assert float(task.loss(rough, targets)) == pytest.approx(
+        float(task.loss(rough.float(), targets)), rel=1e-6
+    )
     assert task.sums(rough, targets).dtype == torch.float64
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_sums_add_up_over_batches(task):
     outputs, targets = example(task)
-    whole, parts = task.sums(outputs.clone().requires_grad_(), targets), task.no_sums(torch.device("cpu"))
+    whole, parts = (
+        task.sums(outputs.clone().requires_grad_(), targets),
+        task.no_sums(torch.device("cpu")),
+    )
     assert parts.shape == whole.shape
     assert not whole.requires_grad
     for index in torch.arange(23).split(5):
@@ -94,7 +124,9 @@ def test_squared_error_is_of_one_hot_labels_and_counts_what_is_right():
     outputs, targets = example(SquaredError())
     metrics = SquaredError().metrics(SquaredError().sums(outputs, targets).tolist())
     assert set(metrics) == {"loss", "accuracy"}
-    assert metrics["accuracy"] == pytest.approx(float((outputs.argmax(1) == targets).float().mean()))
+    assert metrics["accuracy"] == pytest.approx(
+        float((outputs.argmax(1) == targets).float().mean())
+    )
     perfect = torch.eye(4)[targets]
     assert float(SquaredError().loss(perfect, targets)) == 0
     assert float(SquaredError().loss(torch.zeros_like(perfect), targets)) == pytest.approx(1 / 4)
@@ -107,17 +139,25 @@ def test_numbers_are_standardised_by_median_and_mean_absolute_deviation():
     values = torch.tensor([[1.0, 7.0], [2.0, 7.0], [10.0, 7.0], [3.0, 7.0], [-6.0, 7.0]])
     task = AbsoluteError.of(values, "mev")
     assert task.centre == (2.0, 7.0)
-    assert task.scale == pytest.approx(((1 + 0 + 8 + 1 + 8) / 5, 1.0)), "a constant target has scale 1"
+    assert task.scale == pytest.approx(((1 + 0 + 8 + 1 + 8) / 5, 1.0)), (
+        "a constant target has scale 1"
+    )
     perfect = (values - torch.tensor(task.centre)) / torch.tensor(task.scale)
     assert float(task.loss(perfect, values)) < 1e-6
     torch.testing.assert_close(task.in_units(perfect), values.double(), atol=1e-6, rtol=0)
     outputs = torch.randn(5, 2, generator=torch.Generator().manual_seed(0))
     metrics = task.metrics(task.sums(outputs, values).tolist())
     assert set(metrics) == {"loss", "mae_mev", "median_mae_mev"}
-    assert metrics["mae_mev"] == pytest.approx(float((task.in_units(outputs) - values).abs().mean()))
+    assert metrics["mae_mev"] == pytest.approx(
+        float((task.in_units(outputs) - values).abs().mean())
+    )
     assert metrics["median_mae_mev"] == pytest.approx((18 / 5 + 0) / 2)
     assert metrics["loss"] == pytest.approx(float(task.loss(outputs, values)))
-    assert set(AbsoluteError.of(values, "").metrics([1.0, 1.0, 1.0, 1.0])) == {"loss", "mae", "median_mae"}
+    assert set(AbsoluteError.of(values, "").metrics([1.0, 1.0, 1.0, 1.0])) == {
+        "loss",
+        "mae",
+        "median_mae",
+    }
 
 
 def test_large_numbers_are_standardised_before_they_are_rounded():
@@ -138,11 +178,18 @@ def test_absolute_error_has_the_gradient_of_a_sign():
 
 
 def test_masks_are_judged_by_their_pixels():
-    """Three images of two masks of 1 x 4 pixels; the empty and the full ones say nothing about the overlap."""
-    targets = torch.tensor([[[1, 1, 0, 0], [0, 0, 0, 0]], [[1, 1, 1, 1], [0, 1, 0, 0]], [[0, 0, 0, 1], [1, 0, 0, 1]]])
-    chosen = torch.tensor([[[1, 0, 0, 0], [1, 1, 0, 0]], [[0, 1, 1, 1], [0, 1, 1, 1]], [[1, 0, 0, 0], [1, 0, 0, 1]]])
+    """Three images of two masks of 1 x 4 pixels; the empty and the full ones say nothing about the
+    overlap."""
+    targets = torch.tensor(
+        [[[1, 1, 0, 0], [0, 0, 0, 0]], [[1, 1, 1, 1], [0, 1, 0, 0]], [[0, 0, 0, 1], [1, 0, 0, 1]]]
+    )
+    chosen = torch.tensor(
+        [[[1, 0, 0, 0], [1, 1, 0, 0]], [[0, 1, 1, 1], [0, 1, 1, 1]], [[1, 0, 0, 0], [1, 0, 0, 1]]]
+    )
     logits = (chosen.float() - 0.5)[:, :, None]  # a probability above one half where chosen
-    metrics = Segmentation().metrics(Segmentation().sums(logits, targets.float()[:, :, None]).tolist())
+    metrics = Segmentation().metrics(
+        Segmentation().sums(logits, targets.float()[:, :, None]).tolist()
+    )
     assert set(metrics) == {"loss", "pixel_accuracy", "iou"}
     assert metrics["pixel_accuracy"] == pytest.approx(1 - (1 + 2 + 1 + 2 + 2 + 0) / 24)
     assert metrics["iou"] == pytest.approx((1 / 2 + 1 / 3 + 0 + 1) / 4)
@@ -159,7 +206,7 @@ def test_certain_and_wrong_logits_cost_what_they_should():
     assert float(Segmentation().loss(logits, targets)) == pytest.approx(100.0)
 
 
-# --- which task, and what fits it -----------------------------------------------------------------------------------------------
+# --- which task, and what fits it
 
 
 def data_of(task):
@@ -170,7 +217,9 @@ def data_of(task):
         "segmentation": (inputs > 0.5).float().expand(6, 2, 8, 8).clone(),
     }[task]
     splits = {name: Split(inputs, targets) for name in ("train", "test")}
-    info = DataInfo("made", task, (1, 8, 8), 2, (), "", (0.5,), (1.0,), {"train": 6, "test": 6}, "Made here.")
+    info = DataInfo(
+        "made", task, (1, 8, 8), 2, (), "", (0.5,), (1.0,), {"train": 6, "test": 6}, "Made here."
+    )
     return ImageData(info, splits)
 
 
@@ -187,28 +236,36 @@ def test_the_data_decide_the_task_and_the_settings_the_loss():
 
 @pytest.mark.parametrize("task", ["classification", "segmentation"])
 def test_absolute_error_is_for_numbers(task):
-    with pytest.raises(ConfigError, match=rf"train\.loss=absolute_error is for numbers, but dataset=made is a task of {task}"):
+    with pytest.raises(
+        ConfigError,
+        match=rf"train\.loss=absolute_error is for numbers, but dataset=made is a task of {task}",
+    ):
         task_for(data_of(task), "absolute_error")
 
 
 @pytest.mark.parametrize("task", ["regression", "segmentation"])
 def test_squared_error_is_for_classes(task):
-    with pytest.raises(ConfigError, match=rf"train\.loss=squared_error is for classes, but dataset=made is a task of {task}"):
+    with pytest.raises(
+        ConfigError,
+        match=rf"train\.loss=squared_error is for classes, but dataset=made is a task of {task}",
+    ):
         task_for(data_of(task), "squared_error")
 
 
 def test_a_network_has_to_give_what_the_task_needs():
     maps = nn.Conv2d(1, 2, 3, padding=1)
-    try_out(maps, data_of("segmentation"))
+    dry_forward(maps, data_of("segmentation"))
     for task in ("classification", "regression"):
-        try_out(Conv5(1, 2, width=2), data_of(task))
-        with pytest.raises(ConfigError, match=rf"Conv2d gives \[2, 8, 8\] for an example, but {task} needs \[2\]"):
-            try_out(maps, data_of(task))
+        dry_forward(Conv5(1, 2, width=2), data_of(task))
+        with pytest.raises(
+            ConfigError, match=rf"Conv2d gives \[2, 8, 8\] for an example, but {task} needs \[2\]"
+        ):
+            dry_forward(maps, data_of(task))
     said = r"dataset=made: Conv5 gives \[2\] for an example, but segmentation needs \[2, 8, 8\]; net=projected_linear"
     with pytest.raises(ConfigError, match=said):
-        try_out(Conv5(1, 2, width=2), data_of("segmentation"))
+        dry_forward(Conv5(1, 2, width=2), data_of("segmentation"))
     with pytest.raises(ConfigError, match=r"Conv2d gives \[3, 8, 8\]"):
-        try_out(nn.Conv2d(1, 3, 3, padding=1), data_of("segmentation"))
+        dry_forward(nn.Conv2d(1, 3, 3, padding=1), data_of("segmentation"))
 
 
 def test_masks_are_not_averaged_over_transformations():
@@ -227,27 +284,46 @@ def composed():
 def test_a_network_that_cannot_give_masks_is_refused_before_they_are_drawn(composed, monkeypatch):
     monkeypatch.setattr("learnsym.data.images.shapes.draw_shapes", None)
     with pytest.raises(ConfigError, match="net: task=segmentation"):
-        rehearse(composed("dataset=shapes"))
+        dry_build(composed("dataset=shapes"))
 
 
 def test_copies_are_averaged_as_the_loss_wants_it(composed, tmp_path):
-    for loss, task, kind in (("likelihood", "classification", Classification), ("squared_error", "regression", SquaredError)):
-        cfg = composed("dataset.train_size=8", "dataset.test_size=8", "net.backbone.width=2", f"train.loss={loss}")
-        session = open_session(Fabric(accelerator="cpu", devices=1), cfg, RunDirectory(tmp_path))
+    for loss, task, kind in (
+        ("likelihood", "classification", Classification),
+        ("squared_error", "regression", SquaredError),
+    ):
+        cfg = composed(
+            "dataset.train_size=8",
+            "dataset.test_size=8",
+            "net.backbone.width=2",
+            f"train.loss={loss}",
+        )
+        session = build_context(Fabric(accelerator="cpu", devices=1), cfg, RunDirectory(tmp_path))
         assert session.net.task == task
         assert type(session.training.task) is kind
 
 
-def test_a_loss_that_does_not_go_with_the_data_is_the_loss_that_is_named(composed, tmp_path, monkeypatch):
-    monkeypatch.setattr("learnsym.run.context.try_out", lambda net, data: None)
+def test_a_loss_that_does_not_go_with_the_data_is_the_loss_that_is_named(
+    composed, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("learnsym.run.context.dry_forward", lambda net, data: None)
     cfg = composed(
-        "dataset=shapes", "dataset.count=8", "dataset.test_size=8", "net=conv5", "net.width=2", "train.loss=squared_error"
+        "dataset=shapes",
+        "dataset.count=8",
+        "dataset.test_size=8",
+        "net=conv5",
+        "net.width=2",
+        "train.loss=squared_error",
     )
-    with pytest.raises(ConfigError, match=r"train\.loss=squared_error .* dataset=shapes is a task of segmentation"):
-        open_session(Fabric(accelerator="cpu", devices=1), cfg, RunDirectory(tmp_path))
+    with pytest.raises(
+        ConfigError, match=r"train\.loss=squared_error .* dataset=shapes is a task of segmentation"
+    ):
+        build_context(Fabric(accelerator="cpu", devices=1), cfg, RunDirectory(tmp_path))
 
 
-@pytest.mark.parametrize(("task", "loss"), [("segmentation", "likelihood"), ("classification", "squared_error")])
+@pytest.mark.parametrize(
+    ("task", "loss"), [("segmentation", "likelihood"), ("classification", "squared_error")]
+)
 def test_the_loop_learns_it(make, task, loss):
     torch.manual_seed(0)
     masks = task == "segmentation"
@@ -256,12 +332,16 @@ def test_the_loop_learns_it(make, task, loss):
     training.fit()
     rows = training.recorder.rows
     assert rows[-1]["train_loss"] < 0.9 * rows[0]["train_loss"]
-    assert set(training.evaluate("test")) == ({"loss", "pixel_accuracy", "iou"} if masks else {"loss", "accuracy"})
+    assert set(training.evaluate("test")) == (
+        {"loss", "pixel_accuracy", "iou"} if masks else {"loss", "accuracy"}
+    )
 
 
 def test_a_response_to_the_angle_is_drawn_of_likelihoods_alone():
     from learnsym.modes.train import Train
 
     for task, loss in (("classification", "squared_error"), ("segmentation", "likelihood")):
-        session = SimpleNamespace(data=data_of(task), training=SimpleNamespace(settings=SimpleNamespace(loss=loss)))
+        session = SimpleNamespace(
+            data=data_of(task), training=SimpleNamespace(settings=SimpleNamespace(loss=loss))
+        )
         assert Train()._response(session) == {}

@@ -1,4 +1,5 @@
-"""What the launchers share: jobs by number, a record of each before it starts, and how a process anywhere does one of them."""
+"""What the launchers share: jobs by number, a record of each before it starts, and how a process
+anywhere does one of them."""
 
 import json
 import os
@@ -16,7 +17,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from learnsym.errors import ConfigError, LearnSymError
-from learnsym.run.directory import write_atomically
+from learnsym.utils.files import write_atomically
 
 MISSING = "its process was killed (out of memory or time, or by hand) and left no record"
 
@@ -30,16 +31,21 @@ class Job:
 
 
 class Work:
-    """Does a job, in whatever process it is unpickled. All of them need the same folder: a cluster, a shared file system."""
+    """Does a job, in whatever process it is unpickled. All of them need the same folder: a cluster,
+    a shared file system."""
 
-    def __init__(self, hydra_context: HydraContext, config: DictConfig, task_function: TaskFunction) -> None:
+    def __init__(
+        self, hydra_context: HydraContext, config: DictConfig, task_function: TaskFunction
+    ) -> None:
         self.hydra_context, self.config, self.task_function = hydra_context, config, task_function
         self.singletons = Singleton.get_state()
         self.folder = Path.cwd()
 
     def compose(self, job: Job) -> DictConfig:
         """The job's whole configuration, Hydra's own included."""
-        config = self.hydra_context.config_loader.load_sweep_config(self.config, list(job.overrides))
+        config = self.hydra_context.config_loader.load_sweep_config(
+            self.config, list(job.overrides)
+        )
         with open_dict(config):
             config.hydra.job.id = config.hydra.job.num = job.number
         return config
@@ -60,17 +66,21 @@ class Work:
 
 
 class SweepLauncher(Launcher):
-    """Starts jobs somewhere, waits for all of them, and sees to it that every one has a record in the sweep's directory."""
+    """Starts jobs somewhere, waits for all of them, and sees to it that every one has a record in
+    the sweep's directory."""
 
     package: ClassVar[tuple[str, str] | None] = None
     """What it cannot do without, and the extra that brings it."""
     skips_finished: ClassVar[bool] = True
-    """Whether jobs whose result is there are left out: they would only wait in a queue to say so."""
+    """Whether jobs whose result is there are left out: they would only wait in a queue to say
+    so."""
 
     def __init__(self, **settings: Any) -> None:
         self.settings = settings
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
         """Hydra's beginning.
 
         Raises:
@@ -78,7 +88,9 @@ class SweepLauncher(Launcher):
         """
         if self.package and find_spec(self.package[0]) is None:
             name, extra = self.package
-            raise ConfigError(f"launcher={extra} needs {name}, which is not installed: uv sync --extra {extra}")
+            raise ConfigError(
+                f"launcher={extra} needs {name}, which is not installed: uv sync --extra {extra}"
+            )
         self.config = config
         self.work = Work(hydra_context, config, task_function)
 
@@ -87,12 +99,21 @@ class SweepLauncher(Launcher):
         """The sweep's directory."""
         return Path(str(self.config.hydra.sweep.dir)).absolute()
 
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
         """Do the jobs; returns when none of them is at work any more."""
-        jobs = [Job(initial_job_idx + place, tuple(overrides)) for place, overrides in enumerate(job_overrides)]
+        jobs = [
+            Job(initial_job_idx + place, tuple(overrides))
+            for place, overrides in enumerate(job_overrides)
+        ]
         for job in jobs:
             self.record(job, status="missing", directory=None, error=MISSING)
-        finished = {job: path for job in jobs if (path := self.finished(job))} if self.skips_finished else {}
+        finished = (
+            {job: path for job in jobs if (path := self.finished(job))}
+            if self.skips_finished
+            else {}
+        )
         for job, path in finished.items():
             self.record(job, status="finished", directory=str(path), error=None)
             print(f"finished before: {path}", flush=True)
@@ -110,7 +131,9 @@ class SweepLauncher(Launcher):
 
     def record(self, job: Job, **what: Any) -> None:
         """Write the job's record; the job itself overwrites it."""
-        write_atomically(self.path(job), json.dumps({"overrides": list(job.overrides), **what}, indent=2))
+        write_atomically(
+            self.path(job), json.dumps({"overrides": list(job.overrides), **what}, indent=2)
+        )
 
     def missing(self, job: Job) -> bool:
         """Whether the job has left no record of its own."""
@@ -118,7 +141,7 @@ class SweepLauncher(Launcher):
 
     def finished(self, job: Job) -> Path | None:
         """The directory of the job's run, if its result is there to stay."""
-        from learnsym.run.run import adopt_checkpoint, slug
+        from learnsym.run.run import config_from_checkpoint, slug
 
         config = self.work.compose(job)
         choices, overrides = dict(config.hydra.runtime.choices), list(job.overrides)
@@ -126,7 +149,9 @@ class SweepLauncher(Launcher):
         if config.fresh or config.debug:
             return None
         try:
-            path = Path(config.paths.out).absolute() / slug(adopt_checkpoint(config, overrides), choices)
+            path = Path(config.paths.out).absolute() / slug(
+                config_from_checkpoint(config, overrides), choices
+            )
         except LearnSymError:
             return None  # the job will say it
         return path if (path / "result.json").exists() else None

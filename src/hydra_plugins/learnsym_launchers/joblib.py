@@ -15,17 +15,21 @@ class JoblibConf(JobLibLauncherConf):
     _target_: str = "hydra_plugins.learnsym_launchers.joblib.JoblibLauncher"
 
 
-ConfigStore.instance().store(group="hydra/launcher", name="learnsym_joblib", node=JoblibConf, provider="learnsym")
+ConfigStore.instance().store(
+    group="hydra/launcher", name="learnsym_joblib", node=JoblibConf, provider="learnsym"
+)
 
 
 class JoblibLauncher(SweepLauncher):
-    """joblib's processes. If one is killed, joblib ends them all: their jobs are started again, and go on where they were."""
+    """joblib's processes. If one is killed, joblib ends them all: their jobs are started again, and
+    go on where they were."""
 
     skips_finished = False  # they take a moment here, and show what they found
 
     def start(self, jobs: list[Job]) -> None:
-        """All of them. Those that were at work when a process died come last (one of them killed it, perhaps by its hunger for
-        memory), and then, if a process dies again, one by one: none is started more than three times."""
+        """All of them. Those that were at work when a process died come last (one of them killed
+        it, perhaps by its hunger for memory), and then, if a process dies again, one by one: none
+        is started more than three times."""
         from joblib import effective_n_jobs
 
         suspects: list[Job] = []

@@ -23,7 +23,9 @@ class RayConf:
     max_retries: int = 0
 
 
-ConfigStore.instance().store(group="hydra/launcher", name="learnsym_ray", node=RayConf, provider="learnsym")
+ConfigStore.instance().store(
+    group="hydra/launcher", name="learnsym_ray", node=RayConf, provider="learnsym"
+)
 
 
 class RayLauncher(SweepLauncher):
@@ -39,18 +41,25 @@ class RayLauncher(SweepLauncher):
             RunError: Ray does not start.
         """
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        # Below `uv run` Ray would give every worker a new environment, without the extras of this one, in a copy of the folder.
+        # Below `uv run` Ray would give every worker a new environment, without the extras of this
+        # one, in a copy of the folder.
         os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
         import ray
 
         address = self.settings["address"]
-        local = {"include_dashboard": False, "object_store_memory": 10**8} if address == "local" else {}  # jobs hand over nothing
+        local = (
+            {"include_dashboard": False, "object_store_memory": 10**8} if address == "local" else {}
+        )  # jobs hand over nothing
         try:
             ray.init(address=address, log_to_driver=True, configure_logging=False, **local)
         except (ConnectionError, ValueError) as error:
-            raise ConfigError(f"hydra.launcher.address={address}: {str(error).splitlines()[0].rstrip('.')}.") from error
+            raise ConfigError(
+                f"hydra.launcher.address={address}: {str(error).splitlines()[0].rstrip('.')}."
+            ) from error
         except Exception as error:  # Ray has no class for it
-            raise RunError(f"Ray did not start: {str(error).splitlines()[0].rstrip('.')}.") from error
+            raise RunError(
+                f"Ray did not start: {str(error).splitlines()[0].rstrip('.')}."
+            ) from error
         try:
             self._check_room(ray.nodes())
             self._run(jobs)
@@ -60,10 +69,16 @@ class RayLauncher(SweepLauncher):
     def wants(self) -> dict[str, float]:
         """What a job takes, by Ray's names (memory in bytes)."""
         memory = {"memory": self.settings["memory_gb"] * 1e9} if self.settings["memory_gb"] else {}
-        return {"CPU": self.settings["num_cpus"], "GPU": self.settings["num_gpus"], **memory, **self.settings["resources"]}
+        return {
+            "CPU": self.settings["num_cpus"],
+            "GPU": self.settings["num_gpus"],
+            **memory,
+            **self.settings["resources"],
+        }
 
     def _check_room(self, nodes: list[dict[str, Any]]) -> None:
-        """Ray waits for ever for a machine that is large enough; one of its own making never grows."""
+        """Ray waits for ever for a machine that is large enough; one of its own making never
+        grows."""
         if self.settings["address"] != "local":
             return
         keys = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory_gb"}
@@ -71,7 +86,9 @@ class RayLauncher(SweepLauncher):
             there = max(node["Resources"].get(name, 0) for node in nodes)
             if wanted > there:
                 key = f"hydra.launcher.{keys.get(name, 'resources')}"
-                raise ConfigError(f"{key}: a job is to have {wanted:g} {name}, and Ray finds {there:g} on this machine.")
+                raise ConfigError(
+                    f"{key}: a job is to have {wanted:g} {name}, and Ray finds {there:g} on this machine."
+                )
 
     def _run(self, jobs: list[Job]) -> None:
         import ray
@@ -93,7 +110,12 @@ class RayLauncher(SweepLauncher):
             except ray.exceptions.RayError as error:
                 if self.missing(job):
                     reason = " ".join(str(error).split())
-                    self.record(job, status="missing", directory=None, error=f"{type(error).__name__}: {reason}")
+                    self.record(
+                        job,
+                        status="missing",
+                        directory=None,
+                        error=f"{type(error).__name__}: {reason}",
+                    )
 
 
 def job_of_sweep(work: Any, job: Job) -> None:

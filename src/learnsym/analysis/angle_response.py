@@ -1,4 +1,5 @@
-"""How the probability of the right class moves as the input turns through the full circle (Augerino, section 5)."""
+"""How the probability of the right class moves as the input turns through the full circle
+(Augerino, section 5)."""
 
 import math
 from typing import Any
@@ -10,29 +11,40 @@ from learnsym.data.base import ImageData
 from learnsym.groups.actions import rotate_images
 
 DRAWS_SEED = 0
-"""Every angle sees the same draws of a network's own augmentation, so that a curve is smooth and repeatable."""
+"""Every angle sees the same draws of a network's own augmentation, so that a curve is smooth and
+repeatable."""
 
 
 @torch.no_grad()
 def angle_response(
-    net: nn.Module, data: ImageData, device: torch.device, images: int, angles: int, copies: int | None = None
+    net: nn.Module,
+    data: ImageData,
+    device: torch.device,
+    images: int,
+    angles: int,
+    copies: int | None = None,
 ) -> dict[str, Any]:
     """Mean predicted probability of the right class, per angle of the input.
 
     Args:
         net: a classifier, [B, C, H, W] -> logits or log-probabilities [B, K].
-        data: its data set; the upright `prototypes` are turned where it has them, test images otherwise.
+        data: its data set; the upright `prototypes` are turned where it has them, test images
+            otherwise.
         device: where the network is.
         images: at most so many are turned, of every class as many as there are.
         angles: number of angles, evenly spaced on [-pi, pi], both ends included.
         copies: transformations averaged by an Augerino net, instead of its own setting.
 
     Returns:
-        angles_deg [angles], probability [angles], and per class that was turned (name -> [angles]); the number of all classes.
+        angles_deg [angles], probability [angles], and per class that was turned (name -> [angles]);
+        the number of all classes.
     """
     split = data.prototypes if data.prototypes is not None else data.splits["test"]
     rows_of_split = of_every_class(split.targets, images)
-    stored, targets = split.inputs[rows_of_split].to(device), split.targets[rows_of_split].to(device)
+    stored, targets = (
+        split.inputs[rows_of_split].to(device),
+        split.targets[rows_of_split].to(device),
+    )
     grid = torch.linspace(-math.pi, math.pi, angles, device=device)
     before = (net.training, getattr(net, "test_copies", None))
     net.eval()
@@ -66,7 +78,8 @@ def angle_response(
 
 
 def of_every_class(targets: Tensor, count: int) -> Tensor:
-    """Places of the first examples of every class, in equal numbers as far as they go, at most `count` in all; in order.
+    """Places of the first examples of every class, in equal numbers as far as they go, at most
+    `count` in all; in order.
 
     >>> of_every_class(torch.tensor([0, 0, 0, 0, 1, 1]), 4)
     tensor([0, 1, 4, 5])

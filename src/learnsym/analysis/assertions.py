@@ -1,9 +1,10 @@
 """How far a map is from commuting with transformations: measured, reported per case, asserted.
 
-A map f is equivariant if f(T x) = S f(x) for every transformation T of the inputs and its companion S of the outputs, and
-invariant if S is the identity. The error of a case is the largest distance |f(T x) - S f(x)| over the examples, relative to
-the root mean square over them of |f(x)| ("norm"), or of |f(x) - mean f| ("spread"). The second is the stricter: a map that is
-nearly constant has small errors of the first kind whatever it does.
+A map f is equivariant if f(T x) = S f(x) for every transformation T of the inputs and its companion
+S of the outputs, and invariant if S is the identity. The error of a case is the largest distance
+|f(T x) - S f(x)| over the examples, relative to the root mean square over them of |f(x)| ("norm"),
+or of |f(x) - mean f| ("spread"). The second is the stricter: a map that is nearly constant has
+small errors of the first kind whatever it does.
 """
 
 import copy
@@ -40,7 +41,9 @@ def equivariance_errors(
     {'90 degrees': 0.0, '180 degrees': 0.0, '270 degrees': 0.0}
     """
     if outputs is not None and outputs.keys() != transforms.keys():
-        raise ValueError(f"transformations of inputs {list(transforms)} and of outputs {list(outputs)} do not pair up")
+        raise ValueError(
+            f"transformations of inputs {list(transforms)} and of outputs {list(outputs)} do not pair up"
+        )
     if isinstance(function, nn.Module):
         function = copy.deepcopy(function).to(dtype).eval()
     inputs, errors = inputs.to(dtype), {}
@@ -49,7 +52,9 @@ def equivariance_errors(
         centre = reference.mean(0) if relative_to == "spread" else torch.zeros_like(reference[0])
         scale = (reference - centre).flatten(1).norm(dim=1).square().mean().sqrt()
         if not scale > 0:
-            raise ValueError(f"the map gives outputs of {relative_to} {float(scale)}: an error relative to it means nothing")
+            raise ValueError(
+                f"the map gives outputs of {relative_to} {float(scale)}: an error relative to it means nothing"
+            )
         for name, transform in transforms.items():
             expected = reference if outputs is None else outputs[name](reference)
             distance = (function(transform(inputs)) - expected).flatten(1).norm(dim=1).amax()
@@ -66,7 +71,8 @@ def assert_equivariant(
     dtype: torch.dtype = torch.float64,
     relative_to: Literal["norm", "spread"] = "norm",
 ) -> dict[str, float]:
-    """Raise an AssertionError that lists every case, if an error exceeds `tolerance` (or is not a number); else return them."""
+    """Raise an AssertionError that lists every case, if an error exceeds `tolerance` (or is not a
+    number); else return them."""
     errors = equivariance_errors(function, inputs, transforms, outputs, dtype, relative_to)
     if not all(error <= tolerance for error in errors.values()):
         listed = ", ".join(f"{name}: {error:.2e}" for name, error in errors.items())
@@ -87,7 +93,8 @@ def assert_invariant(
 
 
 def quarter_turns() -> dict[str, Transform]:
-    """Turns of images [B, C, H, W] by 90, 180 and 270 degrees counter-clockwise: exact on the grid."""
+    """Turns of images [B, C, H, W] by 90, 180 and 270 degrees counter-clockwise: exact on the
+    grid."""
     return {f"{90 * k} degrees": lambda x, k=k: torch.rot90(x, k, (-2, -1)) for k in (1, 2, 3)}
 
 
@@ -102,15 +109,21 @@ def mirror_images() -> dict[str, Transform]:
 
 
 def rotations(*degrees: float) -> dict[str, Transform]:
-    """Turns of images [B, C, H, W] by any angle, counter-clockwise, bilinear: interpolation adds an error of its own."""
-    return {f"{a:g} degrees": lambda x, a=a: rotate_images(x, torch.full((len(x),), a).deg2rad().to(x)) for a in degrees}
+    """Turns of images [B, C, H, W] by any angle, counter-clockwise, bilinear: interpolation adds an
+    error of its own."""
+    return {
+        f"{a:g} degrees": lambda x, a=a: rotate_images(x, torch.full((len(x),), a).deg2rad().to(x))
+        for a in degrees
+    }
 
 
 def blobs(count: int, channels: int, side: int, degrees: float = 0.0, seed: int = 0) -> Tensor:
-    """Smooth images [count, channels, side, side] turned counter-clockwise without any interpolation, in float64.
+    """Smooth images [count, channels, side, side] turned counter-clockwise without any
+    interpolation, in float64.
 
-    Each channel is a sum of six Gaussians inside a disc of half the image's width, evaluated at the turned pixel centres: what a
-    network makes of a turn by any angle can be measured free of the error of resampling.
+    Each channel is a sum of six Gaussians inside a disc of half the image's width, evaluated at the
+    turned pixel centres: what a network makes of a turn by any angle can be measured free of the
+    error of resampling.
     """
     generator = torch.Generator().manual_seed(seed)
     radius, heights = torch.rand(2, count, channels, 6, generator=generator, dtype=torch.float64)
@@ -119,5 +132,7 @@ def blobs(count: int, channels: int, side: int, degrees: float = 0.0, seed: int 
     phase = phase - torch.tensor(degrees, dtype=torch.float64).deg2rad()
     centres = 0.5 * radius.sqrt() * torch.stack([phase.cos(), phase.sin()])
     axis = torch.linspace(-1, 1, side, dtype=torch.float64)
-    squared = (axis - centres[0, ..., None, None]) ** 2 + (axis[:, None] - centres[1, ..., None, None]) ** 2
+    squared = (axis - centres[0, ..., None, None]) ** 2 + (
+        axis[:, None] - centres[1, ..., None, None]
+    ) ** 2
     return ((2 * heights - 1)[..., None, None] * torch.exp(-squared / (2 * 0.12**2))).sum(2)

@@ -1,12 +1,17 @@
-"""The distance of a network's layers from the layers that commute with a finite group of motions of the pixels.
+"""The distance of a network's layers from the layers that commute with a finite group of motions of
+the pixels.
 
-It is |A - Pi A| of every layer's linear map A, with Pi the mean over the group (Reynolds): how far a network that is free to
-leave the equivariant networks has gone (Flinth and Ohlsson 2023). Maps [B, C, s, s] carry the group that permutes the pixels of
-s x s images, s their own side, and numbers without space the trivial one (see `learnsym.analysis.feature_action`):
+It is |A - Pi A| of every layer's linear map A, with Pi the mean over the group (Reynolds): how far
+a network that is free to leave the equivariant networks has gone (Flinth and Ohlsson 2023). Maps
+[B, C, s, s] carry the group that permutes the pixels of s x s images, s their own side, and numbers
+without space the trivial one (see `learnsym.analysis.feature_action`):
 
-* a convolution: in the norm of its kernel, see `learnsym.groups.conv_projection`; its bias, equal on all pixels, is equivariant;
-* a linear layer on a flattened map: against weights that are constant on the orbits of points; on numbers without space: 0;
-* a normalisation with an affine map per channel: 0. What lies between the layers is taken to be equivariant.
+* a convolution: in the norm of its kernel, see `learnsym.groups.conv_projection`; its bias, equal
+  on all pixels, is equivariant;
+* a linear layer on a flattened map: against weights that are constant on the orbits of points; on
+  numbers without space: 0;
+* a normalisation with an affine map per channel: 0. What lies between the layers is taken to be
+  equivariant.
 """
 
 import math
@@ -18,17 +23,24 @@ import torch
 from torch import Tensor, nn
 
 from learnsym.analysis.feature_action import Trace, Use, has_space, one_use
-from learnsym.distributions.base import SymmetryModule
+from learnsym.distributions.base import LearnedSymmetry
 from learnsym.errors import ConfigError
+from learnsym.groups.conv_projection import ANY_SIDES, Stencil, distance_matrices, point_codes
 from learnsym.groups.permutation import GroupName
 from learnsym.groups.reynolds import Orbits
-from learnsym.groups.conv_projection import ANY_SIDES, Stencil, distance_matrices, point_codes
 
 Measure = Callable[[nn.Module], dict[str, float]]
 LayerMeasure = Callable[[Tensor], tuple[float, float]]
 """From a layer's weight in float64 to the distance of its map and the norm of its map."""
 KEY = "distance_to_equivariance"
-NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm, nn.GroupNorm, nn.InstanceNorm2d, nn.LayerNorm)
+NORMALISATIONS = (
+    nn.BatchNorm1d,
+    nn.BatchNorm2d,
+    nn.SyncBatchNorm,
+    nn.GroupNorm,
+    nn.InstanceNorm2d,
+    nn.LayerNorm,
+)
 
 
 @dataclass(frozen=True)
@@ -36,10 +48,12 @@ class AnalysisSettings:
     """What a training measures besides its metrics.
 
     Attributes:
-        distance_to_equivariance: after every epoch, the distance of the layers from equivariant ones.
+        distance_to_equivariance: after every epoch, the distance of the layers from equivariant
+            ones.
         group: with respect to which group.
-        equivariance_angles: before and after the training, the equivariance error of output and layers for turns of the input by
-            these angles in degrees (see `learnsym.modes.equivariance`); empty: not measured.
+        equivariance_angles: before and after the training, the equivariance error of output and
+            layers for turns of the input by these angles in degrees (see
+            `learnsym.modes.equivariance`); empty: not measured.
     """
 
     distance_to_equivariance: bool = False
@@ -60,7 +74,8 @@ class AnalysisSettings:
 
 
 class Distance:
-    """d(net) gives the row keys: in total, per layer, and in total relative to the norm of the layers."""
+    """d(net) gives the row keys: in total, per layer, and in total relative to the norm of the
+    layers."""
 
     def __init__(self, net: nn.Module, example: Tensor, group: GroupName) -> None:
         """See `AnalysisSettings`; all that does not depend on the weights is found here, once."""
@@ -77,7 +92,9 @@ class Distance:
         if not modules:
             return
         trace = Trace(net, modules, example)
-        trace.end_at([name for name, module in modules.items() if not isinstance(module, NORMALISATIONS)])
+        trace.end_at(
+            [name for name, module in modules.items() if not isinstance(module, NORMALISATIONS)]
+        )
         if trace.unfolded():
             raise ConfigError(
                 f"analysis.{KEY}=true: {type(net).__name__} makes maps of what a layer gives without space, and how {group} acts "
@@ -88,7 +105,9 @@ class Distance:
             if isinstance(module, NORMALISATIONS):
                 _check_normalisation(module, trace, trace.uses[name], where)
             elif isinstance(module, nn.Conv2d):
-                self.layers[name] = self._convolution(module, trace, one_use(trace.uses[name], where), where)
+                self.layers[name] = self._convolution(
+                    module, trace, one_use(trace.uses[name], where), where
+                )
             else:
                 self.layers[name] = self._linear(trace, one_use(trace.uses[name], where), where)
 
@@ -99,7 +118,10 @@ class Distance:
         norms: list[float] = []
         for name in self.owners:
             of_its_own = net.get_submodule(name).distance_to_equivariance(self.group)
-            layers |= {f"{name}.{layer}" if name else layer: float(value) for layer, value in of_its_own.items()}
+            layers |= {
+                f"{name}.{layer}" if name else layer: float(value)
+                for layer, value in of_its_own.items()
+            }
         for name, measure in self.layers.items():
             layers[name], norm = measure(net.get_submodule(name).weight.detach().cpu().double())
             norms.append(norm)
@@ -124,7 +146,9 @@ class Distance:
                 f"does not act alike; analysis.group={' or '.join(sorted(ANY_SIDES))} does."
             )
         if conv.padding_mode not in ("zeros", "circular"):
-            raise ConfigError(f"{where} has padding_mode={conv.padding_mode}; the distance is known for zeros and circular.")
+            raise ConfigError(
+                f"{where} has padding_mode={conv.padding_mode}; the distance is known for zeros and circular."
+            )
         deviation, norm = distance_matrices(self.group, stencil_of(conv, height, rows))
 
         def measure(weight: Tensor) -> tuple[float, float]:
@@ -152,7 +176,9 @@ class Distance:
                 weight = weight.unflatten(1, (channels, height * width)).transpose(1, 2)
             else:
                 weight = weight.unflatten(1, (height * width, channels))
-            rows = weight.unsqueeze(1).unsqueeze(1)  # [K, 1, 1, points, C]: an output is a map of one point and one channel
+            rows = weight.unsqueeze(1).unsqueeze(
+                1
+            )  # [K, 1, 1, points, C]: an output is a map of one point and one channel
             return float((rows - orbits.mean(rows)).norm()), float(weight.norm())
 
         return measure
@@ -161,15 +187,20 @@ class Distance:
 def stencil_of(conv: nn.Conv2d, side_in: int, side_out: int) -> Stencil:
     """The geometry of a convolution between maps of these sides."""
     if conv.padding == "same":
-        padding = tuple(d * (k - 1) // 2 for d, k in zip(conv.dilation, conv.kernel_size, strict=True))
+        padding = tuple(
+            d * (k - 1) // 2 for d, k in zip(conv.dilation, conv.kernel_size, strict=True)
+        )
     else:
         padding = (0, 0) if isinstance(conv.padding, str) else conv.padding
     circular = conv.padding_mode == "circular"
-    return Stencil(side_in, side_out, conv.kernel_size, conv.stride, padding, conv.dilation, circular)
+    return Stencil(
+        side_in, side_out, conv.kernel_size, conv.stride, padding, conv.dilation, circular
+    )
 
 
 def owners(net: nn.Module) -> dict[str, nn.Module]:
-    """The outermost modules that bring a measure of their own, `distance_to_equivariance(group) -> {layer: distance}`."""
+    """The outermost modules that bring a measure of their own, `distance_to_equivariance(group) ->
+    {layer: distance}`."""
     found: dict[str, nn.Module] = {}
     for name, module in net.named_modules():
         if hasattr(module, KEY) and not _inside(name, found):
@@ -178,7 +209,8 @@ def owners(net: nn.Module) -> dict[str, nn.Module]:
 
 
 def measurable(net: nn.Module) -> dict[str, nn.Module]:
-    """The layers with weights that act on maps, by name; what describes a learned symmetry has none.
+    """The layers with weights that act on maps, by name; what describes a learned symmetry has
+    none.
 
     Raises:
         ConfigError: the distance of one of them is not known.
@@ -186,12 +218,18 @@ def measurable(net: nn.Module) -> dict[str, nn.Module]:
     own = owners(net)
     found: dict[str, nn.Module] = {}
     for name, module in net.named_modules():
-        if _inside(name, own) or isinstance(module, SymmetryModule) or not list(module.parameters(recurse=False)):
+        if (
+            _inside(name, own)
+            or isinstance(module, LearnedSymmetry)
+            or not list(module.parameters(recurse=False))
+        ):
             continue
         if not (isinstance(module, NORMALISATIONS) or _is_plain(module)):
             whole, kind = type(net).__name__, type(module).__name__
             layer = f"{name} of {whole} is a {kind}" if name else f"{whole} has weights of its own"
-            raise ConfigError(f"analysis.{KEY}=true: {layer}; the distance is known for Conv2d, Linear and normalisation layers.")
+            raise ConfigError(
+                f"analysis.{KEY}=true: {layer}; the distance is known for Conv2d, Linear and normalisation layers."
+            )
         found[name] = module
     return found
 
@@ -203,7 +241,10 @@ def _inside(name: str, own: dict[str, nn.Module]) -> bool:
 def _is_plain(module: nn.Module) -> bool:
     """Whether a module does with its weight what torch's layer does."""
     if isinstance(module, nn.Conv2d):
-        return type(module).forward is nn.Conv2d.forward and type(module)._conv_forward is nn.Conv2d._conv_forward
+        return (
+            type(module).forward is nn.Conv2d.forward
+            and type(module)._conv_forward is nn.Conv2d._conv_forward
+        )
     return isinstance(module, nn.Linear) and type(module).forward is nn.Linear.forward
 
 

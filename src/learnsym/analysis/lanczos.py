@@ -1,7 +1,10 @@
-"""Lanczos with full reorthogonalisation: A Q = Q T + r e_m^T with Q^T Q = 1 and T tridiagonal, one product with A a step.
+"""Lanczos with full reorthogonalisation: A Q = Q T + r e_m^T with Q^T Q = 1 and T tridiagonal, one
+product with A a step.
 
-The eigenvalues of T (Ritz values) approach those of A, the leading ones first, and the vectors Q S (T = S theta S^T) their
-eigenvectors: |A u_i - theta_i u_i| = beta_m |S_mi|. The recurrence is in float64, whatever precision A is applied in.
+The eigenvalues of T (Ritz values) approach those of A, the leading ones first, and the vectors Q S
+(T = S theta S^T) their
+eigenvectors: |A u_i - theta_i u_i| = beta_m |S_mi|. The recurrence is in float64, whatever
+precision A is applied in.
 """
 
 import io
@@ -16,8 +19,8 @@ import torch
 from torch import Tensor
 
 from learnsym.errors import CheckpointError
+from learnsym.utils.files import write_atomically
 from learnsym.utils.rng import generator
-from learnsym.run.directory import write_atomically
 
 Product = Callable[[Tensor], Tensor]
 """v -> A v, vectors [P] in float64."""
@@ -42,10 +45,12 @@ class Ritz(NamedTuple):
 
 
 class Lanczos:
-    """One run from one random start; can be kept in a folder and taken up again, to the last bit on a CPU.
+    """One run from one random start; can be kept in a folder and taken up again, to the last bit on
+    a CPU.
 
-    Where an invariant subspace is complete (rank below the order, an eigenvalue several times), a run that `restarts` goes on
-    with a new random vector orthogonal to all before; T is then a direct sum. One that does not is over: its quadrature is exact.
+    Where an invariant subspace is complete (rank below the order, an eigenvalue several times), a
+    run that `restarts` goes on with a new random vector orthogonal to all before; T is then a
+    direct sum. One that does not is over: its quadrature is exact.
     """
 
     def __init__(
@@ -67,7 +72,8 @@ class Lanczos:
             size: P.
             order: steps at most.
             seed, name: decide the start.
-            project: an orthogonal projection; the run then is of its product with A from both sides.
+            project: an orthogonal projection; the run then is of its product with A from both
+                sides.
             deflated: [k, P], orthonormal rows that are left out likewise.
             dimension: of the space that is left; None: P less k.
             restarts: see above.
@@ -120,7 +126,9 @@ class Lanczos:
     def _begin(self, place: int) -> None:
         """A random unit vector orthogonal to all before, or the end where there is none."""
         draws = generator(self.seed, f"spectrum/{self.name}/{place}")
-        vector = self.project(torch.randn(self.size, generator=draws, dtype=torch.float64).to(self.home))
+        vector = self.project(
+            torch.randn(self.size, generator=draws, dtype=torch.float64).to(self.home)
+        )
         before = float(vector.norm())
         vector = self._without(vector, place)
         after = float(vector.norm())
@@ -130,12 +138,14 @@ class Lanczos:
         self._append(vector / after, place)
 
     def _append(self, vector: Tensor, place: int) -> None:
-        """A unit vector that may have been tiny before: what was left of the others in it is taken out once more."""
+        """A unit vector that may have been tiny before: what was left of the others in it is taken
+        out once more."""
         vector = self._without(self.project(vector), place)
         self.basis[place] = (vector / vector.norm()).to(self.basis.dtype)
 
     def _without(self, vector: Tensor, count: int) -> Tensor:
-        """A vector [P] less its part in what is deflated and in the first `count` of the basis; twice is enough."""
+        """A vector [P] less its part in what is deflated and in the first `count` of the basis;
+        twice is enough."""
         for _ in range(2):
             for rows in (self.deflated, self.basis[:count]):
                 vector = vector - combination(rows, inner(rows, vector)) if len(rows) else vector
@@ -152,7 +162,8 @@ class Lanczos:
         return Ritz(values.flip(0), vectors.flip(1), last * vectors[-1].abs().flip(0))
 
     def keep(self, folder: Path) -> None:
-        """Write what is new: vectors first, then the coefficients that say how many of them count."""
+        """Write what is new: vectors first, then the coefficients that say how many of them
+        count."""
         needed = 0 if self.done and not self.restarts else self._vectors()
         for place in range(self._written, needed):
             buffer = io.BytesIO()
@@ -177,15 +188,23 @@ class Lanczos:
             return
         try:
             state = json.loads(path.read_text())
-            self.alphas, self.betas, self.complete = list(state["alphas"]), list(state["betas"]), bool(state["complete"])
+            self.alphas, self.betas, self.complete = (
+                list(state["alphas"]),
+                list(state["betas"]),
+                bool(state["complete"]),
+            )
             if self.done and not self.restarts:
                 return  # a quadrature: its vectors have served
             for place in range(self._vectors()):
                 path = folder / f"vector_{place:04}.npy"
-                self.basis[place] = torch.from_numpy(np.load(path, allow_pickle=False)).to(self.home)
+                self.basis[place] = torch.from_numpy(np.load(path, allow_pickle=False)).to(
+                    self.home
+                )
             self._written = self._vectors()
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError) as error:
-            raise CheckpointError(f"{path}: it cannot be read as part of a Lanczos run; fresh=true starts over.") from error
+            raise CheckpointError(
+                f"{path}: it cannot be read as part of a Lanczos run; fresh=true starts over."
+            ) from error
 
 
 def inner(rows: Tensor, vector: Tensor) -> Tensor:

@@ -1,4 +1,5 @@
-"""How much the prediction for a molecule varies as it is turned: its energy does not depend on how it lies in space."""
+"""How much the prediction for a molecule varies as it is turned: its energy does not depend on how
+it lies in space."""
 
 import torch
 from torch import Tensor, nn
@@ -7,13 +8,17 @@ from learnsym.data.base import Data
 from learnsym.groups.rotations import uniform_rotations
 
 DRAWS_SEED = 0
-"""Every rotation sees the same draws of a network's own augmentation: what varies is due to the rotation."""
+"""Every rotation sees the same draws of a network's own augmentation: what varies is due to the
+rotation."""
 AT_A_TIME = 100
 
 
 @torch.no_grad()
-def rotation_spread(net: nn.Module, data: Data, device: torch.device, molecules: int, rotations: int, seed: int = 0) -> Tensor:
-    """Standard deviation [K], the mean over test molecules, of a network's outputs over random rotations about the centroid.
+def rotation_spread(
+    net: nn.Module, data: Data, device: torch.device, molecules: int, rotations: int, seed: int = 0
+) -> Tensor:
+    """Standard deviation [K], the mean over test molecules, of a network's outputs over random
+    rotations about the centroid.
 
     Args:
         net: [B, N, 3 + C] -> [B, K]; left in the mode in which it was.
@@ -24,12 +29,15 @@ def rotation_spread(net: nn.Module, data: Data, device: torch.device, molecules:
         seed: of the rotations.
 
     Returns:
-        In units of the outputs, float64; the standard deviation is that of a sample (divided by rotations - 1).
+        In units of the outputs, float64; the standard deviation is that of a sample (divided by
+        rotations - 1).
     """
     split = data.splits["test"]
     count = min(molecules, len(split))
     dtype = next((p.dtype for p in net.parameters()), torch.float32)
-    draws = torch.rand(count, rotations, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    draws = torch.rand(
+        count, rotations, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
     turns = uniform_rotations(draws).to(device, dtype)  # [count, rotations, 3, 3]
     was_training, total = net.training, torch.zeros((), dtype=torch.float64, device=device)
     net.eval()
@@ -46,7 +54,8 @@ def rotation_spread(net: nn.Module, data: Data, device: torch.device, molecules:
 
 
 def turned(points: Tensor, rotations: Tensor) -> Tensor:
-    """Turn clouds [B, N, 3 + C], each about its centroid, by a rotation of [B, 3, 3]; rows without features are padding."""
+    """Turn clouds [B, N, 3 + C], each about its centroid, by a rotation of [B, 3, 3]; rows without
+    features are padding."""
     positions, features = points[..., :3], points[..., 3:]
     there = (features != 0).any(-1, keepdim=True)
     centroid = (positions * there).sum(1, keepdim=True) / there.sum(1, keepdim=True).clamp(min=1)

@@ -1,4 +1,5 @@
-"""What `mode=spectrum` works with: a function that is the same in every pass, and runs that can be interrupted."""
+"""What `mode=spectrum` works with: a function that is the same in every pass, and runs that can be
+interrupted."""
 
 import math
 from collections.abc import Iterator
@@ -12,17 +13,19 @@ from torch import nn
 
 from learnsym.analysis.curvature import Curvature, Examples
 from learnsym.analysis.lanczos import Lanczos
+from learnsym.dynamics.ensemble import EnsembleNet
 from learnsym.errors import RunError
 from learnsym.nets.augerino import Augerino
-from learnsym.dynamics.ensemble import EnsembleNet
-from learnsym.utils.rng import generator, rows_of_batch
+from learnsym.utils.rng import batch_shard, generator
 
 
 class TrainingExamples:
-    """Some training examples in batches, transformed as in training, again and again with the same draws.
+    """Some training examples in batches, transformed as in training, again and again with the same
+    draws.
 
-    All numbers are drawn for all examples in every batch, from one seed, and a batch takes those of its rows: they belong to the
-    examples, and the mean over all batches is the same function of the weights in every pass and for every size of batch.
+    All numbers are drawn for all examples in every batch, from one seed, and a batch takes those of
+    its rows: they belong to the examples, and the mean over all batches is the same function of the
+    weights in every pass and for every size of batch.
     """
 
     def __init__(self, session: Any, images: int | None, batch_size: int) -> None:
@@ -32,13 +35,23 @@ class TrainingExamples:
             images: examples at most; None: all.
             batch_size: examples at a time.
         """
-        self.split, self.data, self.device = session.data.splits["train"], session.data, session.fabric.device
-        self.dtype, self.layout, self.batch_size = session.training.dtype, session.training.layout, batch_size
+        self.split, self.data, self.device = (
+            session.data.splits["train"],
+            session.data,
+            session.fabric.device,
+        )
+        self.dtype, self.layout, self.batch_size = (
+            session.training.dtype,
+            session.training.layout,
+            batch_size,
+        )
         total = len(self.split)
         count = min(total, images or total, 64 if session.debug else total)
         order = torch.randperm(total, generator=generator(session.cfg.seed, "spectrum/examples"))
         self.rows = order[:count].sort().values
-        self.seed = int(torch.randint(2**62, (), generator=generator(session.cfg.seed, "spectrum/draws")))
+        self.seed = int(
+            torch.randint(2**62, (), generator=generator(session.cfg.seed, "spectrum/draws"))
+        )
 
     def __len__(self) -> int:
         """How many batches."""
@@ -50,18 +63,26 @@ class TrainingExamples:
         for start in range(0, total, self.batch_size):
             stop = min(start + self.batch_size, total)
             rows = self.rows[start:stop].to(self.split.targets.device)
-            inputs, targets = self.split.inputs[rows].to(self.device), self.split.targets[rows].to(self.device)
+            inputs, targets = (
+                self.split.inputs[rows].to(self.device),
+                self.split.targets[rows].to(self.device),
+            )
             devices = [self.device] if self.device.type == "cuda" else []
-            with torch.random.fork_rng(devices=devices), rows_of_batch(start, stop, total):
+            with torch.random.fork_rng(devices=devices), batch_shard(start, stop, total):
                 torch.manual_seed(self.seed)
-                prepared = self.data.prepare(inputs, train=True).to(self.dtype, memory_format=self.layout)
+                prepared = self.data.prepare(inputs, train=True).to(
+                    self.dtype, memory_format=self.layout
+                )
                 yield Examples(prepared, targets, (stop - start) / total)
 
 
 @contextmanager
 def in_evaluation(net: nn.Module, copies: int | None) -> Iterator[None]:
-    """Batch norm with running statistics, no dropout, but as many transformations of an input as in training (or `copies`)."""
-    averaged = [(module, module.test_copies) for module in net.modules() if isinstance(module, Augerino)]
+    """Batch norm with running statistics, no dropout, but as many transformations of an input as in
+    training (or `copies`)."""
+    averaged = [
+        (module, module.test_copies) for module in net.modules() if isinstance(module, Augerino)
+    ]
     net.eval()
     try:
         for module, _ in averaged:
@@ -79,10 +100,19 @@ def project_own_weights(net: EnsembleNet) -> None:
         net.get_parameter(name).copy_(weight[0])
 
 
-class Work:
-    """Lanczos runs one after the other: progress, and what is done kept in a folder so that the same command goes on."""
+class SpectrumRunner:
+    """Lanczos runs one after the other: progress, and what is done kept in a folder so that the
+    same command goes on."""
 
-    def __init__(self, session: Any, product: Curvature, folder: Path, runs: int, batches: int, seconds: float) -> None:
+    def __init__(
+        self,
+        session: Any,
+        product: Curvature,
+        folder: Path,
+        runs: int,
+        batches: int,
+        seconds: float,
+    ) -> None:
         """
         Args:
             session: whose recorder shows progress.
@@ -107,7 +137,9 @@ class Work:
         if run.alphas and not run.done:
             print(f"continuing {run.name} after product {len(run.alphas)}", flush=True)
         written = monotonic()
-        with self.session.training.recorder.progress(number, self.runs, (run.order - len(run.alphas)) * self.batches) as tick:
+        with self.session.training.recorder.progress(
+            number, self.runs, (run.order - len(run.alphas)) * self.batches
+        ) as tick:
             while not run.done:
                 run.step(lambda vector: self.product(vector, tick))
                 if not math.isfinite(run.betas[-1]):

@@ -1,6 +1,8 @@
-"""What moves an input, and with it the maps inside a network: turns and mirror images, and groups that permute pixels.
+"""What moves an input, and with it the maps inside a network: turns and mirror images, and groups
+that permute pixels.
 
-A motion acts on images (as (g f)(y) = f(g^-1 y)), on clouds of points in space, and on the elements of a network's group.
+A motion acts on images (as (g f)(y) = f(g^-1 y)), on clouds of points in space, and on the elements
+of a network's group.
 """
 
 import math
@@ -14,12 +16,13 @@ from torch import Tensor
 from learnsym.errors import ConfigError
 from learnsym.groups.actions import act_on_points, rotate_images
 from learnsym.groups.affine_exp import with_last_row
-from learnsym.groups.permutation import GroupName, PermutingGroup, named_group
-from learnsym.groups.rotations import rotation_exp
+from learnsym.groups.permutation import GroupName, PermutationGroup, named_group
 from learnsym.groups.point_groups import CUT, Elements, wrapped
+from learnsym.groups.rotations import rotation_exp
 
 RulerName = Literal["rotation", GroupName]
-"""The groups that an equivariance error can be measured against: rotations by given angles, or a group that permutes pixels."""
+"""The groups that an equivariance error can be measured against: rotations by given angles, or a
+group that permutes pixels."""
 DRAWS = 0
 """Seed of axes and elements: every network is measured against the same ones."""
 
@@ -45,14 +48,17 @@ class Move(Protocol):
         """[B, N, 3 + C] to the same."""
 
     def places(self, elements: Elements) -> Tensor:
-        """For each element h the index of g^-1 h in the same set, or -1 where it is not in it, [n]."""
+        """For each element h the index of g^-1 h in the same set, or -1 where it is not in it,
+        [n]."""
 
 
 @dataclass(frozen=True)
 class Motion:
-    """A turn of images counter-clockwise as seen on the screen, after a mirror image (left and right exchanged) if `mirror`.
+    """A turn of images counter-clockwise as seen on the screen, after a mirror image (left and
+    right exchanged) if `mirror`.
 
-    Of clouds a turn about the origin, each about an axis of its own, drawn uniformly, after x -> -x if `mirror`.
+    Of clouds a turn about the origin, each about an axis of its own, drawn uniformly, after x -> -x
+    if `mirror`.
     """
 
     degrees: float
@@ -62,7 +68,10 @@ class Motion:
     def name(self) -> str:
         """90deg, mirror, mirror_90deg."""
         return "_".join(
-            [*(["mirror"] if self.mirror else []), *([f"{self.degrees:g}deg"] if self.degrees or not self.mirror else [])]
+            [
+                *(["mirror"] if self.mirror else []),
+                *([f"{self.degrees:g}deg"] if self.degrees or not self.mirror else []),
+            ]
         )
 
     @property
@@ -79,19 +88,29 @@ class Motion:
         images = images.flip(-1) if self.mirror else images
         if self.exact:
             return torch.rot90(images, int(self.degrees // 90), (-2, -1))
-        return rotate_images(images, torch.full((len(images),), math.radians(self.degrees), dtype=images.dtype).to(images.device))
+        return rotate_images(
+            images,
+            torch.full((len(images),), math.radians(self.degrees), dtype=images.dtype).to(
+                images.device
+            ),
+        )
 
     def on_clouds(self, clouds: Tensor) -> Tensor:
         """[B, N, 3 + C] to the same; padding, zeros, stays where it is."""
-        axes = torch.randn(len(clouds), 3, generator=torch.Generator().manual_seed(DRAWS), dtype=torch.float64)
+        axes = torch.randn(
+            len(clouds), 3, generator=torch.Generator().manual_seed(DRAWS), dtype=torch.float64
+        )
         turns = rotation_exp(math.radians(self.degrees) * axes / axes.norm(dim=1, keepdim=True))
         if self.mirror:
             turns = turns * torch.tensor([-1.0, 1.0, 1.0], dtype=torch.float64)
-        elements = with_last_row(torch.cat([turns, torch.zeros_like(turns[..., :1])], -1)).to(clouds.device, clouds.dtype)
+        elements = with_last_row(torch.cat([turns, torch.zeros_like(turns[..., :1])], -1)).to(
+            clouds.device, clouds.dtype
+        )
         return torch.cat([act_on_points(elements, clouds[..., :3]), clouds[..., 3:]], -1)
 
     def places(self, elements: Elements) -> Tensor:
-        """For each element h the index of g^-1 h in the same set, or -1 where it is not in it, [n]."""
+        """For each element h the index of g^-1 h in the same set, or -1 where it is not in it,
+        [n]."""
         # y runs down, so that counter-clockwise on the screen is the angle -r.
         one = torch.ones(1, dtype=elements.angle.dtype, device=elements.angle.device)
         motion = Elements(-math.radians(self.degrees) * one, -one if self.mirror else one)
@@ -103,9 +122,10 @@ class Motion:
 
 @dataclass(frozen=True)
 class Permuted:
-    """Elements of a group that permutes the pixels of side x side images, one drawn for each image; exact, shifts are cyclic."""
+    """Elements of a group that permutes the pixels of side x side images, one drawn for each image;
+    exact, shifts are cyclic."""
 
-    group: PermutingGroup
+    group: PermutationGroup
     name: str
     exact: bool = field(default=True, init=False)
 
@@ -123,16 +143,20 @@ class Permuted:
         raise ValueError(f"{self.group} acts on images, not on clouds of points")
 
     def places(self, elements: Elements) -> Tensor:
-        """A shift leaves the element as it is; of other groups this is not looked into, and the maximum is compared."""
+        """A shift leaves the element as it is; of other groups this is not looked into, and the
+        maximum is compared."""
         index = torch.arange(len(elements), device=elements.angle.device)
         return index if self.name in ("shift_x", "shift_xy") else torch.full_like(index, -1)
 
 
-def moves(group: RulerName, angles: Sequence[float], mirror: bool, input_shape: Sequence[int]) -> list[Move]:
+def moves(
+    group: RulerName, angles: Sequence[float], mirror: bool, input_shape: Sequence[int]
+) -> list[Move]:
     """The motions to measure against.
 
     Args:
-        group: rotations by `angles` (and the mirror image if `mirror`), the three quarter turns, or a permuting group.
+        group: rotations by `angles` (and the mirror image if `mirror`), the three quarter turns, or
+            a permuting group.
         angles: in degrees.
         mirror: for rotations alone.
         input_shape: of an image [C, H, W], of a cloud [A, 4].
@@ -141,13 +165,19 @@ def moves(group: RulerName, angles: Sequence[float], mirror: bool, input_shape: 
         ConfigError: the group does not act on such inputs.
     """
     if group not in get_args(RulerName) and group not in get_args(GroupName):
-        raise ConfigError(f"group={group}: there is no such group; valid: rotation, {', '.join(get_args(GroupName))}.")
+        raise ConfigError(
+            f"group={group}: there is no such group; valid: rotation, {', '.join(get_args(GroupName))}."
+        )
     if group in ("rotation", "quarter_turns"):
         degrees = angles if group == "rotation" else (90.0, 180.0, 270.0)
         return [*map(Motion, degrees), *([Motion(0.0, mirror=True)] if mirror else [])]
     if len(input_shape) != 3:
-        raise ConfigError(f"group={group} acts on images, and these are clouds of points; group=rotation would be right.")
+        raise ConfigError(
+            f"group={group} acts on images, and these are clouds of points; group=rotation would be right."
+        )
     side = input_shape[-1]
     if input_shape[-2] != side:
-        raise ConfigError(f"group={group} acts on square images, and these have {input_shape[-2]} x {side} pixels.")
+        raise ConfigError(
+            f"group={group} acts on square images, and these have {input_shape[-2]} x {side} pixels."
+        )
     return [Permuted(named_group(group, side), group)]

@@ -1,7 +1,9 @@
-"""Which classes a configuration may name: this project's, and networks, optimisers and schedules of torch and torchvision.
+"""Which classes a configuration may name: this project's, and networks, optimisers and schedules of
+torch and torchvision.
 
-A configuration may come from somebody else, inside a checkpoint too. Among torch's many classes are some whose constructor starts
-a process or reads a file, so it is not enough that a name begins with torch.
+A configuration may come from somebody else, inside a checkpoint too. Among torch's many classes are
+some whose constructor starts a process or reads a file, so it is not enough that a name begins with
+torch.
 """
 
 import importlib
@@ -13,7 +15,7 @@ FOREIGN = ("torch.nn.", "torch.optim.", "torchvision.models.", "torchvision.ops.
 """Modules of others that are imported where a configuration names them."""
 
 
-def locate(path: str, target: str) -> type:
+def get_class(path: str, target: str) -> type:
     """The class that a `_target_` names.
 
     Args:
@@ -34,7 +36,9 @@ def locate(path: str, target: str) -> type:
     if not isinstance(found, type):
         raise ConfigError(f"{here}: that is not a class, and only classes may be built.")
     package = target.partition(".")[0]
-    if not found.__module__.startswith(f"{package}."):  # what the module has imported from elsewhere
+    if not found.__module__.startswith(
+        f"{package}."
+    ):  # what the module has imported from elsewhere
         raise _refused(here)
     if package != "learnsym" and not issubclass(found, _kinds()):
         raise _refused(here)
@@ -49,4 +53,6 @@ def _kinds() -> tuple[type, ...]:
 
 def _refused(here: str) -> ConfigError:
     foreign = ", ".join(name.rstrip(".") for name in FOREIGN)
-    return ConfigError(f"{here}: only classes of learnsym, and networks, optimisers and schedules of {foreign}, may be built.")
+    return ConfigError(
+        f"{here}: only classes of learnsym, and networks, optimisers and schedules of {foreign}, may be built."
+    )

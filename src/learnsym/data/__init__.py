@@ -1,4 +1,5 @@
-"""Data sets of images and of molecules behind one interface (`base.Data`); each is imported only when it is used."""
+"""Data sets of images and of molecules behind one interface (`base.Data`); each is imported only
+when it is used."""
 
 from importlib import import_module
 from typing import Any
@@ -8,27 +9,27 @@ _HOME = {
     "DataInfo": "base",
     "ImageData": "base",
     "Split": "base",
-    "CIFAR10": "cifar",
-    "CIFAR100": "cifar",
-    "Digits": "digits",
-    "FashionMNIST": "mnist",
-    "Graphs": "graphs",
-    "ImageFolder": "folder",
-    "MNIST": "mnist",
-    "MNIST6HalfTurn": "mnist6",
-    "MNIST6Mirror": "mnist6",
-    "MarioIggy": "mario_iggy",
-    "Molecules": "molecules",
-    "NpzImages": "npz",
-    "Olivetti": "olivetti",
-    "PCam": "pcam",
-    "PointData": "points",
-    "QM9": "qm9",
-    "RotMNIST": "rotmnist",
-    "STL10": "stl10",
-    "Shapes": "shapes",
-    "Sprites": "sprites",
-    "ToyMolecules": "toy_molecules",
+    "CIFAR10": "images.cifar",
+    "CIFAR100": "images.cifar",
+    "Digits": "images.digits",
+    "FashionMNIST": "images.mnist",
+    "Graphs": "images.graphs",
+    "ImageFolder": "images.folder",
+    "MNIST": "images.mnist",
+    "MNIST6HalfTurn": "images.mnist6",
+    "MNIST6Mirror": "images.mnist6",
+    "MarioIggy": "images.mario_iggy",
+    "Molecules": "molecules.files",
+    "NpzImages": "images.npz",
+    "Olivetti": "images.olivetti",
+    "PCam": "images.pcam",
+    "PointData": "molecules.base",
+    "QM9": "molecules.qm9",
+    "RotMNIST": "images.rotmnist",
+    "STL10": "images.stl10",
+    "Shapes": "images.shapes",
+    "Sprites": "images.sprites",
+    "ToyMolecules": "molecules.toy",
 }
 __all__ = sorted(_HOME)
 

@@ -1,8 +1,9 @@
-"""Fixed augmentation of training images, the counterpart of a learned one: flips, crops, rotations, all per sample.
+"""Fixed augmentation of training images, the counterpart of a learned one: flips, crops, rotations,
+all per sample.
 
-Pixels may be on any scale; whatever comes in from outside the image is zero. All random numbers come from
-`learnsym.utils.rng`, so that several processes that share a global batch augment it as one process would. Nothing here loops
-over samples or waits for the device.
+Pixels may be on any scale; whatever comes in from outside the image is zero. All random numbers
+come from `learnsym.utils.rng`, so that several processes that share a global batch augment it as
+one process would. Nothing here loops over samples or waits for the device.
 """
 
 import math
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from learnsym.groups.actions import rotate_images
-from learnsym.utils.rng import uniform
+from learnsym.utils.rng import batch_uniform
 
 Augmentation = Callable[[Tensor], Tensor]
 """Takes images [B, C, H, W], floating point, and returns as many of the same shape."""
@@ -28,7 +29,9 @@ PADDING = 4
 def augmentation(name: str) -> Augmentation:
     """The augmentation called `name`; a ValueError lists the names if there is none such."""
     if name not in _BY_NAME:
-        raise ValueError(f"there is no augmentation {name!r}; valid are {', '.join(get_args(AugmentName))}")
+        raise ValueError(
+            f"there is no augmentation {name!r}; valid are {', '.join(get_args(AugmentName))}"
+        )
     return _BY_NAME[name]
 
 
@@ -39,31 +42,44 @@ def keep(images: Tensor) -> Tensor:
 
 def flip(images: Tensor) -> Tensor:
     """Mirror each image [B, C, H, W] left to right with probability 1/2."""
-    mirrored = uniform(len(images), device=images.device) < 0.5
+    mirrored = batch_uniform(len(images), device=images.device) < 0.5
     return torch.where(mirrored.view(-1, 1, 1, 1), images.flip(-1), images)
 
 
 def flip_crop(images: Tensor) -> Tensor:
-    """Mirror with probability 1/2, then cut out a window of the original size, shifted by up to 4 pixels each way.
+    """Mirror with probability 1/2, then cut out a window of the original size, shifted by up to 4
+    pixels each way.
 
-    Each of the 9 x 9 windows is equally likely. Mirroring and cutting are one gather: both only say where a pixel comes from.
+    Each of the 9 x 9 windows is equally likely. Mirroring and cutting are one gather: both only say
+    where a pixel comes from.
     """
     count, channels, height, width = images.shape
     device = images.device
-    draws = uniform(count, 3, device=device)
+    draws = batch_uniform(count, 3, device=device)
     top, left = (draws[:, :2] * (2 * PADDING + 1)).long().unbind(1)
     rows = top[:, None] + torch.arange(height, device=device)
     columns = left[:, None] + torch.arange(width, device=device)
     columns = torch.where(draws[:, 2:] < 0.5, columns.flip(1), columns)
     padded = F.pad(images, (PADDING,) * 4)
-    flat = (rows[:, :, None] * (width + 2 * PADDING) + columns[:, None, :]).view(count, 1, -1).expand(-1, channels, -1)
+    flat = (
+        (rows[:, :, None] * (width + 2 * PADDING) + columns[:, None, :])
+        .view(count, 1, -1)
+        .expand(-1, channels, -1)
+    )
     return padded.flatten(2).gather(2, flat).view(images.shape)
 
 
 def rotation(images: Tensor) -> Tensor:
     """Turn each image [B, C, H, W] by an angle uniform on the whole circle."""
-    angles = (uniform(len(images), device=images.device, dtype=images.dtype) - 0.5) * (2 * math.pi)
+    angles = (batch_uniform(len(images), device=images.device, dtype=images.dtype) - 0.5) * (
+        2 * math.pi
+    )
     return rotate_images(images, angles)
 
 
-_BY_NAME: dict[str, Augmentation] = {"none": keep, "flip": flip, "flip_crop": flip_crop, "rotation": rotation}
+_BY_NAME: dict[str, Augmentation] = {
+    "none": keep,
+    "flip": flip,
+    "flip_crop": flip_crop,
+    "rotation": rotation,
+}

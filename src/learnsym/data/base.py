@@ -1,4 +1,5 @@
-"""The one interface of all data sets: what is in them, their splits, and how a batch becomes the input of a network."""
+"""The one interface of all data sets: what is in them, their splits, and how a batch becomes the
+input of a network."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -22,17 +23,20 @@ class DataInfo:
     Attributes:
         name: as in `dataset=`.
         task: classification, regression or segmentation.
-        input_shape: of one stored example: of an image [C, H, W], of a molecule [A, 4] (see `learnsym.data.molecules.base`).
+        input_shape: of one stored example: of an image [C, H, W], of a molecule [A, 4] (see
+            `learnsym.data.molecules.base`).
         num_outputs: number of classes, of regression targets, or of masks.
         class_names: one per class or mask; empty for regression.
         target_unit: of a regression target, as in names of metrics ("deg"); empty otherwise.
-        mean, std: per channel, of pixels scaled to [0, 1]; (x - mean) / std is what a network sees. Empty for molecules.
+        mean, std: per channel, of pixels scaled to [0, 1]; (x - mean) / std is what a network sees.
+            Empty for molecules.
         sizes: number of examples of each split that exists ("train", "val", "test").
         provenance: one or two sentences: which files, how rotated, how split.
-        true_widths: where the extent of a symmetry is known, generator -> width of its box, in the generator's units
-            (rotation: radians).
-        target_error: of regression targets, how they are learnt: "squared" error in their own unit, or "absolute" error of
-            targets standardised by median and mean absolute deviation of the training part.
+        true_widths: where the extent of a symmetry is known, generator -> width of its box, in the
+            generator's units (rotation: radians).
+        target_error: of regression targets, how they are learnt: "squared" error in their own unit,
+            or "absolute" error of targets standardised by median and mean absolute deviation of the
+            training part.
     """
 
     name: str
@@ -50,8 +54,13 @@ class DataInfo:
 
     @property
     def output_shape(self) -> tuple[int, ...]:
-        """What a network has to give for one example: [K], or [K, H, W], a map of logits for every mask."""
-        return (self.num_outputs, *self.input_shape[1:]) if self.task == "segmentation" else (self.num_outputs,)
+        """What a network has to give for one example: [K], or [K, H, W], a map of logits for every
+        mask."""
+        return (
+            (self.num_outputs, *self.input_shape[1:])
+            if self.task == "segmentation"
+            else (self.num_outputs,)
+        )
 
 
 @dataclass(frozen=True)
@@ -59,7 +68,8 @@ class Form:
     """What an example of a data set is, known without its files; of `mode=matrix`.
 
     Attributes:
-        shape: of one stored example, as `DataInfo.input_shape` (of molecules the number of atoms is that of the largest one).
+        shape: of one stored example, as `DataInfo.input_shape` (of molecules the number of atoms is
+            that of the largest one).
         outputs: as `DataInfo.num_outputs`.
         task, kind: as of the data set.
     """
@@ -72,10 +82,12 @@ class Form:
 
 @dataclass(frozen=True)
 class Split:
-    """Examples held as tensors: inputs [N, C, H, W] (uint8 in 0..255, or floating point in [0, 1]) or [N, A, 4] (molecules),
-    targets [N] (int64 class), [N, K] (numbers) or [N, K, H, W] (masks, float32 0/1).
+    """Examples held as tensors: inputs [N, C, H, W] (uint8 in 0..255, or floating point in [0, 1])
+    or [N, A, 4] (molecules), targets [N] (int64 class), [N, K] (numbers) or [N, K, H, W] (masks,
+    float32 0/1).
 
-    Inputs that do not fit into memory stay in their file (`Hdf5Images`): `inputs[rows]` is a tensor, `inputs` itself is not.
+    Inputs that do not fit into memory stay in their file (`Hdf5Images`): `inputs[rows]` is a
+    tensor, `inputs` itself is not.
     """
 
     inputs: "Tensor | Hdf5Images"
@@ -90,10 +102,12 @@ class Split:
 
 
 class Data(ABC):
-    """A data set: `info`, `splits`, and `prepare`, which turns stored examples into what a network sees.
+    """A data set: `info`, `splits`, and `prepare`, which turns stored examples into what a network
+    sees.
 
-    `prototypes` are a few examples at their canonical orientation, where the data are made by turning some (None elsewhere).
-    `form` says what an example is as cfg/dataset has it; None where only a file can tell.
+    `prototypes` are a few examples at their canonical orientation, where the data are made by
+    turning some (None elsewhere). `form` says what an example is as cfg/dataset has it; None where
+    only a file can tell.
     """
 
     kind: Literal["images", "points"]
@@ -105,11 +119,13 @@ class Data(ABC):
     @property
     @abstractmethod
     def in_channels(self) -> int:
-        """What a network is built for: channels of an image, numbers per point besides its coordinates."""
+        """What a network is built for: channels of an image, numbers per point besides its
+        coordinates."""
 
     @abstractmethod
     def prepare(self, inputs: Tensor, train: bool = False) -> Tensor:
-        """What a network sees of stored examples [B, ...], on their device; augmented if `train`."""
+        """What a network sees of stored examples [B, ...], on their device; augmented if
+        `train`."""
 
 
 class ImageData(Data):
@@ -117,7 +133,9 @@ class ImageData(Data):
 
     kind = "images"
 
-    def __init__(self, info: DataInfo, splits: Mapping[str, Split], augment: AugmentName = "none") -> None:
+    def __init__(
+        self, info: DataInfo, splits: Mapping[str, Split], augment: AugmentName = "none"
+    ) -> None:
         """
         Args:
             info: the description.
@@ -135,7 +153,8 @@ class ImageData(Data):
         return self.info.input_shape[0]
 
     def prepare(self, inputs: Tensor, train: bool = False) -> Tensor:
-        """Stored pixels [B, C, H, W] -> float32, same shape and device: scaled to [0, 1], augmented if `train`, normalised."""
+        """Stored pixels [B, C, H, W] -> float32, same shape and device: scaled to [0, 1], augmented
+        if `train`, normalised."""
         images = inputs.float()
         peak = 255.0 if inputs.dtype == torch.uint8 else 1.0
         if train:
@@ -144,10 +163,13 @@ class ImageData(Data):
         return torch.addcmul(shift, images, scale)
 
     def _constants(self, device: torch.device, peak: float) -> tuple[Tensor, Tensor]:
-        """Per-channel scale and shift [C, 1, 1] with scale * x + shift = (x / peak - mean) / std, made once per device."""
+        """Per-channel scale and shift [C, 1, 1] with scale * x + shift = (x / peak - mean) / std,
+        made once per device."""
         if (device, peak) not in self._scale_shift:
             mean = torch.tensor(self.info.mean, dtype=torch.float64)
             std = torch.tensor(self.info.std, dtype=torch.float64)
-            scale, shift = (t.float().view(-1, 1, 1).to(device) for t in (1 / (peak * std), -mean / std))
+            scale, shift = (
+                t.float().view(-1, 1, 1).to(device) for t in (1 / (peak * std), -mean / std)
+            )
             self._scale_shift[device, peak] = scale, shift
         return self._scale_shift[device, peak]

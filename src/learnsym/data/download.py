@@ -1,4 +1,5 @@
-"""Getting a file once, from the first mirror that has it with the right checksum; otherwise a sentence on where to put it."""
+"""Getting a file once, from the first mirror that has it with the right checksum; otherwise a
+sentence on where to put it."""
 
 import logging
 import os
@@ -17,7 +18,8 @@ TIMEOUT_S = 20
 
 
 def find(data_dir: str, subfolders: Iterable[str], names: Iterable[str]) -> Path | None:
-    """The first file called one of `names` in one of the `subfolders` of `data_dir` ("" is `data_dir` itself), if any."""
+    """The first file called one of `names` in one of the `subfolders` of `data_dir` ("" is
+    `data_dir` itself), if any."""
     names = list(names)
     for subfolder in subfolders:
         for name in names:
@@ -28,7 +30,8 @@ def find(data_dir: str, subfolders: Iterable[str], names: Iterable[str]) -> Path
 
 
 def download(dataset: str, name: str, folder: Path, urls: Sequence[str], checksum: str) -> Path:
-    """The file `name` in `folder`, fetched from the first of `urls` that gives it with the right checksum.
+    """The file `name` in `folder`, fetched from the first of `urls` that gives it with the right
+    checksum.
 
     Args:
         dataset: as the user calls it, for messages.
@@ -44,8 +47,15 @@ def download(dataset: str, name: str, folder: Path, urls: Sequence[str], checksu
     for url in urls:
         downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=TIMEOUT_S)
         try:
-            return Path(pooch.retrieve(url, known_hash=checksum, fname=name, path=folder, downloader=downloader))
-        except (OSError, ValueError) as error:  # requests' errors are OSErrors, a wrong checksum is a ValueError
+            return Path(
+                pooch.retrieve(
+                    url, known_hash=checksum, fname=name, path=folder, downloader=downloader
+                )
+            )
+        except (
+            OSError,
+            ValueError,
+        ) as error:  # requests' errors are OSErrors, a wrong checksum is a ValueError
             failures.append(f"{urlparse(url).hostname}: {_reason(error)}")
     raise DataError(
         f"{dataset} needs the file {name}, which could not be downloaded ({'; '.join(failures)}): put it into {folder}, "
@@ -54,19 +64,24 @@ def download(dataset: str, name: str, folder: Path, urls: Sequence[str], checksu
 
 
 def unpack(dataset: str, canonical: Any, data_dir: str, subfolders: Sequence[str]) -> Path:
-    """The folder in which a torchvision data set (a class with base_folder, filename, url, tgz_md5) finds its unpacked files.
+    """The folder in which a torchvision data set (a class with base_folder, filename, url, tgz_md5)
+    finds its unpacked files.
 
-    One of the `subfolders` of `data_dir` if the files are there, otherwise the first, into which the archive is downloaded
-    (unless it lies there already) and unpacked. Whoever reads the files has to check them: torchvision's classes do, by md5.
+    One of the `subfolders` of `data_dir` if the files are there, otherwise the first, into which
+    the archive is downloaded (unless it lies there already) and unpacked. Whoever reads the files
+    has to check them: torchvision's classes do, by md5.
     """
     for subfolder in subfolders:
         folder = Path(data_dir).expanduser() / subfolder
         if (folder / canonical.base_folder).is_dir():
             return folder
     folder = Path(data_dir).expanduser() / subfolders[0]
-    archive = download(dataset, canonical.filename, folder, [canonical.url], f"md5:{canonical.tgz_md5}")
+    archive = download(
+        dataset, canonical.filename, folder, [canonical.url], f"md5:{canonical.tgz_md5}"
+    )
     try:
-        # Unpacked elsewhere and moved into place at once: a run killed half-way must not leave half a data set behind.
+        # Unpacked elsewhere and moved into place at once: a run killed half-way must not leave half
+        # a data set behind.
         with tempfile.TemporaryDirectory(dir=folder) as scratch, tarfile.open(archive) as contents:
             contents.extractall(scratch, filter="data")
             os.replace(Path(scratch) / canonical.base_folder, folder / canonical.base_folder)

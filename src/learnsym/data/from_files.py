@@ -1,9 +1,10 @@
-"""What the known classification data sets share: the user's own file in place of the canonical ones, and a check of its form."""
+"""What the known classification data sets share: the user's own file in place of the canonical
+ones, and a check of its form."""
 
 from collections.abc import Callable, Sequence
 
-from learnsym.data.readers.arrays import read_files
 from learnsym.data.base import Split
+from learnsym.data.readers.arrays import read_files
 from learnsym.data.splits import split_off_test
 from learnsym.errors import DataError
 
@@ -20,7 +21,8 @@ def from_file_or(
     shape: tuple[int, int, int],
     classes: int,
 ) -> Parts:
-    """The parts that `file` holds, or `load()` if it is None; DataError if they are not images of `shape` in so many classes."""
+    """The parts that `file` holds, or `load()` if it is None; DataError if they are not images of
+    `shape` in so many classes."""
     if file is None:
         return load()
     train, test, paths = read_files(file, data_dir, "classification")

@@ -1,4 +1,5 @@
-"""Turning stored images once and for all, when a data set is made (not while it is trained on: that is `augment`)."""
+"""Turning stored images once and for all, when a data set is made (not while it is trained on: that
+is `augment`)."""
 
 import math
 from collections.abc import Mapping
@@ -18,9 +19,11 @@ def random_angles(count: int, degrees: float, seed: int, purpose: str) -> Tensor
 
 
 def rotate_pixels(images: Tensor, angles: Tensor) -> Tensor:
-    """Images [N, C, H, W] turned counter-clockwise by angles [N] in radians, in their own dtype (uint8: rounded).
+    """Images [N, C, H, W] turned counter-clockwise by angles [N] in radians, in their own dtype
+    (uint8: rounded).
 
-    Bilinear and zero outside, the same map as the learned augmentation uses, so that one can undo the other up to interpolation.
+    Bilinear and zero outside, the same map as the learned augmentation uses, so that one can undo
+    the other up to interpolation.
     """
     turned = torch.empty_like(images)
     for start in range(0, len(images), AT_A_TIME):
@@ -33,16 +36,24 @@ def rotate_pixels(images: Tensor, angles: Tensor) -> Tensor:
 
 
 def rotate_splits(
-    splits: Mapping[str, Split], chosen: Mapping[str, Tensor], counts: Mapping[str, int], degrees: float, seed: int
+    splits: Mapping[str, Split],
+    chosen: Mapping[str, Tensor],
+    counts: Mapping[str, int],
+    degrees: float,
+    seed: int,
 ) -> dict[str, Split]:
     """Turn every image of every split once, by an angle uniform within +-`degrees`.
 
-    An image's angle belongs to its place in the whole training or test part (`chosen`, with `counts` = {"train": .., "test": ..}
-    examples), so that a smaller subset holds the very same pictures as a larger one.
+    An image's angle belongs to its place in the whole training or test part (`chosen`, with
+    `counts` = {"train": .., "test": ..} examples), so that a smaller subset holds the very same
+    pictures as a larger one.
     """
     if degrees == 0:
         return dict(splits)
-    angles = {part: random_angles(counts[part], degrees, seed, f"{part} rotation") for part in ("train", "test")}
+    angles = {
+        part: random_angles(counts[part], degrees, seed, f"{part} rotation")
+        for part in ("train", "test")
+    }
     turned = {}
     for name, split in splits.items():
         mine = angles["test" if name == "test" else "train"][chosen[name]]

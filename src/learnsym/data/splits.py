@@ -1,4 +1,5 @@
-"""Who is trained on, who is held out: seeded random choices that never touch the global random numbers."""
+"""Who is trained on, who is held out: seeded random choices that never touch the global random
+numbers."""
 
 from collections.abc import Mapping
 
@@ -22,14 +23,17 @@ def choose(
     seed: int,
     val_last: bool = False,
 ) -> dict[str, Tensor]:
-    """Indices of each split: "train" and "val" into the training part, "test" into the test part; sorted, int64.
+    """Indices of each split: "train" and "val" into the training part, "test" into the test part;
+    sorted, int64.
 
-    The validation examples are held out from the training part, at random or (`val_last`) its last ones. With one seed a smaller
-    `train_size` is a subset of a larger one, whatever `val_size`. A DataError says so if there are not as many examples as are
-    asked for.
+    The validation examples are held out from the training part, at random or (`val_last`) its last
+    ones. With one seed a smaller `train_size` is a subset of a larger one, whatever `val_size`. A
+    DataError says so if there are not as many examples as are asked for.
     """
     if val_size >= train_count:
-        raise DataError(f"dataset.val_size={val_size} leaves nothing of {train_count} training examples; less would be valid.")
+        raise DataError(
+            f"dataset.val_size={val_size} leaves nothing of {train_count} training examples; less would be valid."
+        )
     if train_size is None:
         train_size = train_count - val_size
     if train_size + val_size > train_count:
@@ -42,7 +46,9 @@ def choose(
             f"dataset.test_size={test_size} asks for more test examples than there are; at most {test_count} is valid."
         )
     kept = train_count - val_size if val_last else train_count
-    order = torch.cat([torch.randperm(kept, generator=generator(seed, "train")), torch.arange(kept, train_count)])
+    order = torch.cat(
+        [torch.randperm(kept, generator=generator(seed, "train")), torch.arange(kept, train_count)]
+    )
     chosen = {"train": order[:train_size]}
     if val_size:
         chosen["val"] = order[train_count - val_size :]
@@ -60,8 +66,11 @@ def take(train: Split, test: Split, chosen: Mapping[str, Tensor]) -> dict[str, S
     return splits
 
 
-def split_off_test(everything: Split, test_fraction: float, seed: int, what: str) -> tuple[Split, Split]:
-    """Training and test part of data that come as one set; `what` names it in the error if one of the parts would be empty."""
+def split_off_test(
+    everything: Split, test_fraction: float, seed: int, what: str
+) -> tuple[Split, Split]:
+    """Training and test part of data that come as one set; `what` names it in the error if one of
+    the parts would be empty."""
     count = len(everything)
     test_count = round(test_fraction * count)
     if not 0 < test_count < count:
@@ -76,7 +85,8 @@ def split_off_test(everything: Split, test_fraction: float, seed: int, what: str
 
 
 def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel of images [N, C, H, W], of pixels scaled to [0, 1]; a constant channel gets 1."""
+    """Mean and standard deviation per channel of images [N, C, H, W], of pixels scaled to [0, 1]; a
+    constant channel gets 1."""
     peak = 255.0 if images.dtype == torch.uint8 else 1.0
     total, squares = torch.zeros(2, images.shape[1], dtype=torch.float64)
     for chunk in images.split(AT_A_TIME):
@@ -99,7 +109,8 @@ def classification_info(
     provenance: str,
     true_widths: Mapping[str, float] | None = None,
 ) -> DataInfo:
-    """The description of a classification data set, with what can be read off its splits filled in."""
+    """The description of a classification data set, with what can be read off its splits filled
+    in."""
     channels, height, width = splits["train"].inputs.shape[1:]
     return DataInfo(
         name=name,

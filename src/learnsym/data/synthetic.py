@@ -1,10 +1,11 @@
-"""Synthetic twins: random examples of the form that a data set declares, so that what fits it can be tried without its files."""
+"""Synthetic twins: random examples of the form that a data set declares, so that what fits it can
+be tried without its files."""
 
 import torch
 
 from learnsym.data.base import Data, DataInfo, Form, ImageData, Split
-from learnsym.data.molecules.files import as_examples
 from learnsym.data.molecules.base import PointData
+from learnsym.data.molecules.files import as_examples
 from learnsym.data.molecules.toy import make, toy_energy
 from learnsym.utils.rng import generator
 
@@ -41,10 +42,17 @@ def _split(form: Form, examples: int, seed: int, part: str) -> Split:
     draws = generator(seed, f"twin {part}")
     if form.kind == "points":
         charges, positions = make(examples, draws)
-        return as_examples((charges.numpy(), positions.numpy(), toy_energy(charges, positions).numpy()), part, "mev")
+        return as_examples(
+            (charges.numpy(), positions.numpy(), toy_energy(charges, positions).numpy()),
+            part,
+            "mev",
+        )
     inputs = torch.randint(0, 256, (examples, *form.shape), generator=draws, dtype=torch.uint8)
     if form.task == "classification":
         return Split(inputs, torch.arange(examples) % form.outputs)
     if form.task == "segmentation":
-        return Split(inputs, torch.randint(0, 2, (examples, form.outputs, *form.shape[1:]), generator=draws).float())
+        return Split(
+            inputs,
+            torch.randint(0, 2, (examples, form.outputs, *form.shape[1:]), generator=draws).float(),
+        )
     return Split(inputs, torch.randn(examples, form.outputs, generator=draws))

@@ -1,7 +1,9 @@
-"""What the optimisation dynamics asks of a network: a function of its weights, for many members at once (dynamics paper).
+"""What the optimisation dynamics asks of a network: a function of its weights, for many members at
+once (dynamics paper).
 
-Members are repetitions of one network with weights of their own. They are kept as one dictionary of tensors [M, ...] with the
-member first, so that a step of all of them is a step of batched matrix products.
+Members are repetitions of one network with weights of their own. They are kept as one dictionary of
+tensors [M, ...] with the member first, so that a step of all of them is a step of batched matrix
+products.
 """
 
 from abc import ABC, abstractmethod
@@ -21,8 +23,9 @@ class EnsembleNet(nn.Module, ABC):
     As a module it is one member, whose parameters have the same names (and no leading axis).
 
     Attributes:
-        layers: names of the weights whose equivariance is in question, in the order of the layers. The other weights (fully
-            connected layers after an invariant map, biases) act where the group acts trivially: any value is equivariant.
+        layers: names of the weights whose equivariance is in question, in the order of the layers.
+            The other weights (fully connected layers after an invariant map, biases) act where the
+            group acts trivially: any value is equivariant.
         fixed: names of the weights that are not trained.
     """
 
@@ -31,10 +34,12 @@ class EnsembleNet(nn.Module, ABC):
 
     @abstractmethod
     def draw(self, generator: torch.Generator) -> Weights:
-        """Weights of one member ([1, ...], float32, on the CPU), equivariant; the same for the same generator state."""
+        """Weights of one member ([1, ...], float32, on the CPU), equivariant; the same for the same
+        generator state."""
 
     def respond(self, weights: Weights, images: Tensor) -> Tensor:
-        """Outputs [M, B, ...] of M members on images [M, B, C, H, W], or [1, B, C, H, W] if all see the same."""
+        """Outputs [M, B, ...] of M members on images [M, B, C, H, W], or [1, B, C, H, W] if all see
+        the same."""
         return self.evaluate(self.compact(weights), images)
 
     @abstractmethod
@@ -46,20 +51,24 @@ class EnsembleNet(nn.Module, ABC):
         return weights
 
     def compact_adjoint(self, gradient: Weights, weights: Weights) -> Weights:
-        """The gradient with respect to the (trained) weights from that with respect to the compact ones."""
+        """The gradient with respect to the (trained) weights from that with respect to the compact
+        ones."""
         return gradient
 
     @abstractmethod
     def project(self, weights: Weights) -> Weights:
-        """The orthogonal projection onto the equivariant ones among the weights that the network can have, or of a gradient."""
+        """The orthogonal projection onto the equivariant ones among the weights that the network
+        can have, or of a gradient."""
 
     @abstractmethod
     def equivariant_dimension(self) -> int:
-        """The dimension of what `project` projects one member's (trained) weights onto: of E, and of all other weights."""
+        """The dimension of what `project` projects one member's (trained) weights onto: of E, and
+        of all other weights."""
 
     @abstractmethod
     def linear_maps(self, weights: Weights) -> Weights:
-        """The layers as linear maps [M, ...] in a basis that is orthonormal: where norms are those of the theory."""
+        """The layers as linear maps [M, ...] in a basis that is orthonormal: where norms are those
+        of the theory."""
 
     @abstractmethod
     def outside(self, maps: Weights) -> Weights:
@@ -105,6 +114,9 @@ class EnsembleNet(nn.Module, ABC):
 
 
 def norm(tensor: Tensor) -> Tensor:
-    """Frobenius norm of every member of [M, ...]: [M], float64. Chunks keep the copy in float64 small."""
+    """Frobenius norm of every member of [M, ...]: [M], float64. Chunks keep the copy in float64
+    small."""
     parts = tensor.detach().flatten(1).split(1 << 18, dim=1)
-    return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(p, dim=1, dtype=torch.float64) for p in parts]), dim=0)
+    return torch.linalg.vector_norm(
+        torch.stack([torch.linalg.vector_norm(p, dim=1, dtype=torch.float64) for p in parts]), dim=0
+    )

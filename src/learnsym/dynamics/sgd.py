@@ -1,4 +1,5 @@
-"""Mini-batch descent of an ensemble: an equivariant training, then a free one on the data united with their transforms.
+"""Mini-batch descent of an ensemble: an equivariant training, then a free one on the data united
+with their transforms.
 
 The second version of the dynamics paper: does a free training that starts equivariant stay so?
 """
@@ -9,20 +10,22 @@ import torch
 from torch import Tensor
 
 from learnsym.data.base import Split
-from learnsym.groups.permutation import PermutingGroup
 from learnsym.dynamics.ensemble import EnsembleNet, Weights
-from learnsym.utils.rng import generator
 from learnsym.dynamics.gradient_flows import Batch, PerExample, risk_gradient
+from learnsym.groups.permutation import PermutationGroup
+from learnsym.utils.rng import generator
 
 Batching = Literal["plain", "shuffled", "whole_orbits"]
 
 
-class Descent:
-    """Plain SGD of M members in lockstep, each in an order of its own that depends on the seed, the member and the epoch alone.
+class MiniBatchSGD:
+    """Plain SGD of M members in lockstep, each in an order of its own that depends on the seed, the
+    member and the epoch alone.
 
     * plain: batches of the data as they are
     * shuffled: batches of the data united with all their transforms, shuffled as one set
-    * whole_orbits: batches of all transforms of a few examples, so that every batch is closed under the group
+    * whole_orbits: batches of all transforms of a few examples, so that every batch is closed under
+      the group
     """
 
     def __init__(
@@ -30,7 +33,7 @@ class Descent:
         net: EnsembleNet,
         per_example: PerExample,
         split: Split,
-        group: PermutingGroup,
+        group: PermutationGroup,
         batching: Batching,
         weights: Weights,
         *,
@@ -56,9 +59,22 @@ class Descent:
             ValueError: a batch of whole orbits is not a whole number of them.
         """
         if batching == "whole_orbits" and batch_size % group.order:
-            raise ValueError(f"batch_size={batch_size} is no multiple of the {group.order} elements of {group}")
-        self.net, self.per_example, self.split, self.group, self.batching = net, per_example, split, group, batching
-        self.weights, self.lr, self.batch_size, self.equivariant = weights, lr, batch_size, equivariant
+            raise ValueError(
+                f"batch_size={batch_size} is no multiple of the {group.order} elements of {group}"
+            )
+        self.net, self.per_example, self.split, self.group, self.batching = (
+            net,
+            per_example,
+            split,
+            group,
+            batching,
+        )
+        self.weights, self.lr, self.batch_size, self.equivariant = (
+            weights,
+            lr,
+            batch_size,
+            equivariant,
+        )
         self.seed, self.members, self.step_number = seed, members, 0
         self.copies = 1 if batching == "plain" else group.order
         self.tables = group.elements().to(split.inputs.device)
@@ -68,8 +84,12 @@ class Descent:
     def step(self) -> Tensor:
         """One step of every member; the losses [M] of its batches before it."""
         batch = self.batch()
-        gradient, losses = risk_gradient(self.net, self.per_example, self.weights, [batch], batch.images.shape[1])
-        for name, direction in (self.net.project(gradient) if self.equivariant else gradient).items():
+        gradient, losses = risk_gradient(
+            self.net, self.per_example, self.weights, [batch], batch.images.shape[1]
+        )
+        for name, direction in (
+            self.net.project(gradient) if self.equivariant else gradient
+        ).items():
             self.weights[name].sub_(direction, alpha=self.lr)
         self.step_number += 1
         return losses
@@ -81,13 +101,21 @@ class Descent:
         example, element = numbers // self.copies, numbers % self.copies
         images = self.split.inputs[example]
         if self.copies > 1:
-            images = self.group.act(self.tables[element].unsqueeze(2), images.flatten(3)).unflatten(3, images.shape[3:])
+            images = self.group.act(self.tables[element].unsqueeze(2), images.flatten(3)).unflatten(
+                3, images.shape[3:]
+            )
         return Batch(images, self.split.targets[example])
 
     def order(self, epoch: int) -> Tensor:
-        """Numbers example * copies + element, [M, examples x copies], in the order of this epoch."""
+        """Numbers example * copies + element, [M, examples x copies], in the order of this
+        epoch."""
         if self._order is None or self._order[0] != epoch:
-            rows = [self._member_order(generator(self.seed, f"member {m}/{self.batching} epoch {epoch}")) for m in self.members]
+            rows = [
+                self._member_order(
+                    generator(self.seed, f"member {m}/{self.batching} epoch {epoch}")
+                )
+                for m in self.members
+            ]
             self._order = epoch, torch.stack(rows).to(self.split.inputs.device)
         return self._order[1]
 

@@ -1,4 +1,5 @@
-"""The figure of `mode=compare`: a row for each kind of run in its own terms, and below what all of them have in common."""
+"""The figure of `mode=compare`: a row for each kind of run in its own terms, and below what all of
+them have in common."""
 
 import math
 import re
@@ -8,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from learnsym.modes.compare import Entry, distances_over_training, parts_over_training
-from learnsym.figures.run import COLOURS, new_figure, save, style
-from learnsym.results.grouping import Group
 from learnsym.figures.learned_symmetry import GREY
-from learnsym.report.tables import mean_and_sd
+from learnsym.figures.style import COLOURS, new_figure, save, style
+from learnsym.results.grouping import Group
+from learnsym.results.statistics import mean_and_sd
+from learnsym.results.symmetry import Entry, distances_over_training, parts_over_training
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,9 +29,11 @@ BARS = ("of all layers", "distance to E / norm")
 
 
 def draw_comparison(path: Path, groups: Sequence[Group], known: Known) -> None:
-    """Rows: circles with the learned part of the rotations (input or layers), bars with distances from equivariant weights.
+    """Rows: circles with the learned part of the rotations (input or layers), bars with distances
+    from equivariant weights.
 
-    Below: parts and distances over the training, and the error of the output by angle, where they were measured.
+    Below: parts and distances over the training, and the error of the output by angle, where they
+    were measured.
     """
     colours = {g.label: COLOURS[place % len(COLOURS)] for place, g in enumerate(groups)}
     panels = panels_of(groups, known)
@@ -42,7 +45,9 @@ def draw_comparison(path: Path, groups: Sequence[Group], known: Known) -> None:
     for row, g in zip(rows, tall, strict=False):
         draw_row(row, g, known[g.label], colours[g.label], limits)
     if panels:
-        for axes, (draw, title, x, y) in zip(rows[-1].subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        for axes, (draw, title, x, y) in zip(
+            rows[-1].subplots(1, len(panels), squeeze=False)[0], panels, strict=True
+        ):
             draw(axes, groups, known, colours)
             style(axes, title, x, y)
     save(figure, path)
@@ -53,15 +58,31 @@ def panels_of(groups: Sequence[Group], known: Known) -> list[tuple[Any, str, str
     runs = [run for g in groups for run in g.runs]
     found: list[tuple[Any, str, str, str]] = []
     if any(parts_over_training(run) for run in runs):
-        found.append((draw_parts, "learned part of the rotations", "part of the training", "part of the circle"))
+        found.append(
+            (
+                draw_parts,
+                "learned part of the rotations",
+                "part of the training",
+                "part of the circle",
+            )
+        )
     if any(distances_over_training(run) for run in runs):
-        found.append((draw_distances, "distance from equivariant weights", "part of the training", BARS[1]))
+        found.append(
+            (draw_distances, "distance from equivariant weights", "part of the training", BARS[1])
+        )
     if any(error_by_angle(known[g.label]) for g in groups):
-        found.append((draw_errors, "equivariance error of the output", "rotation of the input (degrees)", "relative error"))
+        found.append(
+            (
+                draw_errors,
+                "equivariance error of the output",
+                "rotation of the input (degrees)",
+                "relative error",
+            )
+        )
     return found
 
 
-# --- a row for each group of runs -----------------------------------------------------------------------------------------------
+# --- a row for each group of runs
 
 
 def circles_of(found: Sequence[Entry]) -> list[Entry]:
@@ -76,36 +97,62 @@ def bars_of(found: Sequence[Entry]) -> list[Entry]:
 
 
 def common_limits(known: Known) -> tuple[float, float]:
-    """Of the logarithmic axes of all bars: a decade below the smallest, some room for numbers above the largest."""
-    positive = [m for found in known.values() for e in bars_of(found) if (m := mean_and_sd(e.values)[0]) > 0] or [1.0]
+    """Of the logarithmic axes of all bars: a decade below the smallest, some room for numbers above
+    the largest."""
+    positive = [
+        m for found in known.values() for e in bars_of(found) if (m := mean_and_sd(e.values)[0]) > 0
+    ] or [1.0]
     return 10 ** math.floor(math.log10(min(positive)) - 1), 40 * max(positive)
 
 
-def draw_row(figure: Any, g: Group, found: Sequence[Entry], colour: str, limits: tuple[float, float]) -> None:
+def draw_row(
+    figure: Any, g: Group, found: Sequence[Entry], colour: str, limits: tuple[float, float]
+) -> None:
     """Circles to the left, bars to the right, as far as there is something to draw."""
     seeds = f"  ({len(g.runs)} seeds)" if len(g.runs) > 1 else ""
-    figure.suptitle(f"{g.label}{seeds}", fontsize=9, x=0.01, ha="left", color=colour, fontweight="bold")
+    figure.suptitle(
+        f"{g.label}{seeds}", fontsize=9, x=0.01, ha="left", color=colour, fontweight="bold"
+    )
     circles, bars = circles_of(found), bars_of(found)
     parts = [p for p in ("circles" if circles else "", "bars" if bars else "") if p]
     ratios = [max(3, len(circles)) if p == "circles" else 4 for p in parts]
-    for axes, part in zip(figure.subplots(1, len(parts), width_ratios=ratios, squeeze=False)[0], parts, strict=True):
+    for axes, part in zip(
+        figure.subplots(1, len(parts), width_ratios=ratios, squeeze=False)[0], parts, strict=True
+    ):
         if part == "circles":
-            draw_circles(axes, circles, {e.where: e for e in found if e.what == "reflection"}, colour)
+            draw_circles(
+                axes, circles, {e.where: e for e in found if e.what == "reflection"}, colour
+            )
         else:
             draw_bars(axes, bars, colour, limits)
 
 
-def draw_circles(axes: "Axes", entries: Sequence[Entry], mirrors: Mapping[str, Entry], colour: str) -> None:
+def draw_circles(
+    axes: "Axes", entries: Sequence[Entry], mirrors: Mapping[str, Entry], colour: str
+) -> None:
     """One circle for each place; upwards is the identity. What was never learned is grey."""
     for place, e in enumerate(entries):
         half, (mean, sd) = max(math.pi * (e.part or 0.0), 0.02), mean_and_sd(e.values)
         _arc(axes, place * CIRCLE, math.pi, color=GREY, linewidth=1.0)
-        _arc(axes, place * CIRCLE, half, color=colour if e.learned else "#8a8a8a", linewidth=5, solid_capstyle="butt")
-        text = f"{mean:.2f}" + (f"\n± {sd:.2f}" if sd is not None else "") + ("\nrad" if e.unit == "rad" else "")
+        _arc(
+            axes,
+            place * CIRCLE,
+            half,
+            color=colour if e.learned else "#8a8a8a",
+            linewidth=5,
+            solid_capstyle="butt",
+        )
+        text = (
+            f"{mean:.2f}"
+            + (f"\n± {sd:.2f}" if sd is not None else "")
+            + ("\nrad" if e.unit == "rad" else "")
+        )
         axes.text(place * CIRCLE, 0, text, ha="center", va="center", fontsize=7)
         axis = e.what.removeprefix("rotation").replace("_", ", about ")
         mirror = f"\nm {mean_and_sd(mirrors[e.where].values)[0]:.2f}" if e.where in mirrors else ""
-        axes.text(place * CIRCLE, -1.5, f"{e.where}{axis}{mirror}", ha="center", va="top", fontsize=7)
+        axes.text(
+            place * CIRCLE, -1.5, f"{e.where}{axis}{mirror}", ha="center", va="top", fontsize=7
+        )
     axes.set_xlim(-1.4, max(5, CIRCLE * len(entries)) - 1.0)
     axes.set_ylim(-2.1, 1.25)
     axes.set_aspect("equal", anchor="W")
@@ -117,16 +164,31 @@ def _arc(axes: "Axes", x: float, half: float, **settings: Any) -> None:
     axes.plot(x + np.sin(angle), np.cos(angle), **settings)
 
 
-def draw_bars(axes: "Axes", entries: Sequence[Entry], colour: str, limits: tuple[float, float]) -> None:
-    """Distances on a logarithmic axis; what is exactly equivariant has no place on one, and is named."""
+def draw_bars(
+    axes: "Axes", entries: Sequence[Entry], colour: str, limits: tuple[float, float]
+) -> None:
+    """Distances on a logarithmic axis; what is exactly equivariant has no place on one, and is
+    named."""
     means = [mean_and_sd(e.values)[0] for e in entries]
     low = limits[0]
     names = [re.sub(r"[()]", "", e.where.removeprefix("all layers ")) for e in entries]
     for place, (mean, e) in enumerate(zip(means, entries, strict=True)):
         if mean > 0:
             axes.barh(place, mean - low, left=low, color=colour, alpha=0.35, height=0.6)
-            axes.plot([v for v in e.values if v > 0], [place] * sum(v > 0 for v in e.values), "o", color=colour, markersize=3.5)
-        axes.text(max(mean, low) * 1.25, place, f"{mean:.2g}" if mean > 0 else "0: equivariant", va="center", fontsize=7)
+            axes.plot(
+                [v for v in e.values if v > 0],
+                [place] * sum(v > 0 for v in e.values),
+                "o",
+                color=colour,
+                markersize=3.5,
+            )
+        axes.text(
+            max(mean, low) * 1.25,
+            place,
+            f"{mean:.2g}" if mean > 0 else "0: equivariant",
+            va="center",
+            fontsize=7,
+        )
     axes.set_xscale("log")
     axes.set_xlim(*limits)
     axes.set_yticks(range(len(names)), names)
@@ -136,41 +198,65 @@ def draw_bars(axes: "Axes", entries: Sequence[Entry], colour: str, limits: tuple
     axes.tick_params(labelsize=7)
 
 
-# --- what all have in common ----------------------------------------------------------------------------------------------------
+# --- what all have in common
 
 
-def draw_parts(axes: "Axes", groups: Sequence[Group], known: Known, colours: Mapping[str, str]) -> None:
+def draw_parts(
+    axes: "Axes", groups: Sequence[Group], known: Known, colours: Mapping[str, str]
+) -> None:
     """Thin: every place of every run; bold: the mean over places and seeds."""
     for g in groups:
-        series = [points for run in g.runs for points in parts_over_training(run).values() if points]
+        series = [
+            points for run in g.runs for points in parts_over_training(run).values() if points
+        ]
         for points in series:
-            axes.plot(*zip(*points, strict=True), color=colours[g.label], linewidth=0.7, alpha=0.6 if len(series) > 1 else 0.0)
+            axes.plot(
+                *zip(*points, strict=True),
+                color=colours[g.label],
+                linewidth=0.7,
+                alpha=0.6 if len(series) > 1 else 0.0,
+            )
         if series:
             _mean_line(axes, series, colours[g.label], g.label)
     axes.set_ylim(-0.03, 1.03)
     axes.legend(fontsize=6.5, frameon=False)
 
 
-def draw_distances(axes: "Axes", groups: Sequence[Group], known: Known, colours: Mapping[str, str]) -> None:
-    """A line for each arm (or for all layers), the mean over seeds; what is exactly equivariant has no place on the axis."""
+def draw_distances(
+    axes: "Axes", groups: Sequence[Group], known: Known, colours: Mapping[str, str]
+) -> None:
+    """A line for each arm (or for all layers), the mean over seeds; what is exactly equivariant has
+    no place on the axis."""
     for g in groups:
-        arms: dict[str, list[list[tuple[float, float]]]] = {}  # of a network in training there is one, without a name
+        arms: dict[
+            str, list[list[tuple[float, float]]]
+        ] = {}  # of a network in training there is one, without a name
         for run in g.runs:
             for arm, points in distances_over_training(run).items():
                 arms.setdefault(arm, []).append([(t, v) for t, v in points if v > 0])
         for name, series in arms.items():
             arm = name.partition(" ")[0]
             label = " ".join(filter(None, (g.label, arm))) + ("" if any(series) else ": 0")
-            label = "" if label in axes.get_legend_handles_labels()[1] else label  # one for all groups of motions
+            label = (
+                "" if label in axes.get_legend_handles_labels()[1] else label
+            )  # one for all groups of motions
             if any(series):
-                _mean_line(axes, [s for s in series if s], colours[g.label], label, LINES.get(arm, "-"))
+                _mean_line(
+                    axes, [s for s in series if s], colours[g.label], label, LINES.get(arm, "-")
+                )
             else:
                 axes.plot([], [], LINES.get(arm, "-"), color=colours[g.label], label=label)
     axes.set_yscale("log")
     axes.legend(fontsize=6.5, frameon=False)
 
 
-def _mean_line(axes: "Axes", series: Sequence[Sequence[tuple[float, float]]], colour: str, label: str, line: str = "-") -> None:
+def _mean_line(
+    axes: "Axes",
+    series: Sequence[Sequence[tuple[float, float]]],
+    colour: str,
+    label: str,
+    line: str = "-",
+) -> None:
     times = np.linspace(max(s[0][0] for s in series), 1, 101)
     values = np.mean([np.interp(times, *zip(*s, strict=True)) for s in series], axis=0)
     axes.plot(times, values, line, color=colour, linewidth=2.0, label=label)
@@ -185,14 +271,22 @@ def error_by_angle(found: Sequence[Entry]) -> dict[bool, list[tuple[float, Entry
     return {k: sorted(v, key=lambda pair: pair[0]) for k, v in rows.items()}
 
 
-def draw_errors(axes: "Axes", groups: Sequence[Group], known: Known, colours: Mapping[str, str]) -> None:
+def draw_errors(
+    axes: "Axes", groups: Sequence[Group], known: Known, colours: Mapping[str, str]
+) -> None:
     """The error by angle; dashed: before the training."""
     for g in groups:
         for before, points in error_by_angle(known[g.label]).items():
             angles, means = [a for a, _ in points], [mean_and_sd(e.values)[0] for _, e in points]
             label = g.label + (" before training" if before else "")
             axes.plot(
-                angles, means, "o--" if before else "o-", color=colours[g.label], markersize=3.5, linewidth=1.4, label=label
+                angles,
+                means,
+                "o--" if before else "o-",
+                color=colours[g.label],
+                markersize=3.5,
+                linewidth=1.4,
+                label=label,
             )
     axes.set_ylim(0, 1.45 * axes.get_ylim()[1])  # room for the legend
     axes.legend(fontsize=6.5, frameon=False, loc="upper left")

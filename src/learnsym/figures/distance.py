@@ -13,15 +13,18 @@ ROUNDING = 1e-12
 
 
 def draw_distances(path: Path, rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Draw the rows of a run that measured `distance_to_equivariance`; False, and nothing drawn, where none did."""
-    from learnsym.figures.run import new_figure, save, style
+    """Draw the rows of a run that measured `distance_to_equivariance`; False, and nothing drawn,
+    where none did."""
+    from learnsym.figures.style import new_figure, save, style
 
     rows = [row for row in rows if KEY in row]
     if not rows:
         return False
     relative = f"relative_{KEY}" if f"relative_{KEY}" in rows[0] else None
     figure = new_figure(9.6 if relative else 6.4, 3.4)
-    panels = figure.subplots(1, 2 if relative else 1, width_ratios=[2.1, 1] if relative else [1], squeeze=False)[0]
+    panels = figure.subplots(
+        1, 2 if relative else 1, width_ratios=[2.1, 1] if relative else [1], squeeze=False
+    )[0]
     draw_layers(panels[0], rows)
     style(panels[0], "distance to equivariant layers", "epoch", "distance")
     if relative:
@@ -33,9 +36,11 @@ def draw_distances(path: Path, rows: Sequence[Mapping[str, Any]]) -> bool:
 
 
 def draw_layers(axes: "Axes", rows: Sequence[Mapping[str, Any]]) -> None:
-    """One line for each layer, from the first in dark to the last in light, and the root of the sum of squares in black.
+    """One line for each layer, from the first in dark to the last in light, and the root of the sum
+    of squares in black.
 
-    Layers that are equivariant up to rounding have no place on a logarithmic axis: the legend names them.
+    Layers that are equivariant up to rounding have no place on a logarithmic axis: the legend names
+    them.
     """
     from matplotlib import colormaps
 
@@ -48,15 +53,27 @@ def draw_layers(axes: "Axes", rows: Sequence[Mapping[str, Any]]) -> None:
     if away:
         axes.set_yscale("log")
         axes.tick_params(which="minor", labelsize=7)
-    draw_line(axes, rows, KEY, floor if away else -1.0, color="black", linewidth=1.8, label="all layers")
+    draw_line(
+        axes, rows, KEY, floor if away else -1.0, color="black", linewidth=1.8, label="all layers"
+    )
     for key in layers:
         if key not in away:
             axes.plot([], [], color="none", label=f"{key.partition('/')[2]}: equivariant")
     columns = 1 + (len(layers) > 12)
-    axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5), ncols=columns)
+    axes.legend(
+        fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1.01, 0.5), ncols=columns
+    )
 
 
-def draw_line(axes: "Axes", rows: Sequence[Mapping[str, Any]], key: str, floor: float = -1.0, **settings: Any) -> None:
-    """A number over the epochs, where it is above `floor`; the epochs are marked where they are few."""
+def draw_line(
+    axes: "Axes", rows: Sequence[Mapping[str, Any]], key: str, floor: float = -1.0, **settings: Any
+) -> None:
+    """A number over the epochs, where it is above `floor`; the epochs are marked where they are
+    few."""
     points = [(row["epoch"], row[key]) for row in rows if row[key] > floor]
-    axes.plot(*zip(*points, strict=True) if points else ([], []), marker="o" if len(rows) < 10 else "", markersize=3, **settings)
+    axes.plot(
+        *zip(*points, strict=True) if points else ([], []),
+        marker="o" if len(rows) < 10 else "",
+        markersize=3,
+        **settings,
+    )

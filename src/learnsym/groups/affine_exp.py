@@ -5,10 +5,13 @@ A = [[M, t], [0, 0]] with M = s I + N, N traceless, hence N^2 = q I with q = -de
     exp(M) = e^s (c(q) I + 2 c'(q) N),    c(q) = cosh(sqrt q), that is cos(sqrt -q) for q < 0
     exp(A) = [[exp(M), phi(M) t], [0, 1]],    phi(M) = integral over tau in [0, 1] of exp(tau M)
 
-c is entire, c(q) = sum_k q^k / (2k)!, so nothing here has a singular point: not the identity, not a derivative of any order.
+c is entire, c(q) = sum_k q^k / (2k)!, so nothing here has a singular point: not the identity, not a
+derivative of any order.
 
-The formulas are written once for two engines, torch and NumPy, entry by entry. In host memory NumPy does them, and the backward
-pass: they are some eighty operations on a few hundred numbers, and a call costs NumPy a third of what it costs torch.
+The formulas are written once for two engines, torch and NumPy, entry by entry. In host memory NumPy
+does them, and the backward
+pass: they are some eighty operations on a few hundred numbers, and a call costs NumPy a third of
+what it costs torch.
 """
 
 import math
@@ -58,12 +61,15 @@ class _HostExp(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         (algebra,) = ctx.saved_tensors
         if torch.is_grad_enabled():  # this gradient will be differentiated itself
-            return torch.autograd.grad(_differentiable_exp(algebra), algebra, grad, create_graph=True)[0]
+            return torch.autograd.grad(
+                _differentiable_exp(algebra), algebra, grad, create_graph=True
+            )[0]
         return torch.from_numpy(_adjoint(grad.numpy(), ctx.entries, ctx.weights, ctx.slopes))
 
 
 class _Entries(NamedTuple):
-    """A = [[s + p, b, x], [c, s - p, y], [0, 0, 0]], q = p^2 + b c, and N t = (n_x, n_y): arrays of the batch's shape."""
+    """A = [[s + p, b, x], [c, s - p, y], [0, 0, 0]], q = p^2 + b c, and N t = (n_x, n_y): arrays of
+    the batch's shape."""
 
     s: Array
     p: Array
@@ -94,12 +100,14 @@ def _assemble(a: _Entries, weights: Array, xp: ModuleType) -> Array:
         *(odd * a.c, even - one_way, shift * a.y + turned * a.n_y),
         *(zero, zero, zero + 1),
     ]
-    # Entry by entry in memory too: a product of all matrices with one constant then has a backward pass of half the time.
+    # Entry by entry in memory too: a product of all matrices with one constant then has a backward
+    # pass of half the time.
     return xp.moveaxis(xp.stack(rows).reshape(3, 3, *zero.shape), (0, 1), (-2, -1))
 
 
 def _adjoint(grad: np.ndarray, a: _Entries, weights: np.ndarray, slopes: np.ndarray) -> np.ndarray:
-    """The gradient with respect to A [..., 3, 3], from the one with respect to exp(A); slopes are d weights / d (s, q)."""
+    """The gradient with respect to A [..., 3, 3], from the one with respect to exp(A); slopes are d
+    weights / d (s, q)."""
     first, of_b, g_x = (grad[..., 0, i] for i in range(3))
     of_c, last, g_y = (grad[..., 1, i] for i in range(3))
     _, odd, shift, turned = weights
@@ -116,15 +124,24 @@ def _adjoint(grad: np.ndarray, a: _Entries, weights: np.ndarray, slopes: np.ndar
     half_p = 0.5 * (odd * along + a.x * h_x - a.y * h_y) + a.p * of_q
     zero = np.zeros_like(half_s)
     rows = [
-        *(half_s + half_p, odd * of_b + a.y * h_x + a.c * of_q, shift * g_x + a.p * h_x + a.c * h_y),
-        *(odd * of_c + a.x * h_y + a.b * of_q, half_s - half_p, shift * g_y + a.b * h_x - a.p * h_y),
+        *(
+            half_s + half_p,
+            odd * of_b + a.y * h_x + a.c * of_q,
+            shift * g_x + a.p * h_x + a.c * h_y,
+        ),
+        *(
+            odd * of_c + a.x * h_y + a.b * of_q,
+            half_s - half_p,
+            shift * g_y + a.b * h_x - a.p * h_y,
+        ),
         *(zero, zero, zero),
     ]
     return np.stack(rows, -1).reshape(grad.shape)
 
 
 class _Weights(torch.autograd.Function):
-    """`_weights`, differentiable any number of times: the derivatives of the next order are an output of its own."""
+    """`_weights`, differentiable any number of times: the derivatives of the next order are an
+    output of its own."""
 
     generate_vmap_rule = True
 
@@ -133,13 +150,17 @@ class _Weights(torch.autograd.Function):
         return _weights(s, q, order, torch)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int], output: tuple[Tensor, Tensor]) -> None:
+    def setup_context(
+        ctx: Any, inputs: tuple[Tensor, Tensor, int], output: tuple[Tensor, Tensor]
+    ) -> None:
         s, q, ctx.order = inputs
         ctx.save_for_backward(s, q, output[1])
         ctx.set_materialize_grads(False)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor | None, grad_next: Tensor | None) -> tuple[Tensor | None, Tensor | None, None]:
+    def backward(
+        ctx: Any, grad: Tensor | None, grad_next: Tensor | None
+    ) -> tuple[Tensor | None, Tensor | None, None]:
         s, q, derivatives = ctx.saved_tensors
         terms = [] if grad is None else [(grad, derivatives)]
         if grad_next is not None:
@@ -154,11 +175,12 @@ class _Weights(torch.autograd.Function):
 def _weights(s: Array, q: Array, order: int, xp: ModuleType) -> tuple[Array, Array]:
     """The numbers of s and q that exp(A) is made of, and their derivatives.
 
-    (s [...], q [...], order n) -> [n + 1, 4, ...] and [n + 2, 4, ...]: the mixed derivatives of order n and n + 1, the ones with
-    respect to s first, of the four weights
+    (s [...], q [...], order n) -> [n + 1, 4, ...] and [n + 2, 4, ...]: the mixed derivatives of
+    order n and n + 1, the ones with respect to s first, of the four weights
 
         of I and N in exp(M):     e^s c(q),                         e^s 2 c'(q)
-        of I and N in phi(M):     integral of e^(s tau) c(q tau^2),  integral of e^(s tau) 2 tau c'(q tau^2)
+        of I and N in phi(M):     integral of e^(s tau) c(q tau^2),  integral of e^(s tau) 2 tau
+        c'(q tau^2)
     """
     tau, tau_squared, table = _quadrature(order, *_kind(q))
     nodes = (-1, *(1 for _ in q.shape))
@@ -169,14 +191,19 @@ def _weights(s: Array, q: Array, order: int, xp: ModuleType) -> tuple[Array, Arr
 
 
 def _cosh_root(q: Array, order: int, xp: ModuleType) -> list[Array]:
-    """c(q) = cosh(sqrt q) and its derivatives up to `order` >= 1, from 4 q c'' + 2 c' - c = 0; near 0 as power series."""
+    """c(q) = cosh(sqrt q) and its derivatives up to `order` >= 1, from 4 q c'' + 2 c' - c = 0; near
+    0 as power series."""
     size = xp.abs(q)
     root = xp.sqrt(size + 1e-30)
     grows, near = q > 0, size < 1
-    # cosh r = 1 + m^2 / (2 e^r), sinh r = (m + m / e^r) / 2 with m = e^r - 1: several times faster than cosh and sinh.
+    # cosh r = 1 + m^2 / (2 e^r), sinh r = (m + m / e^r) / 2 with m = e^r - 1: several times faster
+    # than cosh and sinh.
     half = 0.5 * xp.expm1(root)
     ratio = half / (half + 0.5)
-    found = [xp.where(grows, 1 + half * ratio, xp.cos(root)), xp.where(grows, half + 0.5 * ratio, xp.sin(root)) / (root + root)]
+    found = [
+        xp.where(grows, 1 + half * ratio, xp.cos(root)),
+        xp.where(grows, half + 0.5 * ratio, xp.sin(root)) / (root + root),
+    ]
     inverse = 0.25 / q
     for n in range(order - 1):
         far = (found[n] - (4 * n + 2) * found[n + 1]) * inverse
@@ -185,7 +212,8 @@ def _cosh_root(q: Array, order: int, xp: ModuleType) -> list[Array]:
 
 
 def _series(q: Array, order: int) -> Array:
-    """The derivative of c of the given order, sum_k k! / (k - order)! q^(k - order) / (2k)!, to rounding for |q| <= 1."""
+    """The derivative of c of the given order, sum_k k! / (k - order)! q^(k - order) / (2k)!, to
+    rounding for |q| <= 1."""
     terms = _coefficients(order, 9 if q.dtype in (torch.float64, np.float64) else 6)
     total = q * terms[-1]
     for term in terms[-2:0:-1]:
@@ -201,7 +229,8 @@ def rotation_exp(angle: Tensor) -> Tensor:
 
 
 def turning_mean(angle: Tensor) -> Tensor:
-    """V(a) = integral over tau in [0, 1] of R(tau a) = [[sin a, cos a - 1], [1 - cos a, sin a]] / a, [..., 2, 2]; V(0) = 1."""
+    """V(a) = integral over tau in [0, 1] of R(tau a) = [[sin a, cos a - 1], [1 - cos a, sin a]] /
+    a, [..., 2, 2]; V(0) = 1."""
     half = 0.5 * angle
     # V(a) = sin(a / 2) / (a / 2) R(a / 2), and sin h / h = 2 c'(-h^2)
     shrink = _Weights.apply(torch.zeros_like(half), -half * half, 0)[0][0, 2, ..., None, None]
@@ -209,7 +238,8 @@ def turning_mean(angle: Tensor) -> Tensor:
 
 
 def with_last_row(rows: Tensor) -> Tensor:
-    """[..., d, d + 1] -> [..., d + 1, d + 1] with the last row (0, ..., 0, 1) of homogeneous coordinates."""
+    """[..., d, d + 1] -> [..., d + 1, d + 1] with the last row (0, ..., 0, 1) of homogeneous
+    coordinates."""
     last = torch.zeros_like(rows[..., :1, :])
     last[..., -1] = 1
     return torch.cat([rows, last], -2)
@@ -221,9 +251,14 @@ def _kind(array: Array) -> tuple[Any, torch.device | None]:
 
 
 @torch.inference_mode(False)  # a constant first needed at test time must serve in training too
-def _constants(arrays: list[np.ndarray], dtype: Any, device: torch.device | None) -> tuple[Array, ...]:
+def _constants(
+    arrays: list[np.ndarray], dtype: Any, device: torch.device | None
+) -> tuple[Array, ...]:
     """float64 arrays in the dtype and engine that calls for them."""
-    return tuple(a.astype(dtype) if device is None else torch.tensor(a, dtype=dtype, device=device) for a in arrays)
+    return tuple(
+        a.astype(dtype) if device is None else torch.tensor(a, dtype=dtype, device=device)
+        for a in arrays
+    )
 
 
 @lru_cache(maxsize=16)
@@ -234,9 +269,11 @@ def _coefficients(order: int, count: int) -> tuple[float, ...]:
 
 @lru_cache(maxsize=64)
 def _quadrature(order: int, dtype: Any, device: torch.device | None) -> tuple[Array, ...]:
-    """Nodes tau [n + 1] (the last is 1), their squares, and the sums [(2 order + 3) 4, (order + 3) (n + 1)] of `_weights`.
+    """Nodes tau [n + 1] (the last is 1), their squares, and the sums [(2 order + 3) 4, (order + 3)
+    (n + 1)] of `_weights`.
 
-    d^a/ds^a d^b/dq^b of e^(s tau) c(q tau^2) is e^(s tau) tau^(a + 2b) c^(b)(q tau^2), and likewise with 2 tau c' for c.
+    d^a/ds^a d^b/dq^b of e^(s tau) c(q tau^2) is e^(s tau) tau^(a + 2b) c^(b)(q tau^2), and likewise
+    with 2 tau c' for c.
     """
     count = _NODES["float64" if dtype in (torch.float64, np.float64) else "float32"]
     nodes, weights = np.polynomial.legendre.leggauss(count)

@@ -7,9 +7,11 @@ from torch import Tensor
 
 
 class LieGroup:
-    """A group of affine maps x -> L x + t of R^d, as matrices [d + 1, d + 1] of homogeneous coordinates.
+    """A group of affine maps x -> L x + t of R^d, as matrices [d + 1, d + 1] of homogeneous
+    coordinates.
 
-    Elements of the identity component are exp(sum_i u_i G_i); a group that is not connected adds one matrix per component.
+    Elements of the identity component are exp(sum_i u_i G_i); a group that is not connected adds
+    one matrix per component.
 
     Attributes:
         names: the generators' names, in order; coefficients u are always [..., n] in this order.
@@ -18,9 +20,16 @@ class LieGroup:
         components: [k, d + 1, d + 1], one element of every component, the identity first.
     """
 
-    def __init__(self, generators: Mapping[str, Tensor], units: Sequence[str], components: Sequence[Tensor] = ()) -> None:
+    def __init__(
+        self,
+        generators: Mapping[str, Tensor],
+        units: Sequence[str],
+        components: Sequence[Tensor] = (),
+    ) -> None:
         if len(units) != len(generators):
-            raise ValueError(f"{len(generators)} generators ({', '.join(generators)}) but {len(units)} units")
+            raise ValueError(
+                f"{len(generators)} generators ({', '.join(generators)}) but {len(units)} units"
+            )
         self.names = tuple(generators)
         self.units = tuple(units)
         self.generators = torch.stack([g.to(torch.float64) for g in generators.values()])
@@ -41,7 +50,9 @@ class LieGroup:
     def checked(self, u: Tensor) -> Tensor:
         """The coefficients themselves, if there is one for each generator."""
         if u.ndim == 0 or u.shape[-1] != self.dim:
-            raise ValueError(f"{self} takes {self.dim} coefficients, one per generator; got {list(u.shape)}")
+            raise ValueError(
+                f"{self} takes {self.dim} coefficients, one per generator; got {list(u.shape)}"
+            )
         return u
 
     def algebra(self, u: Tensor) -> Tensor:
@@ -51,13 +62,15 @@ class LieGroup:
 
     @torch.inference_mode(False)  # what is kept from test time must serve in training too
     def _basis(self, device: torch.device, dtype: torch.dtype) -> Tensor:
-        """The generators as rows [n, (d + 1)^2], copied once: a copy in every step would make the host wait for the device."""
+        """The generators as rows [n, (d + 1)^2], copied once: a copy in every step would make the
+        host wait for the device."""
         if (device, dtype) not in self._on_device:
             self._on_device[device, dtype] = self.generators.to(device, dtype).flatten(1)
         return self._on_device[device, dtype]
 
     def exp(self, u: Tensor) -> Tensor:
-        """exp(sum_i u_i G_i): [..., n] -> [..., d + 1, d + 1]. Any matrix group; subclasses know closed forms."""
+        """exp(sum_i u_i G_i): [..., n] -> [..., d + 1, d + 1]. Any matrix group; subclasses know
+        closed forms."""
         return torch.linalg.matrix_exp(self.algebra(u))
 
     def __repr__(self) -> str:

@@ -1,6 +1,8 @@
-"""Groups of the plane: translations, rotations, motions with and without mirror, and the general affine group.
+"""Groups of the plane: translations, rotations, motions with and without mirror, and the general
+affine group.
 
-Generators as in Augerino (Benton et al. 2020), in homogeneous 3x3 form on the sampling grid [-1, 1]^2:
+Generators as in Augerino (Benton et al. 2020), in homogeneous 3x3 form on the sampling grid [-1,
+1]^2:
 
     translation_x, translation_y    unit entry in the last column times `translation_scale`
     rotation                        [[0, -1], [1, 0]], in radians
@@ -10,9 +12,9 @@ Generators as in Augerino (Benton et al. 2020), in homogeneous 3x3 form on the s
 import torch
 from torch import Tensor
 
-from learnsym.groups.base import LieGroup
 from learnsym.groups.affine_exp import affine_exp, rotation_exp, turning_mean, with_last_row
-from learnsym.groups.point_groups import O2, SO2, Semidirect, Stabiliser, Trivial
+from learnsym.groups.base import LieGroup
+from learnsym.groups.point_groups import O2, SO2, SemidirectProduct, Stabiliser, Trivial
 from learnsym.schema import Positive
 
 
@@ -31,7 +33,11 @@ def _translations(scale: float) -> dict[str, Tensor]:
 
 
 _ROTATION = {"rotation": _linear([[0, -1], [1, 0]])}
-_DEFORMATIONS = {"scale": _linear([[1, 0], [0, 1]]), "stretch": _linear([[1, 0], [0, -1]]), "shear": _linear([[0, 1], [1, 0]])}
+_DEFORMATIONS = {
+    "scale": _linear([[1, 0], [0, 1]]),
+    "stretch": _linear([[1, 0], [0, -1]]),
+    "shear": _linear([[0, 1], [1, 0]]),
+}
 
 
 def _angle(elements: Tensor) -> Tensor:
@@ -39,7 +45,7 @@ def _angle(elements: Tensor) -> Tensor:
     return torch.atan2(elements[..., 1, 0], elements[..., 0, 0])
 
 
-class Translation2(LieGroup, Semidirect):
+class Translation2(LieGroup, SemidirectProduct):
     """T(2), the translations of the plane.
 
     >>> Translation2(translation_scale=0.5).exp(torch.tensor([2.0, 0.0]))[:2, 2].tolist()
@@ -74,21 +80,27 @@ class Rotation2(LieGroup):
 
     def exp(self, u: Tensor) -> Tensor:
         """Angles [..., 1] -> [..., 3, 3]."""
-        return with_last_row(torch.nn.functional.pad(rotation_exp(self.checked(u).squeeze(-1)), (0, 1)))
+        return with_last_row(
+            torch.nn.functional.pad(rotation_exp(self.checked(u).squeeze(-1)), (0, 1))
+        )
 
     def log(self, elements: Tensor) -> Tensor:
         """The angle [..., 1] in (-pi, pi] of rotations [..., 3, 3]; inverse of `exp` there."""
         return _angle(elements).unsqueeze(-1)
 
 
-class SE2(LieGroup, Semidirect):
+class SE2(LieGroup, SemidirectProduct):
     """SE(2), the proper motions: rotations and translations."""
 
     stabiliser: Stabiliser = SO2()
     mirrors: tuple[Tensor, ...] = ()
 
     def __init__(self, translation_scale: Positive = 0.1) -> None:
-        super().__init__(_translations(translation_scale) | _ROTATION, units=("", "", "rad"), components=self.mirrors)
+        super().__init__(
+            _translations(translation_scale) | _ROTATION,
+            units=("", "", "rad"),
+            components=self.mirrors,
+        )
         self.translation_scale = translation_scale
 
     def exp(self, u: Tensor) -> Tensor:
@@ -96,29 +108,39 @@ class SE2(LieGroup, Semidirect):
         return affine_exp(self.algebra(u))
 
     def log(self, elements: Tensor) -> Tensor:
-        """The coefficients [..., 3] of proper motions [..., 3, 3]; inverse of `exp` for angles in (-pi, pi]."""
+        """The coefficients [..., 3] of proper motions [..., 3, 3]; inverse of `exp` for angles in
+        (-pi, pi]."""
         angle = _angle(elements)
-        mean = turning_mean(angle)  # a multiple of a rotation, so its inverse is its transpose over its determinant
-        shift = (mean.transpose(-1, -2) @ elements[..., :2, 2:]).squeeze(-1) / torch.linalg.det(mean).unsqueeze(-1)
+        mean = turning_mean(
+            angle
+        )  # a multiple of a rotation, so its inverse is its transpose over its determinant
+        shift = (mean.transpose(-1, -2) @ elements[..., :2, 2:]).squeeze(-1) / torch.linalg.det(
+            mean
+        ).unsqueeze(-1)
         return torch.cat([shift / self.translation_scale, angle.unsqueeze(-1)], -1)
 
 
 class E2(SE2):
-    """E(2), all motions: SE(2) and its products with a mirror (left and right exchanged). `log` is that of proper motions."""
+    """E(2), all motions: SE(2) and its products with a mirror (left and right exchanged). `log` is
+    that of proper motions."""
 
     stabiliser = O2()
     mirrors = (torch.diag(torch.tensor([-1.0, 1.0, 1.0])),)
 
 
 class Affine2(LieGroup):
-    """Aff(2), the six-dimensional group of Augerino: translations, rotation, scale, stretch and shear.
+    """Aff(2), the six-dimensional group of Augerino: translations, rotation, scale, stretch and
+    shear.
 
     >>> Affine2().exp(torch.zeros(6)).equal(torch.eye(3))
     True
     """
 
     def __init__(self, translation_scale: Positive = 0.1) -> None:
-        super().__init__(_translations(translation_scale) | _ROTATION | _DEFORMATIONS, units=("", "", "rad", "", "", ""))
+        super().__init__(
+            _translations(translation_scale) | _ROTATION | _DEFORMATIONS,
+            units=("", "", "rad", "", "", ""),
+        )
 
     def exp(self, u: Tensor) -> Tensor:
         """[..., 6] -> [..., 3, 3], see `affine_exp`."""

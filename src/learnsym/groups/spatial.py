@@ -1,25 +1,27 @@
-"""Groups of space: translations, rotations, proper motions, the general affine group, and the trivial one.
+"""Groups of space: translations, rotations, proper motions, the general affine group, and the
+trivial one.
 
-Generators as in Augerino (Benton et al. 2020) for point clouds, in homogeneous 4x4 form; names and order as in the plane
-(`learnsym.groups.planar`):
+Generators as in Augerino (Benton et al. 2020) for point clouds, in homogeneous 4x4 form; names and
+order as in the plane (`learnsym.groups.planar`):
 
     translation_x, _y, _z           unit entry in the last column times `translation_scale`
-    rotation_x, _y, _z              about the axis of that name, in radians: the cross products with the unit vectors
-    scale                           diag(1, 1, 1)
+    rotation_x, _y, _z              about the axis of that name, in radians: the cross products with
+    the unit vectors scale                           diag(1, 1, 1)
     stretch_xy, stretch_yz          diag(1, -1, 0), diag(0, 1, -1)
     shear_xy, shear_yz, shear_zx    symmetric: ones at (x, y) and (y, x), ...
 
-The nine linear ones are a basis of all 3x3 matrices: three antisymmetric, and six symmetric of which one has a trace.
+The nine linear ones are a basis of all 3x3 matrices: three antisymmetric, and six symmetric of
+which one has a trace.
 """
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from learnsym.groups.base import LieGroup
 from learnsym.groups.affine_exp import with_last_row
-from learnsym.groups.rotations import hat, motion_exp, motion_log, rotation_exp, rotation_log
+from learnsym.groups.base import LieGroup
 from learnsym.groups.matrix_exp import squaring_exp
+from learnsym.groups.rotations import hat, motion_exp, motion_log, rotation_exp, rotation_log
 from learnsym.schema import Positive
 
 _AXES = ("x", "y", "z")
@@ -43,7 +45,10 @@ def _rotations() -> dict[str, Tensor]:
 def _deformations() -> dict[str, Tensor]:
     """The six symmetric generators: scale, two stretches, three shears."""
     diagonals = {"scale": (1, 1, 1), "stretch_xy": (1, -1, 0), "stretch_yz": (0, 1, -1)}
-    found = {name: torch.diag(torch.tensor([*d, 0], dtype=torch.float64)) for name, d in diagonals.items()}
+    found = {
+        name: torch.diag(torch.tensor([*d, 0], dtype=torch.float64))
+        for name, d in diagonals.items()
+    }
     for i, j in ((0, 1), (1, 2), (2, 0)):
         shear = torch.zeros(4, 4, dtype=torch.float64)
         shear[i, j] = shear[j, i] = 1
@@ -55,7 +60,8 @@ class SpatialGroup(LieGroup):
     """A connected group of affine maps of space, elements [..., 4, 4]."""
 
     def adjoint(self, elements: Tensor) -> Tensor:
-        """Ad_g [..., n, n] of elements g [..., 4, 4]: g (sum_i u_i G_i) g^-1 = sum_i (Ad_g u)_i G_i.
+        """Ad_g [..., n, n] of elements g [..., 4, 4]: g (sum_i u_i G_i) g^-1 = sum_i (Ad_g u)_i
+        G_i.
 
         Hence g exp(u) g^-1 = exp(Ad_g u). The elements must be the group's own.
         """
@@ -78,7 +84,9 @@ class Trivial3(SpatialGroup):
 
     def exp(self, u: Tensor) -> Tensor:
         """[..., 0] -> [..., 4, 4], identities."""
-        return torch.eye(4, device=u.device, dtype=u.dtype).repeat(*self.checked(u).shape[:-1], 1, 1)
+        return torch.eye(4, device=u.device, dtype=u.dtype).repeat(
+            *self.checked(u).shape[:-1], 1, 1
+        )
 
     def log(self, elements: Tensor) -> Tensor:
         """[..., 4, 4] -> [..., 0]."""
@@ -121,7 +129,8 @@ class SO3(SpatialGroup):
         return with_last_row(pad(rotation_exp(self.checked(u)), (0, 1)))
 
     def log(self, elements: Tensor) -> Tensor:
-        """The coefficients [..., 3] of rotations [..., 4, 4]; inverse of `exp` for angles below pi, see `rotation_log`."""
+        """The coefficients [..., 3] of rotations [..., 4, 4]; inverse of `exp` for angles below pi,
+        see `rotation_log`."""
         return rotation_log(elements[..., :3, :3])
 
 
@@ -129,7 +138,9 @@ class SE3(SpatialGroup):
     """SE(3), the proper motions: translations and rotations."""
 
     def __init__(self, translation_scale: Positive = 0.5) -> None:
-        super().__init__(_translations(translation_scale) | _rotations(), units=("", "", "", "rad", "rad", "rad"))
+        super().__init__(
+            _translations(translation_scale) | _rotations(), units=("", "", "", "rad", "rad", "rad")
+        )
         self.translation_scale = translation_scale
 
     def exp(self, u: Tensor) -> Tensor:
@@ -139,13 +150,15 @@ class SE3(SpatialGroup):
         return with_last_row(torch.cat([rotations, translations.unsqueeze(-1)], -1))
 
     def log(self, elements: Tensor) -> Tensor:
-        """The coefficients [..., 6] of proper motions [..., 4, 4]; inverse of `exp` for angles below pi, see `motion_log`."""
+        """The coefficients [..., 6] of proper motions [..., 4, 4]; inverse of `exp` for angles
+        below pi, see `motion_log`."""
         turn, shift = motion_log(elements[..., :3, :3], elements[..., :3, 3])
         return torch.cat([shift / self.translation_scale, turn], -1)
 
 
 class Affine3(SpatialGroup):
-    """Aff(3), the twelve-dimensional group of Augerino: translations, rotations, scale, stretches and shears.
+    """Aff(3), the twelve-dimensional group of Augerino: translations, rotations, scale, stretches
+    and shears.
 
     It has no `log`: not every affine map of positive determinant is an exponential.
 
@@ -155,7 +168,9 @@ class Affine3(SpatialGroup):
 
     def __init__(self, translation_scale: Positive = 0.5) -> None:
         generators = _translations(translation_scale) | _rotations() | _deformations()
-        super().__init__(generators, units=("", "", "", "rad", "rad", "rad", "", "", "", "", "", ""))
+        super().__init__(
+            generators, units=("", "", "", "rad", "rad", "rad", "", "", "", "", "", "")
+        )
         self.translation_scale = translation_scale
 
     def exp(self, u: Tensor) -> Tensor:

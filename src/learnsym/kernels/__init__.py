@@ -1,1 +1,2 @@
-"""Continuous kernels: small networks of coordinates whose values are the weights of a convolution."""
+"""Continuous kernels: small networks of coordinates whose values are the weights of a
+convolution."""

@@ -1,9 +1,11 @@
-"""What every continuous kernel shares: the split of its coordinates, the last layer, and the scale it starts with.
+"""What every continuous kernel shares: the split of its coordinates, the last layer, and the scale
+it starts with.
 
-A kernel k(x, e) in R^(Cout x Cin) is a small network of a spatial coordinate x and of the coordinates e of a relative group
-element (Romero and Lohit, "Learning partial equivariances from data", 2022). A convolution evaluates it at all pairs of a point
-(output element i, tap) and a point (output element i, input element j). So the first layer is computed on two small tables, and
-`pairs` makes the large tensor of them; coordinates are never concatenated.
+A kernel k(x, e) in R^(Cout x Cin) is a small network of a spatial coordinate x and of the
+coordinates e of a relative group element (Romero and Lohit, "Learning partial equivariances from
+data", 2022). A convolution evaluates it at all pairs of a point (output element i, tap) and a point
+(output element i, input element j). So the first layer is computed on two small tables, and `pairs`
+makes the large tensor of them; coordinates are never concatenated.
 """
 
 import copy
@@ -21,9 +23,10 @@ from learnsym.schema import AngleCut, Count, Positive, Size
 def pairs(space: tuple[Tensor, Tensor], element: tuple[Tensor, Tensor]) -> Tensor:
     """The sum of two products over all pairs of points: space[0] element[0] + space[1] element[1].
 
-    The sum a + e is (a, 1), (1, e); its sine is (sin a, cos a), (cos e, sin e). As a matrix product it takes a fifth of the time
-    of broadcasting (2 against 11 ms on two cores, forward and backward, for 64 images of 8 x 8 elements, 29 taps and
-    32 channels), and the backward pass makes nothing of the size of the result.
+    The sum a + e is (a, 1), (1, e); its sine is (sin a, cos a), (cos e, sin e). As a matrix product
+    it takes a fifth of the time of broadcasting (2 against 11 ms on two cores, forward and
+    backward, for 64 images of 8 x 8 elements, 29 taps and 32 channels), and the backward pass makes
+    nothing of the size of the result.
 
     Args:
         space: two tables [..., taps].
@@ -40,20 +43,25 @@ def channels_first(points: Tensor) -> Tensor:
 
 
 class PointLinear(nn.Linear):
-    """The linear map y = W z + b of channels that come before points: [B, in, points] to [B, out, points].
+    """The linear map y = W z + b of channels that come before points: [B, in, points] to [B, out,
+    points].
 
-    Channels come first because the weights of a convolution do: its last layer then needs one copy of whole rows (17 instead of
-    53 ms for 64 images of 10 x 10 channels). Weights and biases start as U(-1/sqrt(in), 1/sqrt(in)), PyTorch's default.
+    Channels come first because the weights of a convolution do: its last layer then needs one copy
+        of whole rows (17 instead of
+    53 ms for 64 images of 10 x 10 channels). Weights and biases start as U(-1/sqrt(in),
+    1/sqrt(in)), PyTorch's default.
     """
 
     def reset_parameters(self) -> None:
-        """PyTorch's own, but silent about maps of no channels (a pointwise convolution without group coordinates)."""
+        """PyTorch's own, but silent about maps of no channels (a pointwise convolution without
+        group coordinates)."""
         bound = 1 / sqrt(max(self.in_features, 1))
         nn.init.uniform_(self.weight, -bound, bound)
         nn.init.uniform_(self.bias, -bound, bound)
 
     def forward(self, z: Tensor, scale: float | Tensor = 1.0) -> Tensor:
-        """[B, in, points] to [B, out, points], times `scale` (on the weights: they are fewer than the points)."""
+        """[B, in, points] to [B, out, points], times `scale` (on the weights: they are fewer than
+        the points)."""
         weight, bias = _times(self.weight, scale), _times(self.bias, scale)
         return torch.baddbmm(bias[:, None], weight.expand(z.shape[0], -1, -1), z)
 
@@ -75,8 +83,11 @@ class FirstLinear(PointLinear):
         super().__init__(space_dim + element_dim, out_features)
         self.space_dim = space_dim
 
-    def tables(self, space: Tensor, element: Tensor, scale: float | Tensor = 1.0) -> tuple[Tensor, Tensor]:
-        """[B, n_out, taps, s] and [B, n_out, n_in, d] to [B, h, n_out, taps] and [B, h, n_out, n_in]."""
+    def tables(
+        self, space: Tensor, element: Tensor, scale: float | Tensor = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        """[B, n_out, taps, s] and [B, n_out, n_in, d] to [B, h, n_out, taps] and [B, h, n_out,
+        n_in]."""
         batch = space.shape[0]
         weight, bias = _times(self.weight, scale), _times(self.bias, scale)
         of_space = weight[:, : self.space_dim].expand(batch, -1, -1)
@@ -87,7 +98,8 @@ class FirstLinear(PointLinear):
 
 
 class ContinuousKernel(nn.Module, ABC):
-    """k(x, e) = A f(x, e) + a, with features f in R^hidden that a subclass gives, at all pairs of points of a convolution.
+    """k(x, e) = A f(x, e) + a, with features f in R^hidden that a subclass gives, at all pairs of
+    points of a convolution.
 
     Args:
         space_dim: s, coordinates of a point of the plane; 0 for a pointwise convolution.
@@ -97,7 +109,14 @@ class ContinuousKernel(nn.Module, ABC):
         hidden: width of the network.
     """
 
-    def __init__(self, space_dim: Count, element_dim: Count, out_channels: Size, in_channels: Size, hidden: Size) -> None:
+    def __init__(
+        self,
+        space_dim: Count,
+        element_dim: Count,
+        out_channels: Size,
+        in_channels: Size,
+        hidden: Size,
+    ) -> None:
         super().__init__()
         _check_sizes(space_dim=space_dim, element_dim=element_dim, at_least=0)
         _check_sizes(out_channels=out_channels, in_channels=in_channels, hidden=hidden, at_least=1)
@@ -105,7 +124,9 @@ class ContinuousKernel(nn.Module, ABC):
         self.out_channels, self.in_channels = out_channels, in_channels
         self.head = PointLinear(hidden, out_channels * in_channels)
         self.register_buffer("gain", torch.ones(()))  # of the whole kernel, see `scale_head`
-        nn.init.zeros_(self.head.bias)  # a constant in every kernel would be a blur that nobody asked for
+        nn.init.zeros_(
+            self.head.bias
+        )  # a constant in every kernel would be a blur that nobody asked for
 
     @abstractmethod
     def features(self, space: Tensor, element: Tensor) -> Tensor:
@@ -115,7 +136,8 @@ class ContinuousKernel(nn.Module, ABC):
         """The weights of a convolution.
 
         Args:
-            space: [*L, n_out, taps, s], L = () for sample sets that a batch shares, (B,) for one set per image.
+            space: [*L, n_out, taps, s], L = () for sample sets that a batch shares, (B,) for one
+                set per image.
             element: [*L, n_out, n_in, d].
 
         Shape: [*L, Cout, n_out, Cin, n_in, taps]; with sets per image contiguous.
@@ -125,16 +147,20 @@ class ContinuousKernel(nn.Module, ABC):
         if shared:
             space, element = space[None], element[None]
         z = self.features(space, element)
-        k = self.head(z.flatten(2), self.gain).view(z.shape[0], self.out_channels, self.in_channels, *z.shape[2:])
+        k = self.head(z.flatten(2), self.gain).view(
+            z.shape[0], self.out_channels, self.in_channels, *z.shape[2:]
+        )
         k = k.transpose(2, 3)
-        # A shared kernel stays a view: what lays it out for a conv2d reads it in one pass. (Not k[0]: its gradient is a copy.)
+        # A shared kernel stays a view: what lays it out for a conv2d reads it in one pass. (Not
+        # k[0]: its gradient is a copy.)
         return k.squeeze(0) if shared else k.contiguous()
 
     def contracted(self, seen: Tensor, space: Tensor, element: Tensor) -> Tensor:
         """sum over c, j, t of k[., i, c, j, t] seen[., c, j, t], without the kernel itself.
 
-        k = A f + a is linear in the features f, of which there are few (hidden) for all pairs of channels: where an output has
-        few pixels, summing over elements and taps first costs less than writing k down, and much less memory.
+        k = A f + a is linear in the features f, of which there are few (hidden) for all pairs of
+        channels: where an output has few pixels, summing over elements and taps first costs less
+            than writing k down, and much less memory.
 
         Args:
             seen: inputs under the taps, [M, Cin, n_in, taps].
@@ -154,7 +180,11 @@ class ContinuousKernel(nn.Module, ABC):
 
     def _check(self, space: Tensor, element: Tensor) -> None:
         wanted = (self.space_dim, self.element_dim)
-        if space.dim() not in (3, 4) or (space.shape[-1], element.shape[-1]) != wanted or space.shape[:-2] != element.shape[:-2]:
+        if (
+            space.dim() not in (3, 4)
+            or (space.shape[-1], element.shape[-1]) != wanted
+            or space.shape[:-2] != element.shape[:-2]
+        ):
             raise ValueError(
                 f"a kernel of {wanted[0]} spatial and {wanted[1]} element coordinates takes [*L, n_out, taps, {wanted[0]}] and "
                 f"[*L, n_out, n_in, {wanted[1]}], and got {list(space.shape)} and {list(element.shape)}"
@@ -162,13 +192,16 @@ class ContinuousKernel(nn.Module, ABC):
 
     @torch.no_grad()
     def scale_head(self, fan_in: Positive, periodic: bool = False) -> None:
-        """Set the gain so that a sum over `fan_in` independent inputs of unit variance has unit variance.
+        """Set the gain so that a sum over `fan_in` independent inputs of unit variance has unit
+        variance.
 
-        A constant, not smaller weights: an optimiser's step is then the same fraction of the weights whatever the fan-in.
+        A constant, not smaller weights: an optimiser's step is then the same fraction of the
+        weights whatever the fan-in.
 
-        The mean square of k over the points of `probe` and over all pairs of channels becomes 1 / fan_in: measured for the
-        parameters as drawn, in float64, without drawing anything. Without coordinates k is one constant matrix: its bias alone,
-        drawn from U(-sqrt(3 / fan_in), sqrt(3 / fan_in)).
+        The mean square of k over the points of `probe` and over all pairs of channels becomes 1 /
+        fan_in: measured for the parameters as drawn, in float64, without drawing anything. Without
+        coordinates k is one constant matrix: its bias alone, drawn from U(-sqrt(3 / fan_in), sqrt(3
+        / fan_in)).
 
         Args:
             fan_in: Cin * n_in * taps.
@@ -180,24 +213,35 @@ class ContinuousKernel(nn.Module, ABC):
             nn.init.uniform_(self.head.bias, -sqrt(3), sqrt(3))
             self.gain.fill_(fan_in**-0.5)
             return
-        twin = copy.deepcopy(self).double()  # a copy: batch normalisation must not remember the probe
-        f = twin.features(*probe(self.space_dim, self.element_dim, periodic, self.head.weight.device)).flatten(2)[0]
+        twin = copy.deepcopy(
+            self
+        ).double()  # a copy: batch normalisation must not remember the probe
+        f = twin.features(
+            *probe(self.space_dim, self.element_dim, periodic, self.head.weight.device)
+        ).flatten(2)[0]
         f = torch.cat((f, torch.ones_like(f[:1])))
         weights = torch.cat((twin.head.weight, twin.head.bias[:, None]), 1)
-        # mean over channels and points of (A f)^2, by the moments of f: A f itself would be as large as the whole kernel
+        # mean over channels and points of (A f)^2, by the moments of f: A f itself would be as
+        # large as the whole kernel
         mean_square = ((weights @ (f @ f.T / f.shape[1])) * weights).sum(1).mean()
         factor = (mean_square * fan_in).rsqrt().item()
         self.gain.fill_(factor)
 
     def extra_repr(self) -> str:
         """Coordinates and channels, for print(network)."""
-        return f"({self.space_dim} + {self.element_dim}) -> {self.out_channels} x {self.in_channels}"
+        return (
+            f"({self.space_dim} + {self.element_dim}) -> {self.out_channels} x {self.in_channels}"
+        )
 
 
-def probe(space_dim: Count, element_dim: Count, periodic: bool, device: torch.device | None = None) -> tuple[Tensor, Tensor]:
-    """The fixed points on which the initial scale is measured: a 7 x 7 grid within the unit disc, with 8 angles.
+def probe(
+    space_dim: Count, element_dim: Count, periodic: bool, device: torch.device | None = None
+) -> tuple[Tensor, Tensor]:
+    """The fixed points on which the initial scale is measured: a 7 x 7 grid within the unit disc,
+    with 8 angles.
 
-    Further element coordinates (reflections) are -1 and 1. Float64, [1, 1, taps, s] and [1, 1, n_in, d].
+    Further element coordinates (reflections) are -1 and 1. Float64, [1, 1, taps, s] and [1, 1,
+    n_in, d].
     """
     axis = torch.linspace(-1, 1, 7, dtype=torch.float64, device=device)
     space = _grid([axis] * space_dim, axis)
@@ -213,7 +257,11 @@ def probe(space_dim: Count, element_dim: Count, periodic: bool, device: torch.de
 
 def _grid(axes: list[Tensor], like: Tensor) -> Tensor:
     """[points, len(axes)]; one point of no coordinates for no axes."""
-    return torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).flatten(0, -2) if axes else like.new_zeros(1, 0)
+    return (
+        torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).flatten(0, -2)
+        if axes
+        else like.new_zeros(1, 0)
+    )
 
 
 def _check_sizes(at_least: int, **sizes: int) -> None:
@@ -235,17 +283,20 @@ def check_depth(layers: int) -> None:
 
 @dataclass(frozen=True)
 class KernelSpec(ABC):
-    """What a configuration names: a kind of kernel network, of which every convolution builds its own.
+    """What a configuration names: a kind of kernel network, of which every convolution builds its
+    own.
 
     Args:
         hidden: width of the network.
         layers: depth, as each kind counts it.
-        periodic: the convolution hands a relative angle over as (cos, sin), so that the kernel is continuous on the circle.
-        cut: where the angle, if it is not periodic, jumps from 1 to -1: at the half turn, with the identity at 0, or at the
-            identity, in the middle of every learned arc, as published.
-        scale: at the start. "response": responses to inputs of unit variance have unit variance, see
-            `ContinuousKernel.scale_head`; "network": that of the network's own first weights, as published. Where a norm follows
-            it matters for shortcuts alone, whose size beside the residual it decides.
+        periodic: the convolution hands a relative angle over as (cos, sin), so that the kernel is
+            continuous on the circle.
+        cut: where the angle, if it is not periodic, jumps from 1 to -1: at the half turn, with the
+            identity at 0, or at the identity, in the middle of every learned arc, as published.
+        scale: at the start. "response": responses to inputs of unit variance have unit variance,
+            see `ContinuousKernel.scale_head`; "network": that of the network's own first weights,
+            as published. Where a norm follows it matters for shortcuts alone, whose size beside the
+            residual it decides.
     """
 
     hidden: Size = 32
@@ -257,7 +308,9 @@ class KernelSpec(ABC):
     def __post_init__(self) -> None:
         _check_sizes(hidden=self.hidden, layers=self.layers, at_least=1)
         if self.periodic and self.cut != "half_turn":
-            raise ValueError(f"cut={self.cut} has no effect with periodic=true, which has no cut: set it to half_turn")
+            raise ValueError(
+                f"cut={self.cut} has no effect with periodic=true, which has no cut: set it to half_turn"
+            )
 
     def build(
         self,
@@ -272,12 +325,14 @@ class KernelSpec(ABC):
 
         Args:
             space_dim: coordinates of a point of the plane, 0 for a pointwise convolution.
-            element_dim: coordinates of a relative group element, the embedding of its angle included.
+            element_dim: coordinates of a relative group element, the embedding of its angle
+                included.
             out_channels: Cout.
             in_channels: Cin.
             hidden: width, where it differs from the spec's.
-            fan_in: Cin * n_in * taps, which scale="response" starts from; None keeps the scale of the network's own first
-                weights. A kernel of no coordinates, one constant matrix, always starts from it.
+            fan_in: Cin * n_in * taps, which scale="response" starts from; None keeps the scale of
+                the network's own first weights. A kernel of no coordinates, one constant matrix,
+                always starts from it.
         """
         if fan_in is not None:
             _check_fan_in(fan_in)
@@ -289,6 +344,11 @@ class KernelSpec(ABC):
 
     @abstractmethod
     def network(
-        self, space_dim: Count, element_dim: Count, out_channels: Size, in_channels: Size, hidden: Size
+        self,
+        space_dim: Count,
+        element_dim: Count,
+        out_channels: Size,
+        in_channels: Size,
+        hidden: Size,
     ) -> ContinuousKernel:
         """A network of this kind at the scale of its own initialisation."""

@@ -9,12 +9,20 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from learnsym.kernels.base import ContinuousKernel, FirstLinear, KernelSpec, PointLinear, check_depth, pairs
+from learnsym.kernels.base import (
+    ContinuousKernel,
+    FirstLinear,
+    KernelSpec,
+    PointLinear,
+    check_depth,
+    pairs,
+)
 from learnsym.schema import Count, Size
 
 SLOPE = 0.01
-# Activation, and 1 / E[activation(u)^2] for u ~ N(0, 1): weights of that variance over fan-in keep second moments (He et al.).
-# The rectifiers work in place: nothing before them needs their input again.
+# Activation, and 1 / E[activation(u)^2] for u ~ N(0, 1): weights of that variance over fan-in keep
+# second moments (He et al.). The rectifiers work in place: nothing before them needs their input
+# again.
 ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], float]] = {
     "relu": (partial(F.relu, inplace=True), 2.0),
     "leaky_relu": (partial(F.leaky_relu, negative_slope=SLOPE, inplace=True), 2 / (1 + SLOPE**2)),
@@ -40,8 +48,9 @@ NORMS: dict[str, Callable[[int], nn.Module]] = {
 class MlpKernel(ContinuousKernel):
     """z_k+1 = activation(norm(W_k z_k + b_k)), k = A z + a.
 
-    Initialisation: W ~ U(+-sqrt(3 g / fan_in)) with g = 1 / E[activation(u)^2], so that E[(W z)^2] does not change from layer to
-    layer (for swish: where it is 1); b ~ U(+-1/sqrt(fan_in)), which puts kinks away from the origin; A as PyTorch has it, a = 0.
+    Initialisation: W ~ U(+-sqrt(3 g / fan_in)) with g = 1 / E[activation(u)^2], so that E[(W z)^2]
+    does not change from layer to layer (for swish: where it is 1); b ~ U(+-1/sqrt(fan_in)), which
+    puts kinks away from the origin; A as PyTorch has it, a = 0.
 
     Args:
         space_dim: s.
@@ -51,9 +60,11 @@ class MlpKernel(ContinuousKernel):
         hidden: h.
         layers: n, linear layers, the first and the last one included.
         activation: relu, leaky_relu (slope 0.01) or swish (u sigmoid(u)).
-        norm: none; batch (each channel over all points of all images) or layer (the channels of each point), both affine.
+        norm: none; batch (each channel over all points of all images) or layer (the channels of
+            each point), both affine.
 
-    Parameters: (s + d) h + h + (n - 2) (h^2 + h) + (h + 1) Cout Cin, and 2 h (n - 1) for either norm.
+    Parameters: (s + d) h + h + (n - 2) (h^2 + h) + (h + 1) Cout Cin, and 2 h (n - 1) for either
+        norm.
     """
 
     def __init__(
@@ -92,7 +103,7 @@ class MlpKernel(ContinuousKernel):
 
 
 @dataclass(frozen=True)
-class Mlp(KernelSpec):
+class MLP(KernelSpec):
     """Kernels with rectifiers or swish, `MlpKernel`.
 
     Args:
@@ -109,10 +120,29 @@ class Mlp(KernelSpec):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_depth(self.layers)
-        for name, choice, valid in (("activation", self.activation, ACTIVATIONS), ("norm", self.norm, NORMS)):
+        for name, choice, valid in (
+            ("activation", self.activation, ACTIVATIONS),
+            ("norm", self.norm, NORMS),
+        ):
             if choice not in valid:
                 raise ValueError(f"{name}={choice}: valid are {', '.join(valid)}")
 
-    def network(self, space_dim: Count, element_dim: Count, out_channels: Size, in_channels: Size, hidden: Size) -> MlpKernel:
+    def network(
+        self,
+        space_dim: Count,
+        element_dim: Count,
+        out_channels: Size,
+        in_channels: Size,
+        hidden: Size,
+    ) -> MlpKernel:
         """An `MlpKernel` of this depth, activation and normalisation."""
-        return MlpKernel(space_dim, element_dim, out_channels, in_channels, hidden, self.layers, self.activation, self.norm)
+        return MlpKernel(
+            space_dim,
+            element_dim,
+            out_channels,
+            in_channels,
+            hidden,
+            self.layers,
+            self.activation,
+            self.norm,
+        )

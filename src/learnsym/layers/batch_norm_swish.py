@@ -1,8 +1,9 @@
 """Batch norm and swish of rows [P, C], both computed again in the backward pass instead of kept.
 
-With the mean m and variance v of a channel, batch norm is x -> x * scale + shift, scale = weight / sqrt(v + eps) and
-shift = bias - m * scale. Of swish(x * scale + shift) and of a linear map of it only x is kept: a third of the memory, for two
-elementwise passes. Rows are the points of all examples laid end to end, padding left out: the "masked" batch norm of LieConv.
+With the mean m and variance v of a channel, batch norm is x -> x * scale + shift, scale = weight /
+sqrt(v + eps) and shift = bias - m * scale. Of swish(x * scale + shift) and of a linear map of it
+only x is kept: a third of the memory, for two elementwise passes. Rows are the points of all
+examples laid end to end, padding left out: the "masked" batch norm of LieConv.
 """
 
 import torch
@@ -29,7 +30,8 @@ class SwishNorm(nn.BatchNorm1d):
         super().__init__(channels)
 
     def forward(self, rows: Tensor, linear: nn.Linear | None = None) -> Tensor:
-        """[P, C] to [P, C]; with `linear`, to linear(swish(batch norm(rows))) in the precision of autocast, where that is on."""
+        """[P, C] to [P, C]; with `linear`, to linear(swish(batch norm(rows))) in the precision of
+        autocast, where that is on."""
         rows = rows.to(torch.promote_types(rows.dtype, self.weight.dtype))
         scale, shift = self.scale_and_shift(rows)
         if not self.training:
@@ -38,10 +40,13 @@ class SwishNorm(nn.BatchNorm1d):
         if linear is None:
             return _Swish.apply(rows, scale, shift)
         precision = product_precision(rows)
-        return _SwishLinear.apply(rows, scale, shift, linear.weight.to(precision), linear.bias.to(precision))
+        return _SwishLinear.apply(
+            rows, scale, shift, linear.weight.to(precision), linear.bias.to(precision)
+        )
 
     def scale_and_shift(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Both [C]: in training of the rows' own mean and variance, which move the running ones; else of the running ones."""
+        """Both [C]: in training of the rows' own mean and variance, which move the running ones;
+        else of the running ones."""
         mean, variance = self.running_mean, self.running_var
         if self.training:
             count, mean, variance = self.moments(rows)
@@ -52,7 +57,9 @@ class SwishNorm(nn.BatchNorm1d):
     def moments(self, rows: Tensor) -> tuple[int | Tensor, Tensor, Tensor]:
         """Number of rows, their mean and (biased) variance [C]."""
         if len(rows) < 2:
-            raise ValueError(f"batch norm in training takes at least 2 points (or pairs of them) in a batch, got {len(rows)}")
+            raise ValueError(
+                f"batch norm in training takes at least 2 points (or pairs of them) in a batch, got {len(rows)}"
+            )
         return len(rows), *_Moments.apply(rows)
 
     @torch.no_grad()
@@ -60,7 +67,9 @@ class SwishNorm(nn.BatchNorm1d):
         """Move the running statistics (the variance unbiased), as nn.BatchNorm1d does."""
         self.num_batches_tracked.add_(1)
         self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
-        self.running_var.lerp_((variance * (count / (count - 1))).to(self.running_var.dtype), self.momentum)
+        self.running_var.lerp_(
+            (variance * (count / (count - 1))).to(self.running_var.dtype), self.momentum
+        )
 
 
 def product_precision(x: Tensor) -> torch.dtype:
@@ -75,7 +84,8 @@ def column_sums(x: Tensor) -> Tensor:
 
 
 class _Moments(torch.autograd.Function):
-    """Mean and biased variance of rows; torch.var_mean over the first axis takes several times as long on a CPU."""
+    """Mean and biased variance of rows; torch.var_mean over the first axis takes several times as
+    long on a CPU."""
 
     @staticmethod
     def forward(rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -83,7 +93,9 @@ class _Moments(torch.autograd.Function):
         return mean, column_sums((rows - mean).square_()) / len(rows)
 
     @staticmethod
-    def setup_context(ctx: FunctionCtx, inputs: tuple[Tensor], output: tuple[Tensor, Tensor]) -> None:
+    def setup_context(
+        ctx: FunctionCtx, inputs: tuple[Tensor], output: tuple[Tensor, Tensor]
+    ) -> None:
         ctx.save_for_backward(*inputs, output[0])
 
     @staticmethod
@@ -131,8 +143,11 @@ class _SwishLinear(torch.autograd.Function):
         return *_swish_backward(inner, before, rows, scale), grad_weight, column_sums(grad)
 
 
-def _swish_backward(grad: Tensor, before: Tensor, rows: Tensor, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of rows, scale and shift, given that of swish(before), before = rows * scale + shift; it writes over `before`."""
+def _swish_backward(
+    grad: Tensor, before: Tensor, rows: Tensor, scale: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of rows, scale and shift, given that of swish(before), before = rows * scale +
+    shift; it writes over `before`."""
     if torch.is_grad_enabled():  # for second derivatives, which torch's own function lacks
         bend = before.sigmoid()
         inner = grad * bend * (1 + before * (1 - bend))

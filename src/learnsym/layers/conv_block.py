@@ -1,4 +1,5 @@
-"""The building block of every plain network here: convolution, batch normalisation, ReLU, and perhaps a pooling."""
+"""The building block of every plain network here: convolution, batch normalisation, ReLU, and
+perhaps a pooling."""
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +10,8 @@ from learnsym.schema import Fraction, Size
 
 
 class ConvBlock(nn.Module):
-    """conv3x3 (padding 1, with bias), batch normalisation, ReLU; then max-pool 2 and dropout where asked for.
+    """conv3x3 (padding 1, with bias), batch normalisation, ReLU; then max-pool 2 and dropout where
+    asked for.
 
     Args:
         in_channels: C.
@@ -20,11 +22,14 @@ class ConvBlock(nn.Module):
     Shape: [B, C, H, W] to [B, K, H, W], or [B, K, H // 2, W // 2] with `pool`.
     """
 
-    def __init__(self, in_channels: Size, out_channels: Size, pool: bool = False, dropout: Fraction = 0.0) -> None:
+    def __init__(
+        self, in_channels: Size, out_channels: Size, pool: bool = False, dropout: Fraction = 0.0
+    ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
-        # Channels-last weights make the whole chain channels-last, whatever the input's layout: a training step of SimpleConv on
-        # 128 x 3 x 32 x 32 takes 270 instead of 390 ms on two CPU cores.
+        # Channels-last weights make the whole chain channels-last, whatever the input's layout: a
+        # training step of SimpleConv on 128 x 3 x 32 x 32 takes 270 instead of 390 ms on two CPU
+        # cores.
         self.conv.to(memory_format=torch.channels_last)
         self.norm = nn.BatchNorm2d(out_channels)
         self.pool = pool

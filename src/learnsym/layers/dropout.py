@@ -2,18 +2,20 @@
 
 from torch import Tensor, nn
 
-from learnsym.utils import rng as randomness
 from learnsym.schema import Fraction
+from learnsym.utils import rng as randomness
 
 
 class Dropout(nn.Module):
-    """Sets each number to zero with probability p and divides the others by 1 - p (Srivastava et al., 2014), in training only.
+    """Sets each number to zero with probability p and divides the others by 1 - p (Srivastava et
+    al., 2014), in training only.
 
-    The same distribution as nn.Dropout. The masks are drawn for the whole global batch through `learnsym.utils.rng`, so that a
-    run on several processes drops what a run on one process drops.
+    The same distribution as nn.Dropout. The masks are drawn for the whole global batch through
+    `learnsym.utils.rng`, so that a run on several processes drops what a run on one process drops.
 
     Args:
-        probability: p in [0, 1]. With p = 0, and in evaluation, the module is the identity and draws nothing.
+        probability: p in [0, 1]. With p = 0, and in evaluation, the module is the identity and
+            draws nothing.
 
     Shape: any [B, ...] to the same.
 

@@ -1,4 +1,5 @@
-"""LieConv: the convolution over points of a group (Finzi et al. 2020), with the PointConv trick (Wu et al. 2019)."""
+"""LieConv: the convolution over points of a group (Finzi et al. 2020), with the PointConv trick (Wu
+et al. 2019)."""
 
 from itertools import pairwise
 
@@ -7,18 +8,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
-from learnsym.layers.neighbourhoods import Block, Neighbourhoods
 from learnsym.layers.batch_norm_swish import SwishNorm, column_sums, product_precision
+from learnsym.layers.neighbourhoods import Block, Neighbourhoods
 from learnsym.schema import Size
 
 PART_ROWS = 256
-"""How many points are mixed at a time: enough for a product at full speed, few enough to stay in the cache."""
+"""How many points are mixed at a time: enough for a product at full speed, few enough to stay in
+the cache."""
 
 
 class WeightNetwork(nn.Module):
-    """linear, batch norm, swish, as often as there are widths and once more: pairs [M, d] to [M, mixing]."""
+    """linear, batch norm, swish, as often as there are widths and once more: pairs [M, d] to [M,
+    mixing]."""
 
-    def __init__(self, pair_size: Size, mixing: Size = 16, widths: tuple[Size, ...] = (32, 32)) -> None:
+    def __init__(
+        self, pair_size: Size, mixing: Size = 16, widths: tuple[Size, ...] = (32, 32)
+    ) -> None:
         super().__init__()
         sizes = (pair_size, *widths, mixing)
         self.linears = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
@@ -37,8 +42,9 @@ class LieConv(nn.Module):
 
         y_v = (W vec(sum_u m(v, u) f_u^T) + b) / |N(v)|,    u in the neighbourhood N(v)
 
-    with m the weight network of what is seen of the pair, `mixing` numbers: a kernel k(v, u) [C', C] = sum_j m_j(v, u) W_j of
-    which only m is computed for each pair, and the W_j are multiplied after the sum over neighbours.
+    with m the weight network of what is seen of the pair, `mixing` numbers: a kernel k(v, u) [C',
+    C] = sum_j m_j(v, u) W_j of which only m is computed for each pair, and the W_j are multiplied
+    after the sum over neighbours.
 
     Args:
         in_channels, out_channels: C and C'.
@@ -71,26 +77,35 @@ class LieConv(nn.Module):
         return product(features, mixing, weight, bias, hoods.blocks) / hoods.counts()
 
 
-def mixed_linear(features: Tensor, mixing: Tensor, weight: Tensor, bias: Tensor, blocks: tuple[Block, ...]) -> Tensor:
-    """W vec(sum_u m(v, u) f_u^T) + b, [P, C'], of features [P, C], m [M, mixing], W [C', mixing * C] and b [C']."""
-    return torch.cat([F.linear(mix(f, m, part), weight, bias) for part, f, m in parts(features, mixing, blocks)])
+def mixed_linear(
+    features: Tensor, mixing: Tensor, weight: Tensor, bias: Tensor, blocks: tuple[Block, ...]
+) -> Tensor:
+    """W vec(sum_u m(v, u) f_u^T) + b, [P, C'], of features [P, C], m [M, mixing], W [C', mixing *
+    C] and b [C']."""
+    return torch.cat(
+        [F.linear(mix(f, m, part), weight, bias) for part, f, m in parts(features, mixing, blocks)]
+    )
 
 
 def parts(features: Tensor, mixing: Tensor, blocks: tuple[Block, ...]) -> zip:
-    """Consecutive blocks with their rows of points and of pairs, at least PART_ROWS of points where there are so many."""
+    """Consecutive blocks with their rows of points and of pairs, at least PART_ROWS of points where
+    there are so many."""
     found: list[tuple[Block, ...]] = [()]
     for block in blocks:
         if sum(b.rows for b in found[-1]) >= PART_ROWS:
             found.append(())
         found[-1] += (block,)
     rows = features.split([sum(b.rows for b in part) for part in found])
-    return zip(found, rows, mixing.split([sum(b.pairs for b in part) for part in found]), strict=True)
+    return zip(
+        found, rows, mixing.split([sum(b.pairs for b in part) for part in found]), strict=True
+    )
 
 
 def mix(features: Tensor, mixing: Tensor, blocks: tuple[Block, ...]) -> Tensor:
     """sum_u m(v, u) f_u^T, [P, mixing * C], of features [P, C] and m [M, mixing]."""
     products = [
-        by_point(m, block) @ f.reshape(block.clouds, block.points, -1) for block, f, m in each_block(features, mixing, blocks)
+        by_point(m, block) @ f.reshape(block.clouds, block.points, -1)
+        for block, f, m in each_block(features, mixing, blocks)
     ]
     return torch.cat([y.view(-1, mixing.shape[1] * features.shape[1]) for y in products])
 
@@ -102,7 +117,8 @@ def each_block(features: Tensor, mixing: Tensor, blocks: tuple[Block, ...]) -> z
 
 
 def by_point(mixing: Tensor, block: Block) -> Tensor:
-    """m of a block [b n q, mixing] as matrices [b, n mixing, n] of (v, j) and u; zero where u is no neighbour of v."""
+    """m of a block [b n q, mixing] as matrices [b, n mixing, n] of (v, j) and u; zero where u is no
+    neighbour of v."""
     m = mixing.reshape(block.clouds, block.points, block.neighbours, -1)
     if block.chosen is not None:
         everywhere = m.new_zeros(block.clouds, block.points, block.points, m.shape[-1])
@@ -111,7 +127,8 @@ def by_point(mixing: Tensor, block: Block) -> Tensor:
 
 
 def by_pair(matrices: Tensor, block: Block) -> Tensor:
-    """Matrices [b, n mixing, n] as m [b n q, mixing]: of neighbours only, what `by_point` put there."""
+    """Matrices [b, n mixing, n] as m [b n q, mixing]: of neighbours only, what `by_point` put
+    there."""
     m = matrices.reshape(block.clouds, block.points, -1, block.points).transpose(2, 3)
     if block.chosen is not None:
         m = m.gather(2, block.chosen.unsqueeze(-1).expand(-1, -1, -1, m.shape[-1]))
@@ -119,10 +136,13 @@ def by_pair(matrices: Tensor, block: Block) -> Tensor:
 
 
 class _MixedLinear(torch.autograd.Function):
-    """`mixed_linear`; what is mixed, `mixing` times as much as the features, is computed again in the backward pass, not kept."""
+    """`mixed_linear`; what is mixed, `mixing` times as much as the features, is computed again in
+    the backward pass, not kept."""
 
     @staticmethod
-    def forward(features: Tensor, mixing: Tensor, weight: Tensor, bias: Tensor, blocks: tuple[Block, ...]) -> Tensor:
+    def forward(
+        features: Tensor, mixing: Tensor, weight: Tensor, bias: Tensor, blocks: tuple[Block, ...]
+    ) -> Tensor:
         return mixed_linear(features, mixing, weight, bias, blocks)
 
     @staticmethod
@@ -139,9 +159,16 @@ class _MixedLinear(torch.autograd.Function):
             row += len(part_features)
             grad_weight = grad_weight.addmm(part_grad.T, mix(part_features, part_mixing, part))
             slopes = (part_grad @ weight).split([block.rows for block in part])
-            for (block, f, m), slope in zip(each_block(part_features, part_mixing, part), slopes, strict=True):
+            for (block, f, m), slope in zip(
+                each_block(part_features, part_mixing, part), slopes, strict=True
+            ):
                 slope = slope.reshape(block.clouds, -1, features.shape[1])  # [b, n mixing, C]
                 by_feature = by_point(m, block).mT @ slope
-                found.append((by_feature.flatten(0, 1), by_pair(slope @ f.reshape(block.clouds, block.points, -1).mT, block)))
+                found.append(
+                    (
+                        by_feature.flatten(0, 1),
+                        by_pair(slope @ f.reshape(block.clouds, block.points, -1).mT, block),
+                    )
+                )
         grad_features, grad_mixing = (torch.cat(pieces) for pieces in zip(*found, strict=True))
         return grad_features, grad_mixing, grad_weight, column_sums(grad), None

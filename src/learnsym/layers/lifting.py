@@ -1,14 +1,18 @@
-"""Points of space lifted to a group, and what a layer sees of two of them (LieConv: Finzi et al. 2020, sections 4.2 to 4.4).
+"""Points of space lifted to a group, and what a layer sees of two of them (LieConv: Finzi et al.
+2020, sections 4.2 to 4.4).
 
-A point x becomes elements u of the group that take an origin to x: the one there is, or samples where there are many. A layer
-sees the logarithm of v^-1 u, which no transformation of both from the left changes, and the orbits, where points lie on several.
+A point x becomes elements u of the group that take an origin to x: the one there is, or samples
+where there are many. A layer sees the logarithm of v^-1 u, which no transformation of both from the
+left changes, and the orbits, where points lie on several.
 
-    trivial3   every x is an orbit of its own         pair (x_v, x_u)                          6 numbers, angstrom
-    t3         u = translation by x                   pair x_u - x_v                           3, angstrom
-    so3        u = rotations that take e_z to x/|x|   pair (log R_v^T R_u, |x_v|, |x_u|)       5, rad and angstrom
-    se3        u = translation by x times a rotation  pair log(v^-1 u)                         6, rad and angstrom
+    trivial3   every x is an orbit of its own         pair (x_v, x_u)                          6
+    numbers, angstrom t3         u = translation by x                   pair x_u - x_v
+    3, angstrom so3        u = rotations that take e_z to x/|x|   pair (log R_v^T R_u, |x_v|, |x_u|)
+    5, rad and angstrom se3        u = translation by x times a rotation  pair log(v^-1 u)
+    6, rad and angstrom
 
-Distances of two of them are norms: of the logarithm, and of the difference between the orbits (x, or |x|), which count together.
+Distances of two of them are norms: of the logarithm, and of the difference between the orbits (x,
+or |x|), which count together.
 """
 
 from abc import ABC, abstractmethod
@@ -22,15 +26,22 @@ from learnsym.groups.rotations import motion_log, rotation_log
 PointGroup = Literal["trivial3", "t3", "so3", "se3"]
 """The groups that a LieConv network of points in space may be built on."""
 Lifted = tuple[Tensor, ...]
-"""Elements [B, n, ...], and orbits where there are several, as the lift that made them understands them."""
+"""Elements [B, n, ...], and orbits where there are several, as the lift that made them understands
+them."""
 
 
 def spread_numbers(count: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """The first `count` members [count, 3] of a sequence that fills the cube [0, 1)^3 evenly: Sobol's, always the same.
+    """The first `count` members [count, 3] of a sequence that fills the cube [0, 1)^3 evenly:
+    Sobol's, always the same.
 
-    Scrambled, since among the plain numbers are many that give relative rotations by pi, where the logarithm jumps.
+    Scrambled, since among the plain numbers are many that give relative rotations by pi, where the
+    logarithm jumps.
     """
-    return torch.quasirandom.SobolEngine(3, scramble=True, seed=0).draw(count, dtype=torch.float64).to(device, dtype)
+    return (
+        torch.quasirandom.SobolEngine(3, scramble=True, seed=0)
+        .draw(count, dtype=torch.float64)
+        .to(device, dtype)
+    )
 
 
 class Lift(ABC):
@@ -39,11 +50,13 @@ class Lift(ABC):
     pair_size: int
     """Numbers that a layer sees of a pair."""
     sampled: bool
-    """Whether many elements lie over a point, so that samples of rotations decide which are taken."""
+    """Whether many elements lie over a point, so that samples of rotations decide which are
+    taken."""
 
     @abstractmethod
     def elements(self, points: Tensor, rotations: Tensor | None) -> Lifted:
-        """Points [B, n, 3], already repeated once per sample, and for a sampled lift rotations [B, n, 3, 3], to elements.
+        """Points [B, n, 3], already repeated once per sample, and for a sampled lift rotations [B,
+        n, 3, 3], to elements.
 
         A sampled lift maps (g x, g h) to g u where it maps (x, h) to u: equivariant, exactly.
         """
@@ -81,7 +94,8 @@ class _Translations(Lift):
 
 
 class _Rotations(Lift):
-    """The columns of u are two unit vectors across x/|x|, the first the nearest to h e_x, and x/|x| itself; at x = 0, u = h."""
+    """The columns of u are two unit vectors across x/|x|, the first the nearest to h e_x, and x/|x|
+    itself; at x = 0, u = h."""
 
     pair_size, sampled = 5, True
 
@@ -109,7 +123,9 @@ class _Motions(Lift):
 
     def pairs(self, lifted: Lifted) -> Tensor:
         points, rotations = lifted
-        shift = (points.unsqueeze(1) - points.unsqueeze(2)) @ rotations  # of row vectors: R_v^T (x_u - x_v)
+        shift = (
+            points.unsqueeze(1) - points.unsqueeze(2)
+        ) @ rotations  # of row vectors: R_v^T (x_u - x_v)
         turn, shift = motion_log(relative_rotations(rotations), shift)
         return torch.cat([turn, shift], -1)
 
@@ -117,7 +133,9 @@ class _Motions(Lift):
 def both(values: Tensor) -> Tensor:
     """Values [B, n, d] of v and u, [B, n, n, 2 d]."""
     n = values.shape[1]
-    return torch.cat([values.unsqueeze(2).expand(-1, -1, n, -1), values.unsqueeze(1).expand(-1, n, -1, -1)], -1)
+    return torch.cat(
+        [values.unsqueeze(2).expand(-1, -1, n, -1), values.unsqueeze(1).expand(-1, n, -1, -1)], -1
+    )
 
 
 def relative_rotations(rotations: Tensor) -> Tensor:
@@ -125,4 +143,9 @@ def relative_rotations(rotations: Tensor) -> Tensor:
     return torch.einsum("bvki,bukj->bvuij", rotations, rotations)
 
 
-LIFTS: dict[str, Lift] = {"trivial3": _AbsolutePositions(), "t3": _Translations(), "so3": _Rotations(), "se3": _Motions()}
+LIFTS: dict[str, Lift] = {
+    "trivial3": _AbsolutePositions(),
+    "t3": _Translations(),
+    "so3": _Rotations(),
+    "se3": _Motions(),
+}

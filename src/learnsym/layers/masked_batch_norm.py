@@ -1,12 +1,13 @@
-"""Normalisation of features on a group, [B, C, n, H, W]: the n elements count as so many more pixels."""
+"""Normalisation of features on a group, [B, C, n, H, W]: the n elements count as so many more
+pixels."""
 
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from learnsym.utils.collectives import sum_over_processes
 from learnsym.schema import Size
+from learnsym.utils.collectives import all_reduce_sum
 
 NormName = Literal["batch", "instance", "layer", "none"]
 
@@ -18,8 +19,8 @@ class ElementNorm(nn.Module):
     * instance: over elements and pixels, without
     * layer: over channels, elements and pixels, with a scale and a shift for every channel
 
-    Elements that are absent from an image's set (see `Elements.weight`) count neither for the mean nor for the variance: the
-    normalisation is over the set, whichever elements it has.
+    Elements that are absent from an image's set (see `Elements.weight`) count neither for the mean
+    nor for the variance: the normalisation is over the set, whichever elements it has.
 
     Args:
         channels: C.
@@ -55,20 +56,31 @@ class ElementNorm(nn.Module):
         x = features.to(torch.promote_types(features.dtype, torch.float32))
         mask = weight[:, None, :, None, None].to(x.dtype)
         pixels = x.shape[3] * x.shape[4]
-        count = pixels * mask.sum((2,) if self.batch is None else (0, 2), keepdim=True).squeeze((3, 4))[..., None, None]
+        count = (
+            pixels
+            * mask.sum((2,) if self.batch is None else (0, 2), keepdim=True).squeeze((3, 4))[
+                ..., None, None
+            ]
+        )
         total = (x * mask).sum(over, keepdim=True)
         if self.batch is None:
             count = count * x.shape[1] if self.kind == "layer" else count
             centred = x - total / count
-            normal = centred * torch.rsqrt((centred.square() * mask).sum(over, keepdim=True) / count + self.epsilon)
+            normal = centred * torch.rsqrt(
+                (centred.square() * mask).sum(over, keepdim=True) / count + self.epsilon
+            )
             if self.layer is not None:
-                normal = normal * self.layer.weight.view(1, -1, 1, 1, 1) + self.layer.bias.view(1, -1, 1, 1, 1)
+                normal = normal * self.layer.weight.view(1, -1, 1, 1, 1) + self.layer.bias.view(
+                    1, -1, 1, 1, 1
+                )
             return normal.to(features.dtype)
-        count, total = sum_over_processes(count), sum_over_processes(total)
+        count, total = all_reduce_sum(count), all_reduce_sum(total)
         mean = total / count
         centred = x - mean
-        variance = sum_over_processes((centred.square() * mask).sum(over, keepdim=True)) / count
-        self._remember(mean.detach().flatten(), variance.detach().flatten(), count.detach().flatten())
+        variance = all_reduce_sum((centred.square() * mask).sum(over, keepdim=True)) / count
+        self._remember(
+            mean.detach().flatten(), variance.detach().flatten(), count.detach().flatten()
+        )
         scale = torch.rsqrt(variance + self.batch.eps) * self.batch.weight.view(1, -1, 1, 1, 1)
         return (centred * scale + self.batch.bias.view(1, -1, 1, 1, 1)).to(features.dtype)
 
@@ -81,7 +93,9 @@ class ElementNorm(nn.Module):
         assert batch.running_var is not None
         batch.num_batches_tracked.add_(1)
         batch.running_mean.lerp_(mean.to(batch.running_mean.dtype), batch.momentum)
-        batch.running_var.lerp_((variance * count / (count - 1)).to(batch.running_var.dtype), batch.momentum)
+        batch.running_var.lerp_(
+            (variance * count / (count - 1)).to(batch.running_var.dtype), batch.momentum
+        )
 
     def extra_repr(self) -> str:
         """The kind, for print(network)."""

@@ -1,8 +1,9 @@
 """Which points of a cloud see which, for clouds of different sizes without padding.
 
-The points of a batch lie end to end as rows [P, ...], clouds sorted by their number of points: the clouds of one size are a block
-[b, n, ...] of these rows, and their pairs a block [b, n, q, ...] of the rows of pairs, as each point of a cloud has the same
-number q of neighbours. A sum over neighbours is one batched product for each size that occurs.
+The points of a batch lie end to end as rows [P, ...], clouds sorted by their number of points: the
+clouds of one size are a block [b, n, ...] of these rows, and their pairs a block [b, n, q, ...] of
+the rows of pairs, as each point of a cloud has the same number q of neighbours. A sum over
+neighbours is one batched product for each size that occurs.
 """
 
 import math
@@ -23,7 +24,8 @@ class Block:
         clouds: b, how many there are.
         points: n, points of each.
         neighbours: q, neighbours of each point, itself among them.
-        chosen: which points of its cloud they are, [b, n, q], or None where they are all: q = n, in order.
+        chosen: which points of its cloud they are, [b, n, q], or None where they are all: q = n, in
+            order.
     """
 
     clouds: int
@@ -48,7 +50,8 @@ class Neighbourhoods:
 
     Attributes:
         blocks: by size, small ones first.
-        pairs: [sum of b n q, d], what a layer sees of a point v and a neighbour u, in the order of (block, cloud, v, u).
+        pairs: [sum of b n q, d], what a layer sees of a point v and a neighbour u, in the order of
+            (block, cloud, v, u).
     """
 
     blocks: tuple[Block, ...]
@@ -61,7 +64,8 @@ class Neighbourhoods:
 
 
 def sorted_rows(present: Tensor, sizes: list[int]) -> Tensor:
-    """Indices [P] of the points present [B, N] in the B N points, clouds by size (those of one size as they come)."""
+    """Indices [P] of the points present [B, N] in the B N points, clouds by size (those of one size
+    as they come)."""
     order = sorted(range(len(sizes)), key=sizes.__getitem__)
     n = present.shape[1]
     order = torch.tensor(order, device=present.device)
@@ -76,8 +80,8 @@ def runs(sizes: list[int]) -> list[tuple[int, int]]:
 def neighbourhoods(lift: Lift, lifted: list[Lifted], fill: float, most: int) -> Neighbourhoods:
     """Of lifted clouds, one entry [b, n, ...] for each size.
 
-    Neighbours are the nearest: the part `fill` of the cloud, rounded up, but at most `most`; among points at the same distance
-    those that come first.
+    Neighbours are the nearest: the part `fill` of the cloud, rounded up, but at most `most`; among
+    points at the same distance those that come first.
     """
     blocks, rows = [], []
     for elements in lifted:

@@ -1,8 +1,10 @@
-"""Steerable convolutions and what goes between them, on plain tensors (Weiler and Cesa, "General E(2)-equivariant CNNs", 2019).
+"""Steerable convolutions and what goes between them, on plain tensors (Weiler and Cesa, "General
+E(2)-equivariant CNNs", 2019).
 
-A feature map is [B, F * d, H, W]: F fields of one type, each with d components that a group element g mixes by a matrix rho(g).
-The bases of equivariant kernels come from e2cnn (see nets/e2_steerable.py). Its modules are not used in the network: they
-keep expanded filters that appear in and vanish from the state, share bases between networks (moving one to another device or
+A feature map is [B, F * d, H, W]: F fields of one type, each with d components that a group element
+g mixes by a matrix rho(g). The bases of equivariant kernels come from e2cnn (see
+nets/e2_steerable.py). Its modules are not used in the network: they keep expanded filters that
+appear in and vanish from the state, share bases between networks (moving one to another device or
 precision moves all), and pool in float32 only.
 """
 
@@ -11,9 +13,11 @@ from torch import Tensor, nn
 
 
 class SteerableConv(nn.Module):
-    """Convolution with kernel sum_b w_b K_b, where the K_b solve K(g x) = rho_out(g) K(x) rho_in(g)^-1.
+    """Convolution with kernel sum_b w_b K_b, where the K_b solve K(g x) = rho_out(g) K(x)
+    rho_in(g)^-1.
 
-    Only w and the bias are in the state: the filter is expanded in every pass, so that none can be stale.
+    Only w and the bias are in the state: the filter is expanded in every pass, so that none can be
+    stale.
 
     Args:
         basis: [D, d_out, d_in, k, k], k odd.
@@ -24,7 +28,9 @@ class SteerableConv(nn.Module):
     Shape: [B, F_in * d_in, H, W] to [B, F_out * d_out, H', W'], H' = H + 2 padding - k + 1.
     """
 
-    def __init__(self, basis: Tensor, weights: Tensor, bias_direction: Tensor, padding: int = 1) -> None:
+    def __init__(
+        self, basis: Tensor, weights: Tensor, bias_direction: Tensor, padding: int = 1
+    ) -> None:
         super().__init__()
         self.padding = padding
         dtype = torch.get_default_dtype()
@@ -32,7 +38,9 @@ class SteerableConv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(len(weights), dtype=dtype))
         # Given by the group, not learned: kept out of the state, which stays small.
         self.register_buffer("basis", basis.to(dtype, copy=True), persistent=False)
-        self.register_buffer("bias_direction", bias_direction.to(dtype, copy=True), persistent=False)
+        self.register_buffer(
+            "bias_direction", bias_direction.to(dtype, copy=True), persistent=False
+        )
 
     def kernel(self) -> Tensor:
         """The expanded filter, [F_out * d_out, F_in * d_in, k, k]."""
@@ -41,7 +49,8 @@ class SteerableConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, F_in * d_in, H, W] to [B, F_out * d_out, H', W']."""
-        # bf16 sums of basis elements would break the symmetry by 1e-3; the convolution itself may run in any precision.
+        # bf16 sums of basis elements would break the symmetry by 1e-3; the convolution itself may
+        # run in any precision.
         with torch.autocast(x.device.type, enabled=False):
             kernel, bias = self.kernel(), torch.outer(self.bias, self.bias_direction).flatten()
         return nn.functional.conv2d(x, kernel, bias, padding=self.padding)
@@ -54,7 +63,8 @@ class SteerableConv(nn.Module):
 
 
 class RegularReLU(nn.Module):
-    """Batch normalisation and ReLU for regular fields, whose components the group permutes: one mean and variance per field."""
+    """Batch normalisation and ReLU for regular fields, whose components the group permutes: one
+    mean and variance per field."""
 
     def __init__(self, fields: int) -> None:
         super().__init__()
@@ -63,15 +73,18 @@ class RegularReLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, F * N, H, W] to the same."""
-        # All of a field's components side by side are one channel of a taller image: [B, F, N * H, W].
+        # All of a field's components side by side are one channel of a taller image: [B, F, N * H,
+        # W].
         return torch.relu(self.norm(x.reshape(len(x), self.fields, -1, x.shape[-1])).view(x.shape))
 
 
 class NormReLU(nn.Module):
-    """Batch normalisation and ReLU for fields that are direct sums of irreps: v to v / |v| * ReLU(BN(|v|)).
+    """Batch normalisation and ReLU for fields that are direct sums of irreps: v to v / |v| *
+    ReLU(BN(|v|)).
 
-    The norm of each irrep is an invariant scalar, so it may pass through anything; a trivial irrep is a scalar already and passes
-    with its sign. Zero vectors stay finite: |v| is sqrt(v.v + 1e-12).
+    The norm of each irrep is an invariant scalar, so it may pass through anything; a trivial irrep
+    is a scalar already and passes with its sign. Zero vectors stay finite: |v| is sqrt(v.v +
+    1e-12).
 
     Args:
         fields: F.
@@ -110,7 +123,8 @@ class RegularPool(nn.Module):
 
 
 class NormPool(nn.Module):
-    """Norm pooling: for each irrep of each field its norm, or its value where it is trivial; invariant scalars."""
+    """Norm pooling: for each irrep of each field its norm, or its value where it is trivial;
+    invariant scalars."""
 
     def __init__(self, fields: int, sizes: tuple[int, ...], trivial: tuple[bool, ...]) -> None:
         super().__init__()
@@ -120,9 +134,12 @@ class NormPool(nn.Module):
         """[B, F * d, H, W] to [B, F * len(sizes), H, W]."""
         parts = x.unflatten(1, (self.fields, -1)).split(self.sizes, dim=2)
         pairs = zip(parts, self.trivial, strict=True)
-        return torch.stack([part.squeeze(2) if trivial else irrep_norm(part) for part, trivial in pairs], dim=2).flatten(1, 2)
+        return torch.stack(
+            [part.squeeze(2) if trivial else irrep_norm(part) for part, trivial in pairs], dim=2
+        ).flatten(1, 2)
 
 
 def irrep_norm(part: Tensor) -> Tensor:
-    """sqrt(v.v + 1e-12) over the components of an irrep, [B, F, s, H, W] to [B, F, H, W]; smooth at zero."""
+    """sqrt(v.v + 1e-12) over the components of an irrep, [B, F, s, H, W] to [B, F, H, W]; smooth at
+    zero."""
     return (part.square().sum(2) + 1e-12).sqrt()

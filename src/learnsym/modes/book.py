@@ -1,19 +1,20 @@
-"""`mode=book`: record finished runs under results/, and write EXPERIMENTS.md and docs/fidelity.md from what is there."""
+"""`mode=book`: record finished runs under results/, and write EXPERIMENTS.md and docs/fidelity.md
+from what is there."""
 
 from dataclasses import replace
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from learnsym.config.build import CONFIG_DIR
+from learnsym.config.validate import CONFIG_DIR
 from learnsym.errors import ConfigError
 from learnsym.report.book_page import page
-from learnsym.results.collect import collect
 from learnsym.report.fidelity import fidelity_page, read_facts
 from learnsym.report.measured import FACTS, Section, put, read_outline, read_sections, write_runs
 from learnsym.report.presets import preset_path
-from learnsym.run.directory import write_atomically
 from learnsym.report.recording import Finished, entry_of, grouped, read_finished
+from learnsym.results.collect import collect
+from learnsym.utils.files import write_atomically
 
 
 class Book:
@@ -41,11 +42,14 @@ class Book:
             The page.
 
         Raises:
-            ConfigError: a file of results/ is not as it should be, or none of the runs can be recorded.
+            ConfigError: a file of results/ is not as it should be, or none of the runs can be
+                recorded.
         """
         results = self.folder / "results"
         if not (results / "book.yaml").is_file():
-            raise ConfigError(f"mode.folder: there is no results/book.yaml in {self.folder}; a checkout of LearnSym is wanted.")
+            raise ConfigError(
+                f"mode.folder: there is no results/book.yaml in {self.folder}; a checkout of LearnSym is wanted."
+            )
         outline = read_outline(results)
         sections = read_sections(results, outline)
         check_presets(results, sections)
@@ -54,7 +58,9 @@ class Book:
                 write_runs(results / f"{name}.yaml", sections[name])
         if (results / f"{FACTS}.yaml").is_file():
             (self.folder / "docs").mkdir(exist_ok=True)
-            write_atomically(self.folder / "docs" / "fidelity.md", fidelity_page(read_facts(results)))
+            write_atomically(
+                self.folder / "docs" / "fidelity.md", fidelity_page(read_facts(results))
+            )
         path = self.folder / "EXPERIMENTS.md"
         write_atomically(path, page(outline, sections))
         return path
@@ -70,12 +76,18 @@ def check_presets(results: Path, sections: dict[str, Section]) -> None:
     for name, section in sections.items():
         for preset in (*section.presets, *section.aliases):
             if preset != "none" and not preset_path(preset).is_file():
-                raise ConfigError(f"{results / name}.yaml: {preset} is listed, but there is no such preset.")
+                raise ConfigError(
+                    f"{results / name}.yaml: {preset} is listed, but there is no such preset."
+                )
             if preset in seen:
-                raise ConfigError(f"{results / name}.yaml: {preset} is listed in {seen[preset]}.yaml already.")
+                raise ConfigError(
+                    f"{results / name}.yaml: {preset} is listed in {seen[preset]}.yaml already."
+                )
             seen[preset] = name
         if wrong := next((p for p in section.aliases.values() if p not in section.presets), None):
-            raise ConfigError(f"{results / name}.yaml: {wrong} has another name under aliases, but is not listed under presets.")
+            raise ConfigError(
+                f"{results / name}.yaml: {wrong} has another name under aliases, but is not listed under presets."
+            )
 
 
 def record(sections: dict[str, Section], patterns: str | list[str]) -> list[str]:
@@ -109,7 +121,9 @@ def record(sections: dict[str, Section], patterns: str | list[str]) -> list[str]
         changed |= {name: None} if name else {}
         print(line)
     if not told:
-        raise ConfigError(f"runs={patterns}: none of these runs can be recorded; the lines above say why.")
+        raise ConfigError(
+            f"runs={patterns}: none of these runs can be recorded; the lines above say why."
+        )
     return list(changed)
 
 
@@ -123,9 +137,14 @@ def record_group(sections: dict[str, Section], runs: list[Finished]) -> tuple[st
         ValueError: they belong to no table, or have nothing to show.
     """
     command = runs[0].command
-    name = next((name for name, section in sections.items() if section.home(command.preset) is not None), None)
+    name = next(
+        (name for name, section in sections.items() if section.home(command.preset) is not None),
+        None,
+    )
     if name is None:
-        raise ValueError(f"experiment={command.preset} is in no table of results/; list it in one, under presets")
+        raise ValueError(
+            f"experiment={command.preset} is in no table of results/; list it in one, under presets"
+        )
     entry = entry_of(runs, sections[name].metrics)
     sections[name], outcome, before = put(sections[name], entry)
     line = f"{outcome}: {entry.command} (n={entry.n}, {entry.date}, {entry.hardware}), in results/{name}.yaml"
@@ -135,8 +154,11 @@ def record_group(sections: dict[str, Section], runs: list[Finished]) -> tuple[st
 
 
 def by_its_listed_name(sections: dict[str, Section], run: Finished) -> Finished:
-    """The same run, by the preset under which its table lists it: some are one preset under two names."""
-    listed = next((s.home(run.command.preset) for s in sections.values() if s.home(run.command.preset)), None)
+    """The same run, by the preset under which its table lists it: some are one preset under two
+    names."""
+    listed = next(
+        (s.home(run.command.preset) for s in sections.values() if s.home(run.command.preset)), None
+    )
     if run.command.preset is None or listed is None:
         return run
     return replace(run, command=replace(run.command, preset=listed))

@@ -1,67 +1,31 @@
-"""`mode=compare`: how much symmetry each run has, whichever of the three methods it came by, in one table and one figure.
+"""`mode=compare`: how much symmetry each run has, whichever of the three methods it came by, in one
+table and one figure.
 
 Three things can be known of a run:
 
-* learned extents: Augerino's width at the input, the part of the group of every partial layer. A width of rotations w is the part
-  w / (2 pi) of the circle, so that both share an axis; other generators keep their own units;
-* the distance from equivariant weights, of a network that is free to leave them (per arm, in the optimisation dynamics);
-* the equivariance error of its output against the angle (`mode=equivariance`, `analysis.equivariance_angles`): one ruler for all.
+* learned extents: Augerino's width at the input, the part of the group of every partial layer. A
+  width of rotations w is the part w / (2 pi) of the circle, so that both share an axis; other
+  generators keep their own units;
+* the distance from equivariant weights, of a network that is free to leave them (per arm, in the
+  optimisation dynamics);
+* the equivariance error of its output against the angle (`mode=equivariance`,
+  `analysis.equivariance_angles`): one ruler for all.
 """
 
 import csv
 import io
-import math
-import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from learnsym.errors import ConfigError
+from learnsym.report.tables import escaped
 from learnsym.results.collect import Run, collect
-from learnsym.results.grouping import Group, group, part_of
-from learnsym.run.directory import write_atomically
-from learnsym.figures.learned_symmetry import short
-from learnsym.report.tables import escaped, is_number, mean_and_sd, name_of
-
-DISTANCE = re.compile(r"(relative_)?distance_to_equivariance(?:_(\w+))?(?:/(.+))?")
-"""In total, of an arm; of a layer or, in the dynamics, of a group."""
-ERROR = re.compile(r"(initial_)?equivariance_error_(-?[\d.]+)deg/logits")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One thing known of the symmetry of a group of runs that differ in nothing but the seed."""
-
-    run: str
-    where: str
-    """input, a layer, all layers, output."""
-    what: str
-    """rotation, reflection, ..., distance to E, equivariance error."""
-    values: tuple[float, ...]
-    """One for each seed."""
-    unit: str
-    learned: bool | None = None
-    """Of an extent: whether training moved it."""
-    angle: float | None = None
-    """Of an equivariance error: by how many degrees the input was turned."""
-    before: bool = False
-    """Of an equivariance error: measured before the training."""
-
-    @property
-    def turns(self) -> bool:
-        """Whether it is an extent of rotations; of space there are three."""
-        return self.what == "rotation" or self.what.startswith("rotation_")
-
-    @property
-    def part(self) -> float | None:
-        """The mean as part of the group, of rotations and reflections."""
-        mean = mean_and_sd(self.values)[0]
-        if self.unit == "fraction":
-            return mean
-        return min(1.0, mean / (2 * math.pi)) if self.turns and self.unit == "rad" else None
+from learnsym.results.grouping import group
+from learnsym.results.statistics import mean_and_sd, name_of
+from learnsym.results.symmetry import Entry, entries, named, with_errors
+from learnsym.utils.files import write_atomically
 
 
 class Compare:
@@ -97,90 +61,52 @@ class Compare:
         write_atomically(folder / "compare.md", text)
         write_atomically(folder / "compare.csv", as_csv(known))
         draw_comparison(folder / "compare.png", [g for g in groups if g.label in known], known)
-        print(f"\n{text}\ntable: {folder / 'compare.md'}\ntable: {folder / 'compare.csv'}\nfigure: {folder / 'compare.png'}")
+        print(
+            f"\n{text}\ntable: {folder / 'compare.md'}\ntable: {folder / 'compare.csv'}\nfigure: {folder / 'compare.png'}"
+        )
         return folder / "compare.png"
 
 
-def with_errors(runs: Sequence[Run]) -> list[Run]:
-    """The runs, the errors that mode=equivariance measured of one of them among its own metrics instead of by themselves."""
-    at = {run.path.resolve(): number for number, run in enumerate(runs)}
-    found, moved = list(runs), set()
-    for number, run in enumerate(runs):
-        checkpoint = run.config.get("checkpoint")
-        owner = at.get(Path(checkpoint).resolve().parent.parent) if checkpoint else None
-        errors = {k: v for k, v in part_of(run, "metrics").items() if ERROR.fullmatch(k)}
-        if owner is not None and errors:
-            result = found[owner].result
-            found[owner] = replace(found[owner], result=result | {"metrics": part_of(found[owner], "metrics") | errors})
-            moved.add(number)
-    return [run for number, run in enumerate(found) if number not in moved]
+# --- what is known
 
 
-def named(groups: Sequence[Group]) -> list[Group]:
-    """Groups named after their experiment, which is what differs here, and by their label where several are of one."""
-    slugs = [re.sub(r"-(full|cpu|smoke)-seed\d+-[0-9a-f]{8}", "", g.runs[0].path.name) for g in groups]
-    return [replace(g, label=g.label if slugs.count(slug) > 1 else slug) for g, slug in zip(groups, slugs, strict=True)]
-
-
-# --- what is known --------------------------------------------------------------------------------------------------------------
-
-
-def entries(g: Group) -> Iterator[Entry]:
-    """Learned extents in the order of the layers, then distances from E, then errors of the output by angle."""
-    seen: dict[tuple[str, str, str], list[float]] = {}
-    learned: dict[tuple[str, str, str], bool] = {}
-    for run in g.runs:
-        for layer, extents in run.result.get("learned_symmetry", {}).items():
-            for extent in extents.values():
-                key = (place_of(layer), extent["generator"], extent["unit"])
-                seen.setdefault(key, []).append(float(extent["value"]))
-                learned[key] = bool(extent["learned"])
-    moved = any(learned.values())
-    for (where, what, unit), values in seen.items():
-        if moved:
-            yield Entry(g.label, where, what, tuple(values), unit, learned[where, what, unit])
-    for metric in dict.fromkeys(m for run in g.runs for m in run.result.get("metrics", {})):
-        values = [v for run in g.runs if is_number(v := run.result["metrics"].get(metric))]
-        if found := DISTANCE.fullmatch(metric):
-            relative, arm, layer = found.groups()
-            where = " ".join(filter(None, (short(layer) if layer else "all layers", f"({arm})" if arm else "")))
-            yield Entry(g.label, where, "distance to E", tuple(values), "of the norm" if relative else "")
-        elif found := ERROR.fullmatch(metric):
-            before = bool(found[1])
-            what = f"equivariance error at {found[2]} deg" + (" before training" if before else "")
-            yield Entry(g.label, "output", what, tuple(values), "", angle=float(found[2]), before=before)
-
-
-def place_of(layer: str) -> str:
-    """The name of a distribution's place: Augerino's is the input."""
-    return "input" if layer in ("augmentation", "input") else short(layer)
-
-
-# --- tables ---------------------------------------------------------------------------------------------------------------------
+# --- tables
 
 
 def markdown(known: dict[str, list[Entry]]) -> str:
     """One row for each thing known."""
-    lines = ["| run | n | where | what | mean ± sd | unit | part of the group |", "| --- " * 7 + "|"]
+    lines = [
+        "| run | n | where | what | mean ± sd | unit | part of the group |",
+        "| --- " * 7 + "|",
+    ]
     for label, found in known.items():
         for e in found:
             if e.learned is False and not e.turns and e.what != "reflection":
                 continue  # what was never learned and has no part of a group says nothing here; the CSV has it
             mean, sd = mean_and_sd(e.values)
-            number = f"{mean:.4g}" + (f" ± {sd:.2g}" if sd is not None else "") + (" (fixed)" if e.learned is False else "")
+            number = (
+                f"{mean:.4g}"
+                + (f" ± {sd:.2g}" if sd is not None else "")
+                + (" (fixed)" if e.learned is False else "")
+            )
             part = "" if e.part is None else f"{e.part:.3f}"
-            lines.append(f"| {escaped(label)} | {len(e.values)} | {e.where} | {e.what} | {number} | {e.unit} | {part} |")
-    note = (
-        "Mean ± standard deviation over seeds. A width of rotations w (rad) is the part w / 2π of the circle, at most all of it."
-    )
+            lines.append(
+                f"| {escaped(label)} | {len(e.values)} | {e.where} | {e.what} | {number} | {e.unit} | {part} |"
+            )
+    note = "Mean ± standard deviation over seeds. A width of rotations w (rad) is the part w / 2π of the circle, at most all of it."
     return "\n".join(lines) + f"\n\n{note}\n"
 
 
 def absent(runs: Sequence[Run], silent: Sequence[str]) -> str:
     """Who is not in the table, and why."""
-    lines = [f"- {escaped(name_of(run))} ({run.status}): {escaped(run.error or '')}" for run in runs if run.status != "finished"]
+    lines = [
+        f"- {escaped(name_of(run))} ({run.status}): {escaped(run.error or '')}"
+        for run in runs
+        if run.status != "finished"
+    ]
     lines += [
-        f"- {escaped(label)}: no learned symmetry, no distance to E, no equivariance error is known of it." for label in silent
+        f"- {escaped(label)}: no learned symmetry, no distance to E, no equivariance error is known of it."
+        for label in silent
     ]
     return "\nNot in the table:\n\n" + "\n".join(lines) + "\n" if lines else ""
 
@@ -192,42 +118,19 @@ def as_csv(known: dict[str, list[Entry]]) -> str:
     writer.writerow(["run", "where", "what", "mean", "sd", "n", "unit", "part_of_group", "learned"])
     for found in known.values():
         for e in found:
-            writer.writerow([e.run, e.where, e.what, *mean_and_sd(e.values), len(e.values), e.unit, e.part, e.learned])
+            writer.writerow(
+                [
+                    e.run,
+                    e.where,
+                    e.what,
+                    *mean_and_sd(e.values),
+                    len(e.values),
+                    e.unit,
+                    e.part,
+                    e.learned,
+                ]
+            )
     return file.getvalue()
 
 
-# --- over training --------------------------------------------------------------------------------------------------------------
-
-
-def parts_over_training(run: Run) -> dict[str, list[tuple[float, float]]]:
-    """Place -> (part of the training, part of the rotations), for places where rotations are learned."""
-    found: dict[str, list[tuple[float, float]]] = {}
-    last = max((row["epoch"] for row in run.rows), default=1)
-    for layer, extents in run.result.get("learned_symmetry", {}).items():
-        extent: dict[str, Any] = extents.get("rotation", {})
-        if not extent.get("learned"):
-            continue  # of space there are three generators, and no one part of the circle
-        scale = 1.0 if extent["unit"] == "fraction" else 1 / (2 * math.pi)
-        names = (f"{extent['metric']}/{layer}", extent["metric"])
-        points = ((row["epoch"] / last, next((row[n] for n in names if n in row), None)) for row in run.rows)
-        found[place_of(layer)] = [(time, min(1.0, scale * value)) for time, value in points if value is not None]
-    return found
-
-
-def distances_over_training(run: Run) -> dict[str, list[tuple[float, float]]]:
-    """Arm and group (or nothing) -> (part of the training, distance to E relative to the norm of all layers)."""
-    found: dict[str, list[tuple[float, float]]] = {}
-    for row in run.rows:
-        for key, value in row.items():
-            match = DISTANCE.fullmatch(key)
-            if not match or match[3]:
-                continue
-            arm = match[2] or ""
-            norm = 1.0 if match[1] else row.get(f"norm_{arm}") if arm else None
-            if norm:
-                name = " ".join(filter(None, (arm, row.get("group", ""))))
-                found.setdefault(name, []).append((row["epoch"], value / norm))
-    for points in found.values():
-        start = points[0][0] if points[0][0] != 1 else 0  # a training's first row is after one epoch, a flow's before any step
-        points[:] = [((epoch - start) / max(points[-1][0] - start, 1), value) for epoch, value in points]
-    return found
+# --- over training

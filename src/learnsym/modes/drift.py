@@ -1,4 +1,5 @@
-"""`mode=drift`: an equivariant training, then a free one on all transforms of the data (dynamics paper, version 2)."""
+"""`mode=drift`: an equivariant training, then a free one on all transforms of the data (dynamics
+paper, version 2)."""
 
 import json
 from typing import Any, Literal
@@ -7,26 +8,27 @@ from omegaconf import DictConfig
 
 from learnsym.config.build import build
 from learnsym.data.base import Split
-from learnsym.modes.dynamics import Lines, Saved, check_descent, member_metrics, seen_by_network
-from learnsym.errors import ConfigError, RunError
-from learnsym.groups.permutation import QuarterTurns
 from learnsym.dynamics.c4_conv import C4Conv
 from learnsym.dynamics.ensemble import Weights
-from learnsym.figures.dynamics import draw_drift
-from learnsym.run.directory import write_atomically
-from learnsym.schema import Positive, Size
-from learnsym.run.context import Session
-from learnsym.dynamics.sgd import Batching, Descent
+from learnsym.dynamics.ensemble_checkpoint import Lines, Saved
 from learnsym.dynamics.gradient_flows import member_draws, stack
 from learnsym.dynamics.records import Records
+from learnsym.dynamics.sgd import Batching, MiniBatchSGD
+from learnsym.errors import ConfigError, RunError
+from learnsym.figures.dynamics import draw_drift
+from learnsym.groups.permutation import QuarterTurns
+from learnsym.modes.dynamics import check_descent, member_metrics, seen_by_network
+from learnsym.run.context import RunContext
+from learnsym.schema import Positive, Size
+from learnsym.utils.files import write_atomically
 
 
 class Drift:
-    """Train equivariant networks, go on from them without constraint on the data and their rotations, and record how far they get
-    from the equivariant weights after every step.
+    """Train equivariant networks, go on from them without constraint on the data and their
+    rotations, and record how far they get from the equivariant weights after every step.
 
-    `train.epochs` epochs of the united data with the learning rate of `train.optimizer` and batches of `train.batch_size`;
-    `augmentation.batching` says how batches are put together.
+    `train.epochs` epochs of the united data with the learning rate of `train.optimizer` and batches
+    of `train.batch_size`; `augmentation.batching` says how batches are put together.
     """
 
     images_only = True
@@ -49,30 +51,43 @@ class Drift:
         """
         Args:
             repetitions: members, each with a start and an order of its own.
-            ensemble_chunk: so many at a time; bounds the memory and changes nothing else but rounding.
+            ensemble_chunk: so many at a time; bounds the memory and changes nothing else but
+                rounding.
             equivariant_epochs, equivariant_lr: of the equivariant training that comes first.
             steps_shown: of the figure's second panel.
         """
-        self.repetitions, self.ensemble_chunk, self.steps_shown = repetitions, ensemble_chunk, steps_shown
+        self.repetitions, self.ensemble_chunk, self.steps_shown = (
+            repetitions,
+            ensemble_chunk,
+            steps_shown,
+        )
         self.equivariant_epochs, self.equivariant_lr = equivariant_epochs, equivariant_lr
 
-    def __call__(self, session: Session) -> dict[str, Any]:
+    def __call__(self, session: RunContext) -> dict[str, Any]:
         """Metrics (medians), records and figures."""
         session.net.to(session.fabric.device)
         train, test = seen_by_network(session, "train"), seen_by_network(session, "test")
         batching = build(session.cfg, "augmentation").batching
         repetitions = min(self.repetitions, 2) if session.debug else self.repetitions
         per_epoch = self.descent(session, train, range(1), {}, batching).steps_per_epoch
-        records = Records(("augmented",), repetitions, session.training.epochs * per_epoch, session.net.layers)
+        records = Records(
+            ("augmented",), repetitions, session.training.epochs * per_epoch, session.net.layers
+        )
         saved = Saved(session.directory.checkpoints / "drift.pt")
         first, step, weights = saved.resume(records)
         for start in range(first, repetitions, self.ensemble_chunk):
             members = range(start, min(start + self.ensemble_chunk, repetitions))
             if weights is None:
-                weights = stack([session.net.draw(g) for g in member_draws(session.cfg.seed, members, "start")])
-            weights = {name: w.to(train.inputs.device, train.inputs.dtype) for name, w in weights.items()}
+                weights = stack(
+                    [session.net.draw(g) for g in member_draws(session.cfg.seed, members, "start")]
+                )
+            weights = {
+                name: w.to(train.inputs.device, train.inputs.dtype) for name, w in weights.items()
+            }
             before = self.descent(session, train, members, weights, "equivariant")
-            equivariant_steps = (1 if session.debug else self.equivariant_epochs) * before.steps_per_epoch
+            equivariant_steps = (
+                1 if session.debug else self.equivariant_epochs
+            ) * before.steps_per_epoch
             if step <= equivariant_steps:
                 before.step_number = step
                 self.train_equivariant(session, before, equivariant_steps, records, saved)
@@ -84,10 +99,14 @@ class Drift:
             saved.keep(records, members.stop)
         return self.report(session, records, per_epoch)
 
-    def train_equivariant(self, session: Session, descent: Descent, steps: int, records: Records, saved: Saved) -> None:
+    def train_equivariant(
+        self, session: RunContext, descent: MiniBatchSGD, steps: int, records: Records, saved: Saved
+    ) -> None:
         """The first training of one chunk of members, up to so many steps."""
         members, repetitions = descent.members, records.members
-        line = Lines(f"repetitions {members.start + 1}-{members.stop} of {repetitions}, equivariant", steps)
+        line = Lines(
+            f"repetitions {members.start + 1}-{members.stop} of {repetitions}, equivariant", steps
+        )
         with session.training.recorder.progress(members.stop, repetitions, steps) as tick:
             while descent.step_number < steps:
                 descent.step()
@@ -95,16 +114,24 @@ class Drift:
                 tick()
                 line(descent.step_number)
 
-    def freed(self, session: Session, members: range, weights: Weights) -> Weights:
+    def freed(self, session: RunContext, members: range, weights: Weights) -> Weights:
         """The same weights in the network's own basis: where the free training starts."""
         draws = member_draws(session.cfg.seed, members, "basis")
-        alone = [{name: w[m : m + 1].cpu() for name, w in weights.items()} for m in range(len(members))]
+        alone = [
+            {name: w[m : m + 1].cpu() for name, w in weights.items()} for m in range(len(members))
+        ]
         free = stack([session.net.free(one, g) for one, g in zip(alone, draws, strict=True)])
         like = next(iter(weights.values()))
         return {name: w.to(like.device, like.dtype) for name, w in free.items()}
 
     def train_free(
-        self, session: Session, descent: Descent, steps_before: int, test: Split, records: Records, saved: Saved
+        self,
+        session: RunContext,
+        descent: MiniBatchSGD,
+        steps_before: int,
+        test: Split,
+        records: Records,
+        saved: Saved,
     ) -> None:
         """The second training of one chunk of members, recorded."""
         net, weights, members = session.net, descent.weights, descent.members
@@ -112,13 +139,17 @@ class Drift:
         rows = session.training.settings.test_batch_size
         title = f"repetitions {members.start + 1}-{members.stop} of {records.members}, {descent.batching}"
         line = Lines(title, records.steps)
-        with session.training.recorder.progress(members.stop, records.members, records.steps) as tick:
+        with session.training.recorder.progress(
+            members.stop, records.members, records.steps
+        ) as tick:
             while True:
                 now = descent.step_number
                 records.put("distance", arm, place, now, net.distance(weights)[None])
                 if now % descent.steps_per_epoch == 0:
                     records.put("norm", arm, place, now, net.norms(net.linear_maps(weights))[None])
-                    for metric, values in member_metrics(net, session.training.task, weights, test, rows).items():
+                    for metric, values in member_metrics(
+                        net, session.training.task, weights, test, rows
+                    ).items():
                         records.put(f"test_{metric}", arm, place, now, values[None])
                 if now == records.steps:
                     break
@@ -132,13 +163,18 @@ class Drift:
             )
 
     def descent(
-        self, session: Session, train: Split, members: range, weights: Weights, batching: Batching | Literal["equivariant"]
-    ) -> Descent:
-        """The equivariant training, or the free one with a batching; a ConfigError for a batch that does not hold whole
-        orbits."""
+        self,
+        session: RunContext,
+        train: Split,
+        members: range,
+        weights: Weights,
+        batching: Batching | Literal["equivariant"],
+    ) -> MiniBatchSGD:
+        """The equivariant training, or the free one with a batching; a ConfigError for a batch that
+        does not hold whole orbits."""
         settings, equivariant = session.training.settings, batching == "equivariant"
         try:
-            return Descent(
+            return MiniBatchSGD(
                 session.net,
                 session.training.task.per_example,
                 train,
@@ -152,9 +188,11 @@ class Drift:
                 members=members,
             )
         except ValueError as error:
-            raise ConfigError(f"train.{error}; augmentation.batching=whole_orbits needs one.") from error
+            raise ConfigError(
+                f"train.{error}; augmentation.batching=whole_orbits needs one."
+            ) from error
 
-    def report(self, session: Session, records: Records, per_epoch: int) -> dict[str, Any]:
+    def report(self, session: RunContext, records: Records, per_epoch: int) -> dict[str, Any]:
         """Files, figure and metrics of finished records."""
         folder = session.directory
         write_atomically(folder.path / "records.npz", records.packed())
@@ -166,10 +204,15 @@ class Drift:
         }
         write_atomically(folder.path / "curves.json", json.dumps({"drift": curve}))
         rows = [
-            {"epoch": row["step"] // per_epoch, **{k.removesuffix("_augmented"): v for k, v in row.items() if k != "epoch"}}
+            {
+                "epoch": row["step"] // per_epoch,
+                **{k.removesuffix("_augmented"): v for k, v in row.items() if k != "epoch"},
+            }
             for row in records.rows()[::per_epoch]
         ]
-        write_atomically(folder.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        write_atomically(
+            folder.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows)
+        )
         label = f"{session.cfg.net.support}, {session.cfg.net.basis} basis, {build(session.cfg, 'augmentation').batching}"
         draw_drift(folder.figures / "drift.png", {label: [curve]})
         relative = (distance / records.total("norm")[0])[:, -1]

@@ -1,35 +1,42 @@
-"""`mode=dynamics`: nominal, equivariant and augmented gradient descent from one equivariant start (dynamics paper, version 1)."""
+"""`mode=dynamics`: nominal, equivariant and augmented gradient descent from one equivariant start
+(dynamics paper, version 1)."""
 
 import json
-import time
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from learnsym.config.build import build, locate
+from learnsym.config.allowed_classes import get_class
+from learnsym.config.build import build
 from learnsym.data.base import Split
-from learnsym.errors import CheckpointError, ConfigError, RunError
-from learnsym.groups.permutation import MOST_ELEMENTS, GroupName, PermutingGroup, named_group
 from learnsym.dynamics.ensemble import EnsembleNet, Weights
+from learnsym.dynamics.ensemble_checkpoint import Lines, Saved
+from learnsym.dynamics.gradient_flows import (
+    ARMS,
+    Augmentation,
+    EquivariantArm,
+    GradientFlows,
+    plain,
+)
 from learnsym.dynamics.projected_linear import ProjectedLinear
-from learnsym.figures.dynamics import draw_flows
-from learnsym.run.directory import write_atomically
-from learnsym.schema import Size
-from learnsym.run.context import Session
-from learnsym.training import checkpoint
-from learnsym.dynamics.gradient_flows import ARMS, Augmentation, EquivariantArm, Flows, plain
 from learnsym.dynamics.records import Records, named
+from learnsym.errors import ConfigError, RunError
+from learnsym.figures.dynamics import draw_flows
+from learnsym.groups.permutation import MOST_ELEMENTS, GroupName, PermutationGroup, named_group
+from learnsym.run.context import RunContext
+from learnsym.schema import Size
+from learnsym.utils.files import write_atomically
 
 
 class Dynamics:
-    """Train repetitions of a network in three arms and record loss, change and distance from the equivariant weights.
+    """Train repetitions of a network in three arms and record loss, change and distance from the
+    equivariant weights.
 
-    `train.epochs` steps of full-batch gradient descent with the learning rate of `train.optimizer`, `train.batch_size` examples
-    at a time; `augmentation.passes` for the augmented arm. Repetitions are trained `ensemble_chunk` at a time.
+    `train.epochs` steps of full-batch gradient descent with the learning rate of `train.optimizer`,
+    `train.batch_size` examples at a time; `augmentation.passes` for the augmented arm. Repetitions
+    are trained `ensemble_chunk` at a time.
     """
 
     images_only = True
@@ -41,9 +48,15 @@ class Dynamics:
         """Refuse what does not go together, before anything is built."""
         check_descent(cfg, "dynamics", ProjectedLinear, "projected_linear")
         activations = OmegaConf.to_container(cfg).get("net", {}).get("before_norm")
-        missing = [name for name in cfg.mode.groups if isinstance(activations, dict) and name not in activations]
+        missing = [
+            name
+            for name in cfg.mode.groups
+            if isinstance(activations, dict) and name not in activations
+        ]
         if missing:
-            raise ConfigError(f"net.before_norm names no activation for {missing[0]}, one of mode.groups.")
+            raise ConfigError(
+                f"net.before_norm names no activation for {missing[0]}, one of mode.groups."
+            )
 
     def __init__(
         self,
@@ -56,18 +69,26 @@ class Dynamics:
         """
         Args:
             repetitions: members, each with a start and draws of its own.
-            ensemble_chunk: so many at a time; bounds the memory and changes nothing else but rounding.
-            equivariant: the equivariant arm steps along the projected gradient, or trains the free numbers directly.
-            groups: the same experiment for several groups, one after the other; empty: for `base_group` alone.
-            convention: of the figure. "true": norms; "published": squared distances, and the nominal arm drawn at the change of
-                the augmented one, as the paper's figures were made.
+            ensemble_chunk: so many at a time; bounds the memory and changes nothing else but
+                rounding.
+            equivariant: the equivariant arm steps along the projected gradient, or trains the free
+                numbers directly.
+            groups: the same experiment for several groups, one after the other; empty: for
+                `base_group` alone.
+            convention: of the figure. "true": norms; "published": squared distances, and the
+                nominal arm drawn at the change of the augmented one, as the paper's figures were
+                made.
         """
-        self.repetitions, self.ensemble_chunk, self.equivariant = repetitions, ensemble_chunk, equivariant
+        self.repetitions, self.ensemble_chunk, self.equivariant = (
+            repetitions,
+            ensemble_chunk,
+            equivariant,
+        )
         self.groups, self.convention = groups, convention
 
-    def __call__(self, session: Session) -> dict[str, Any]:
-        """Metrics final_loss_<arm>, change_<arm>, distance_to_equivariance_<arm> (medians; the last two of all layers and, named
-        after it, of each), records and figures."""
+    def __call__(self, session: RunContext) -> dict[str, Any]:
+        """Metrics final_loss_<arm>, change_<arm>, distance_to_equivariance_<arm> (medians; the last
+        two of all layers and, named after it, of each), records and figures."""
         net = session.net
         assert isinstance(net, ProjectedLinear)
         lr = float(session.cfg.train.optimizer.lr)
@@ -84,10 +105,13 @@ class Dynamics:
             draw_flows(figure, records, str(member.group), self.convention)
             figures.append(str(figure.relative_to(session.directory.path)))
             rows += [row | ({"group": name} if name else {}) for row in records.rows(len(rows))]
-        write_atomically(session.directory.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        write_atomically(
+            session.directory.path / "metrics.jsonl",
+            "".join(json.dumps(row) + "\n" for row in rows),
+        )
         return {"metrics": metrics, "figures": figures}
 
-    def flow(self, session: Session, net: ProjectedLinear, lr: float, name: str) -> Records:
+    def flow(self, session: RunContext, net: ProjectedLinear, lr: float, name: str) -> Records:
         """All repetitions, chunk by chunk, from where an interrupted run was."""
         training, device = session.training, session.fabric.device
         split = seen_by_network(session, "train")
@@ -100,7 +124,7 @@ class Dynamics:
         first, step, weights = saved.resume(records)
         for start in range(first, repetitions, self.ensemble_chunk):
             members = range(start, min(start + self.ensemble_chunk, repetitions))
-            flows = Flows(
+            flows = GradientFlows(
                 net.to(device),
                 training.task.per_example,
                 split,
@@ -123,15 +147,20 @@ class Dynamics:
                     saved.keep(records, members.start, flows.step_number, flows.weights)
                     losses = flows.step()
                     place = slice(members.start, members.stop)
-                    records.put("loss", slice(0, 2), place, flows.step_number - 1, losses.view(2, -1))
+                    records.put(
+                        "loss", slice(0, 2), place, flows.step_number - 1, losses.view(2, -1)
+                    )
                     tick()
                     line(flows.step_number)
             weights = None
             saved.keep(records, members.stop)
         return records
 
-    def measure(self, flows: Flows, task: Any, test: Split, rows: int, records: Records) -> None:
-        """Losses (those that the next step does not find anyway), distances and test metrics of one chunk at its step."""
+    def measure(
+        self, flows: GradientFlows, task: Any, test: Split, rows: int, records: Records
+    ) -> None:
+        """Losses (those that the next step does not find anyway), distances and test metrics of one
+        chunk at its step."""
         step, members = flows.step_number, slice(flows.members.start, flows.members.stop)
         last = step == records.steps
         for place, arm in enumerate(ARMS):
@@ -140,7 +169,9 @@ class Dynamics:
                 records.put("loss", here, members, step, flows.risks(arm)[None])
             records.put("change", here, members, step, flows.net.change(weights, flows.start)[None])
             records.put("distance", here, members, step, flows.net.distance(weights)[None])
-            records.put("norm", here, members, step, flows.net.norms(flows.net.linear_maps(weights))[None])
+            records.put(
+                "norm", here, members, step, flows.net.norms(flows.net.linear_maps(weights))[None]
+            )
             for metric, values in member_metrics(flows.net, task, weights, test, rows).items():
                 records.put(f"test_{metric}", here, members, step, values[None])
         if step and not records.series["loss"][:, members, step - 1].isfinite().all():
@@ -149,7 +180,7 @@ class Dynamics:
             )
 
 
-def augmentation_of(session: Session, group: PermutingGroup) -> Augmentation:
+def augmentation_of(session: RunContext, group: PermutationGroup) -> Augmentation:
     """As configured.
 
     Raises:
@@ -168,25 +199,42 @@ def check_descent(cfg: DictConfig, mode: str, net: type, choice: str) -> None:
     """Refuse a network or a recipe that the dynamics is not about.
 
     Raises:
-        ConfigError: another network; not plain gradient descent of a constant step; several processes.
+        ConfigError: another network; not plain gradient descent of a constant step; several
+            processes.
     """
     found = cfg.net._target_.rpartition(".")[2]
-    if not issubclass(locate("net", cfg.net._target_), net):
+    if not issubclass(get_class("net", cfg.net._target_), net):
         raise ConfigError(f"mode={mode} is of net={choice}; {found} is not made for it.")
     optimizer = cfg.train.optimizer
-    extras = [key for key in ("momentum", "weight_decay", "nesterov", "dampening") if optimizer.get(key)]
+    extras = [
+        key for key in ("momentum", "weight_decay", "nesterov", "dampening") if optimizer.get(key)
+    ]
     if optimizer._target_ != "torch.optim.SGD" or extras:
-        what = f"{extras[0]}={optimizer[extras[0]]}" if extras else optimizer._target_.rpartition(".")[2]
+        what = (
+            f"{extras[0]}={optimizer[extras[0]]}"
+            if extras
+            else optimizer._target_.rpartition(".")[2]
+        )
         raise ConfigError(
             f"train.optimizer: mode={mode} is plain gradient descent, without {what}; train/optimizer=sgd "
             "train.optimizer.momentum=0 train.optimizer.nesterov=false would be right."
         )
-    if not cfg.train.schedule._target_.endswith(".Constant") or cfg.train.schedule.get("warmup_epochs"):
-        raise ConfigError(f"train.schedule: mode={mode} has a constant step size; train/schedule=constant would be right.")
+    if not cfg.train.schedule._target_.endswith(".Constant") or cfg.train.schedule.get(
+        "warmup_epochs"
+    ):
+        raise ConfigError(
+            f"train.schedule: mode={mode} has a constant step size; train/schedule=constant would be right."
+        )
     for key in ("train.max_steps", "train.clip_norm", "train.symmetry_lr", "train.omega0_lr"):
         if (value := OmegaConf.select(cfg, key)) is not None:
-            raise ConfigError(f"{key}={value} would have no effect with mode={mode}; null would be right.")
-    only = {"trainer.compile": (False,), "trainer.channels_last": (False,), "trainer.precision": ("32-true", "64-true")}
+            raise ConfigError(
+                f"{key}={value} would have no effect with mode={mode}; null would be right."
+            )
+    only = {
+        "trainer.compile": (False,),
+        "trainer.channels_last": (False,),
+        "trainer.precision": ("32-true", "64-true"),
+    }
     for key, right in only.items():
         if (value := OmegaConf.select(cfg, key)) not in right:
             raise ConfigError(
@@ -199,22 +247,35 @@ def check_descent(cfg: DictConfig, mode: str, net: type, choice: str) -> None:
             )
 
 
-def seen_by_network(session: Session, name: str) -> Split:
-    """A split on the device as the network sees it, in the network's precision; with debug=true a few examples of it."""
+def seen_by_network(session: RunContext, name: str) -> Split:
+    """A split on the device as the network sees it, in the network's precision; with debug=true a
+    few examples of it."""
     split, device = session.data.splits[name], session.fabric.device
     count = min(len(split), 64) if session.debug else len(split)
-    inputs = session.data.prepare(split.inputs[torch.arange(count)].to(device)).to(session.training.dtype)
+    inputs = session.data.prepare(split.inputs[torch.arange(count)].to(device)).to(
+        session.training.dtype
+    )
     return Split(inputs, split.targets[:count].to(device))
 
 
 @torch.no_grad()
-def member_metrics(net: EnsembleNet, task: Any, weights: Weights, split: Split, rows: int) -> dict[str, Tensor]:
+def member_metrics(
+    net: EnsembleNet, task: Any, weights: Weights, split: Split, rows: int
+) -> dict[str, Tensor]:
     """Metrics of every member on a split, each [M]; not the loss."""
     compact, sums = net.compact(weights), []
     for images, targets, _ in plain(split, rows):
-        sums.append(torch.stack([task.sums(outputs, targets[0]) for outputs in net.evaluate(compact, images)]))
+        sums.append(
+            torch.stack(
+                [task.sums(outputs, targets[0]) for outputs in net.evaluate(compact, images)]
+            )
+        )
     found = [task.metrics(member.tolist()) for member in torch.stack(sums).sum(0)]
-    return {key: torch.tensor([f[key] for f in found], dtype=torch.float64) for key in found[0] if key != "loss"}
+    return {
+        key: torch.tensor([f[key] for f in found], dtype=torch.float64)
+        for key in found[0]
+        if key != "loss"
+    }
 
 
 def summary(records: Records) -> dict[str, float]:
@@ -227,60 +288,15 @@ def summary(records: Records) -> dict[str, float]:
             f"final_loss_{arm}": end["loss"],
             f"change_{arm}": end["change"],
             f"distance_to_equivariance_{arm}": end["distance"],
-            f"relative_distance_to_equivariance_{arm}": float(ratio.quantile(0.5, dim=1)[place, -1]),
+            f"relative_distance_to_equivariance_{arm}": float(
+                ratio.quantile(0.5, dim=1)[place, -1]
+            ),
         }
         for name in ("change", "distance"):
             layers = records.series[name][place, :, -1].quantile(0.5, dim=0).tolist()
-            found |= {f"{named(name)}_{arm}/{layer}": value for layer, value in zip(records.layers, layers, strict=True)}
+            found |= {
+                f"{named(name)}_{arm}/{layer}": value
+                for layer, value in zip(records.layers, layers, strict=True)
+            }
         found |= {f"{name}_{arm}": value for name, value in end.items() if name.startswith("test_")}
     return found
-
-
-@dataclass
-class Saved:
-    """A checkpoint of an ensemble: the records so far, and the weights of the chunk at work. Draws depend on seed, member and
-    step alone, so nothing else is needed to go on exactly."""
-
-    path: Path
-    seconds: float = 30.0
-    _last: float = 0.0
-
-    def keep(self, records: Records, member: int, step: int = 0, weights: Weights | None = None) -> None:
-        """Write it, if enough time has passed for the writing not to matter; always where a chunk has ended (no weights)."""
-        now = time.monotonic()
-        if weights is not None and now - self._last < self.seconds:
-            return
-        state = {"member": member, "step": step, "series": records.series}
-        if weights is not None:
-            state["weights"] = weights
-        checkpoint.save(self.path, state)
-        self._last = time.monotonic()
-        self.seconds = max(self.seconds, 10 * (self._last - now))
-
-    def resume(self, records: Records) -> tuple[int, int, Weights | None]:
-        """The first member of the next chunk, and the step and weights if that chunk has begun; fills the records."""
-        self._last = time.monotonic()
-        if not self.path.exists():
-            return 0, 0, None
-        state = checkpoint.load(self.path, "fresh=true starts over")
-        try:
-            records.series = dict(state["series"])
-            weights = state.get("weights")
-            print(f"continuing at repetition {state['member'] + 1}, step {state['step']}", flush=True)
-            return int(state["member"]), int(state["step"]), weights
-        except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"checkpoint {self.path}: it is not of an ensemble; fresh=true starts over.") from error
-
-
-class Lines:
-    """Quiet lines of progress, at most one in ten seconds, where there is no bar."""
-
-    def __init__(self, title: str, steps: int) -> None:
-        self.title, self.steps, self._last = title, steps, time.monotonic()
-
-    def __call__(self, step: int) -> None:
-        """After a step."""
-        now = time.monotonic()
-        if now - self._last > 10 or step == self.steps:
-            self._last = now
-            print(f"{self.title}: step {step}/{self.steps}", flush=True)

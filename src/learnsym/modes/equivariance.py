@@ -1,33 +1,36 @@
-"""One ruler for every network: by how much its output, and the maps of its layers, fail to follow as the input moves.
+"""One ruler for every network: by how much its output, and the maps of its layers, fail to follow
+as the input moves.
 
-`mode=equivariance` measures a checkpoint; with `analysis.equivariance_angles` a training measures its network before and after.
+`mode=equivariance` measures a checkpoint; with `analysis.equivariance_angles` a training measures
+its network before and after.
 """
 
 import json
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from learnsym.analysis.layer_equivariance import captured, even_and_double, layer_errors, sampled_kernel, turning_features
-from learnsym.analysis.transforms import Move, RulerName, moves
-from learnsym.data.base import Data
+from learnsym.analysis.equivariance_error import IMAGES, Rows, errors, metrics_of, stored_inputs
+from learnsym.analysis.layer_equivariance import (
+    captured,
+    even_and_double,
+    sampled_kernel,
+    turning_features,
+)
+from learnsym.analysis.transforms import RulerName, moves
 from learnsym.errors import ConfigError
-from learnsym.run.directory import write_atomically
 from learnsym.schema import Size
-
-Rows = dict[str, dict[str, dict[str, Any]]]
-"""Motion -> layer -> what `layer_errors` says of it."""
-IMAGES = 16
-"""Test examples that a training moves."""
+from learnsym.utils.files import write_atomically
 
 
 class Equivariance:
-    """Equivariance errors of the output and of every layer of a checkpoint's network, in evaluation mode and float64.
+    """Equivariance errors of the output and of every layer of a checkpoint's network, in evaluation
+    mode and float64.
 
-    Of a network of group convolutions with the fixed, even sets of elements, and sampled kernels and feature maps of one layer.
+    Of a network of group convolutions with the fixed, even sets of elements, and sampled kernels
+    and feature maps of one layer.
     """
 
     reads_checkpoint = True
@@ -44,17 +47,27 @@ class Equivariance:
         """
         Args:
             images: test examples that are moved.
-            group: rotations by the angles, or a group that permutes the pixels, of which each image is moved by a random element.
+            group: rotations by the angles, or a group that permutes the pixels, of which each image
+                is moved by a random element.
             angles: in degrees, for rotations alone; molecules turn about random axes.
-            mirror: whether a mirror image is compared too, for rotations alone; None: if the network's group has them.
-            layer: whose kernels and feature maps are drawn, for group convolutions; None: the lifting, which comes first.
+            mirror: whether a mirror image is compared too, for rotations alone; None: if the
+                network's group has them.
+            layer: whose kernels and feature maps are drawn, for group convolutions; None: the
+                lifting, which comes first.
         """
         if not angles:
             raise ValueError("angles=[]: at least one angle is needed")
-        self.images, self.group, self.angles, self.mirror, self.layer = images, group, angles, mirror, layer
+        self.images, self.group, self.angles, self.mirror, self.layer = (
+            images,
+            group,
+            angles,
+            mirror,
+            layer,
+        )
 
     def __call__(self, session: Any) -> dict[str, Any]:
-        """Metrics `equivariance_error_<motion>/<layer>`, or `equivariance_error_of_maximum_...`; curves.json; figures."""
+        """Metrics `equivariance_error_<motion>/<layer>`, or `equivariance_error_of_maximum_...`;
+        curves.json; figures."""
         session.load(Path(session.cfg.checkpoint))
         stabiliser = getattr(session.net, "stabiliser", None)
         if stabiliser is None and self.layer is not None:
@@ -64,13 +77,26 @@ class Equivariance:
             )
         if not session.fabric.is_global_zero:
             return {"metrics": {}}
-        mirror = self.mirror if self.mirror is not None else bool(stabiliser is not None and stabiliser.has_mirror)
+        mirror = (
+            self.mirror
+            if self.mirror is not None
+            else bool(stabiliser is not None and stabiliser.has_mirror)
+        )
         motions = moves(self.group, self.angles, mirror, session.data.info.input_shape)
         rows = errors(session.net, session.data, motions, self.images, session.fabric.device)
-        curves = {"images": min(self.images, len(session.data.splits["test"])), "group": self.group, "errors": rows}
-        write_atomically(session.directory.path / "curves.json", json.dumps({"layer_equivariance": curves}))
+        curves = {
+            "images": min(self.images, len(session.data.splits["test"])),
+            "group": self.group,
+            "errors": rows,
+        }
+        write_atomically(
+            session.directory.path / "curves.json", json.dumps({"layer_equivariance": curves})
+        )
         figures = self._draw(session, rows)
-        return {"metrics": metrics_of(rows), "figures": [str(f.relative_to(session.directory.path)) for f in figures]}
+        return {
+            "metrics": metrics_of(rows),
+            "figures": [str(f.relative_to(session.directory.path)) for f in figures],
+        }
 
     def _draw(self, session: Any, rows: Rows) -> list[Path]:
         from learnsym.figures.layers import draw_errors, draw_features, draw_kernels
@@ -93,42 +119,17 @@ class Equivariance:
             net(images)
         convs = [name for name in found if hasattr(net.get_submodule(name), "kernel")]
         if self.layer is not None and self.layer not in convs:
-            raise ConfigError(f"mode.layer={self.layer}: the network has no such convolution; valid: {', '.join(convs)}.")
+            raise ConfigError(
+                f"mode.layer={self.layer}: the network has no such convolution; valid: {', '.join(convs)}."
+            )
         return self.layer or convs[0]
 
 
-def errors(net: nn.Module, data: Data, motions: Sequence[Move], count: int, device: torch.device) -> Rows:
-    """`layer_errors` for each motion of the first `count` test examples. The network and all generators stay as they are.
-
-    Images move before they are normalised: black, which is what a turn brings in, is zero there.
-    """
-    net, stored = even_and_double(net), stored_inputs(data, count).to(device)
-    inputs = data.prepare(stored).double()
-    if data.kind == "points":
-        return {m.name: layer_errors(net, inputs, m) for m in motions}
-    return {m.name: layer_errors(net, inputs, m, data.prepare(m.on_images(stored)).double()) for m in motions}
-
-
 def before_and_after(session: Any) -> dict[str, float]:
-    """Metrics of a training's network as it is, against turns by `analysis.equivariance_angles`; empty if there are none."""
+    """Metrics of a training's network as it is, against turns by `analysis.equivariance_angles`;
+    empty if there are none."""
     angles = session.cfg.analysis.equivariance_angles
     if not angles or not session.fabric.is_global_zero:
         return {}
     motions = moves("rotation", tuple(angles), False, session.data.info.input_shape)
     return metrics_of(errors(session.net, session.data, motions, IMAGES, session.fabric.device))
-
-
-def stored_inputs(data: Data, count: int) -> Tensor:
-    """The first test examples as they are stored, pixels scaled to [0, 1]."""
-    stored = data.splits["test"].inputs[:count]
-    return stored.float() / (255.0 if stored.dtype == torch.uint8 else 1.0)
-
-
-def metrics_of(rows: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, float]:
-    """equivariance_error_180deg/lift and so on; where no elements pair up, equivariance_error_of_maximum_180deg/lift."""
-    found = {}
-    for motion, layers in rows.items():
-        for layer, row in layers.items():
-            known = "error" if row["error"] is not None else "error_of_maximum"
-            found[f"equivariance_{known}_{motion}/{layer}"] = row[known]
-    return found

@@ -1,4 +1,5 @@
-"""A trained network made ready for use: frozen, written to a file that needs torch alone, and compared with what it was."""
+"""A trained network made ready for use: frozen, written to a file that needs torch alone, and
+compared with what it was."""
 
 import copy
 import io
@@ -11,25 +12,28 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from learnsym.distributions.group_sampler import element_sets
+from learnsym.distributions.group_sampler import group_samplers
 from learnsym.errors import ConfigError, RunError
 from learnsym.nets.folded import freeze
-from learnsym.run.directory import write_atomically
 from learnsym.schema import Positive, Size
+from learnsym.utils.files import write_atomically
 
 
 class Freeze:
     """Freeze a checkpoint's network (`learnsym.nets.folded`), write it as `frozen.pt2` and test it.
 
-    The file is a program of `torch.export` with a batch of any size: `torch.export.load("frozen.pt2").module()` gives logits
-    [B, K] of normalised images [B, C, H, W] where there is torch, with or without learnsym.
+    The file is a program of `torch.export` with a batch of any size:
+    `torch.export.load("frozen.pt2").module()` gives logits [B, K] of normalised images [B, C, H, W]
+    where there is torch, with or without learnsym.
     """
 
     images_only = True
     reads_checkpoint = True
     needs_checkpoint = True
 
-    def __init__(self, images: Size = 200, batch: Size = 64, repeats: Size = 10, tolerance: Positive = 1e-4) -> None:
+    def __init__(
+        self, images: Size = 200, batch: Size = 64, repeats: Size = 10, tolerance: Positive = 1e-4
+    ) -> None:
         """
         Args:
             images: test images on which the outputs are compared.
@@ -40,14 +44,15 @@ class Freeze:
         self.images, self.batch, self.repeats, self.tolerance = images, batch, repeats, tolerance
 
     def __call__(self, session: Any) -> dict[str, Any]:
-        """Metrics `test_*` of the frozen network, `largest_output_difference`, sizes and times; frozen.pt2."""
+        """Metrics `test_*` of the frozen network, `largest_output_difference`, sizes and times;
+        frozen.pt2."""
         session.load(Path(session.cfg.checkpoint))
         net = session.net.eval()
         try:
             frozen = freeze(net)
         except ValueError as error:
             raise ConfigError(f"mode=freeze: {error}.") from error
-        for elements in element_sets(net):
+        for elements in group_samplers(net):
             elements.even_evaluation = True  # a random set would differ by itself
         training = session.training
         training.plain_net = frozen
@@ -55,11 +60,15 @@ class Freeze:
         training.plain_net = net
         if not session.fabric.is_global_zero:
             return {"metrics": metrics}
-        images = session.data.prepare(session.data.splits["test"].inputs[: self.images]).to(training.dtype)
+        images = session.data.prepare(session.data.splits["test"].inputs[: self.images]).to(
+            training.dtype
+        )
         program = exported(frozen, images)
         write_atomically(session.directory.path / "frozen.pt2", program)
         on_cpu = copy.deepcopy(net).cpu()
-        difference, largest = compare(torch.export.load(io.BytesIO(program)).module(), on_cpu, images)
+        difference, largest = compare(
+            torch.export.load(io.BytesIO(program)).module(), on_cpu, images
+        )
         if not difference <= self.tolerance * largest:
             raise RunError(
                 f"the outputs of the frozen network differ by up to {difference:.2g} from those of the network, whose largest is "
@@ -80,19 +89,27 @@ class Freeze:
 
 
 def exported(net: nn.Module, images: Tensor) -> bytes:
-    """The file of a frozen network, for a batch of any size of images like these [B, C, H, W]; made on the CPU."""
+    """The file of a frozen network, for a batch of any size of images like these [B, C, H, W]; made
+    on the CPU."""
     example = images[:1].cpu().repeat(2, 1, 1, 1)  # one image would fix the size of the batch
-    program = torch.export.export(copy.deepcopy(net).cpu(), (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    program = torch.export.export(
+        copy.deepcopy(net).cpu(), (example,), dynamic_shapes=({0: torch.export.Dim("batch")},)
+    )
     buffer = io.BytesIO()
     torch.export.save(program, buffer)
     return buffer.getvalue()
 
 
 @torch.no_grad()
-def compare(one: Callable[[Tensor], Tensor], other: Callable[[Tensor], Tensor], images: Tensor) -> tuple[float, float]:
-    """The largest difference between the outputs of two networks on images, and the largest output of the second."""
+def compare(
+    one: Callable[[Tensor], Tensor], other: Callable[[Tensor], Tensor], images: Tensor
+) -> tuple[float, float]:
+    """The largest difference between the outputs of two networks on images, and the largest output
+    of the second."""
     pairs = [(one(part), other(part)) for part in images.split(100)]
-    return max(float((a - b).abs().max()) for a, b in pairs), max(float(b.abs().max()) for _, b in pairs)
+    return max(float((a - b).abs().max()) for a, b in pairs), max(
+        float(b.abs().max()) for _, b in pairs
+    )
 
 
 @torch.no_grad()

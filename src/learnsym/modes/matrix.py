@@ -1,4 +1,5 @@
-"""`mode=matrix`: which combinations of network, convolution, group, data set and recipe are valid, and why the others are not."""
+"""`mode=matrix`: which combinations of network, convolution, group, data set and recipe are valid,
+and why the others are not."""
 
 import csv
 import io
@@ -10,18 +11,19 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from learnsym.cli import choices_of
-from learnsym.modes.combinations import AXES, Cell, Combinations
+from learnsym.config.explain import choices_of
 from learnsym.errors import ConfigError
-from learnsym.run.directory import write_atomically
+from learnsym.modes.combinations import AXES, Cell, Combinations
 from learnsym.schema import Size
+from learnsym.utils.files import write_atomically
 
 Verdicts = Mapping[Cell, str | None]
 """Combination -> the sentence that refuses it; None: valid."""
 
 
 class Matrix:
-    """Print a table of the valid combinations and the reasons why the others are refused; write them to matrix.md and matrix.csv.
+    """Print a table of the valid combinations and the reasons why the others are refused; write
+    them to matrix.md and matrix.csv.
 
     What is said of a combination is what `main.py` says of it (`learnsym.modes.combinations`).
     """
@@ -29,7 +31,10 @@ class Matrix:
     works_on_results = True
 
     def __init__(
-        self, nets: tuple[str, ...] = (), datasets: tuple[str, ...] = (), narrow: Mapping[str, Size] | None = None
+        self,
+        nets: tuple[str, ...] = (),
+        datasets: tuple[str, ...] = (),
+        narrow: Mapping[str, Size] | None = None,
     ) -> None:
         """
         Args:
@@ -56,7 +61,9 @@ class Matrix:
         return folder / "matrix.md"
 
     def _asked(self, cell: Cell) -> bool:
-        return (not self.nets or cell.net in self.nets) and (not self.datasets or cell.dataset in self.datasets)
+        return (not self.nets or cell.net in self.nets) and (
+            not self.datasets or cell.dataset in self.datasets
+        )
 
 
 def check_names(key: str, asked: Iterable[str], known: list[str]) -> None:
@@ -65,7 +72,9 @@ def check_names(key: str, asked: Iterable[str], known: list[str]) -> None:
         raise ConfigError(f"mode.{key}: there is no {unknown[0]}; valid: {', '.join(known)}.")
 
 
-def report(combinations: Combinations, verdicts: Verdicts, recipes: Mapping[tuple[str, str], str | None]) -> str:
+def report(
+    combinations: Combinations, verdicts: Verdicts, recipes: Mapping[tuple[str, str], str | None]
+) -> str:
     """All of it, as Markdown that can be read on a console."""
     valid = sum(refused is None for refused in verdicts.values())
     good = [pair for pair, refused in recipes.items() if refused is None]
@@ -98,25 +107,35 @@ def own_data(combinations: Combinations) -> str:
 
 
 def overview(combinations: Combinations, verdicts: Verdicts) -> tuple[list[str], list[list[str]]]:
-    """A row for every network, a column for data sets that have the same everywhere; "." for none."""
-    counts: Counter[tuple[str, str]] = Counter((c.net, c.dataset) for c, refused in verdicts.items() if refused is None)
+    """A row for every network, a column for data sets that have the same everywhere; "." for
+    none."""
+    counts: Counter[tuple[str, str]] = Counter(
+        (c.net, c.dataset) for c, refused in verdicts.items() if refused is None
+    )
     nets = list(dict.fromkeys(cell.net for cell in verdicts))
     columns: dict[tuple[str, ...], list[str]] = {}
     for dataset in dict.fromkeys(cell.dataset for cell in verdicts):
-        columns.setdefault(tuple(str(counts[net, dataset] or ".") for net in nets), []).append(dataset)
+        columns.setdefault(tuple(str(counts[net, dataset] or ".") for net in nets), []).append(
+            dataset
+        )
     rows = [[net, *(numbers[k] for numbers in columns)] for k, net in enumerate(nets)]
     return ["net", *(" ".join(names) for names in columns.values())], rows
 
 
 def which(combinations: Combinations, verdicts: Verdicts) -> list[list[str]]:
-    """Rows of net, conv, base_group, data sets: the valid combinations, those groups together that go with the same data sets."""
+    """Rows of net, conv, base_group, data sets: the valid combinations, those groups together that
+    go with the same data sets."""
     datasets: dict[tuple[str, str, str], list[str]] = {}
     for cell in (c for c, refused in verdicts.items() if refused is None):
-        datasets.setdefault((cell.net, cell.conv or "-", cell.base_group or "-"), []).append(cell.dataset)
+        datasets.setdefault((cell.net, cell.conv or "-", cell.base_group or "-"), []).append(
+            cell.dataset
+        )
     together: dict[tuple[str, str, str], list[str]] = {}
     for (net, conv, group), found in datasets.items():
         together.setdefault((net, conv, ", ".join(found)), []).append(group)
-    return [[net, conv, ", ".join(groups), found] for (net, conv, found), groups in together.items()]
+    return [
+        [net, conv, ", ".join(groups), found] for (net, conv, found), groups in together.items()
+    ]
 
 
 @dataclass
@@ -129,7 +148,8 @@ class Reason:
 
 
 def why(combinations: Combinations, verdicts: Verdicts) -> list[list[str]]:
-    """Rows of number, networks, sentence: refusals that differ in names and numbers alone are one reason."""
+    """Rows of number, networks, sentence: refusals that differ in names and numbers alone are one
+    reason."""
     reasons: dict[str, Reason] = {}
     for cell, refused in verdicts.items():
         if refused:
@@ -152,8 +172,15 @@ def as_text(header: list[str], rows: Iterable[list[str]]) -> str:
     """A Markdown table whose columns are in line."""
     table = [header, *rows]
     widths = [min(max(len(row[k]) for row in table), 60) for k in range(len(header))]
-    lines = ["| " + " | ".join(f"{entry:<{width}}" for entry, width in zip(row, widths, strict=True)) + " |" for row in table]
-    return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
+    lines = [
+        "| "
+        + " | ".join(f"{entry:<{width}}" for entry, width in zip(row, widths, strict=True))
+        + " |"
+        for row in table
+    ]
+    return "\n".join(
+        [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]
+    )
 
 
 def as_csv(verdicts: Verdicts) -> str:

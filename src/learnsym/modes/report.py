@@ -1,4 +1,5 @@
-"""`mode=report`: tables and a page of runs that are there already. The end of a sweep is the same, of its jobs."""
+"""`mode=report`: tables and a page of runs that are there already. The end of a sweep is the same,
+of its jobs."""
 
 import hashlib
 import re
@@ -9,45 +10,56 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from learnsym.errors import ConfigError
-from learnsym.report import tables
-from learnsym.results.collect import Run, collect
-from learnsym.results.grouping import Group, group, unique
-from learnsym.report.latex import latex
-from learnsym.report.html import page
-from learnsym.run.directory import write_atomically
+from learnsym.report.write import write_report
+from learnsym.results.collect import collect
+from learnsym.results.grouping import group
 
 
 class Report:
-    """Tables (Markdown, CSV, LaTeX) and one self-contained HTML page of the runs that `runs=` stands for."""
+    """Tables (Markdown, CSV, LaTeX) and one self-contained HTML page of the runs that `runs=`
+    stands for."""
 
     works_on_results = True
     needs_runs = True
 
-    def __init__(self, out: str | None = None, metrics: list[str] | None = None, across_code: bool = False) -> None:
+    def __init__(
+        self, out: str | None = None, metrics: list[str] | None = None, across_code: bool = False
+    ) -> None:
         """
         Args:
             out: folder that takes the files; None: reports/<name of the pattern> under paths.out.
-            metrics: names or patterns of the metrics that tables show; None: those of testing and of what was learned.
+            metrics: names or patterns of the metrics that tables show; None: those of testing and
+                of what was learned.
             across_code: means are taken over runs of several versions of the code.
 
         Raises:
             ValueError: an empty list of metrics.
         """
         if metrics is not None and not metrics:
-            raise ValueError("metrics=[]: at least one name or pattern is needed; null shows those of testing and learning.")
+            raise ValueError(
+                "metrics=[]: at least one name or pattern is needed; null shows those of testing and learning."
+            )
         self.out, self.metrics, self.across_code = out, metrics, across_code
 
     def __call__(self, cfg: DictConfig) -> Path:
         """Write everything; the path of report.html."""
         patterns = OmegaConf.to_container(cfg.runs) if OmegaConf.is_list(cfg.runs) else [cfg.runs]
         assert isinstance(patterns, list)
-        folder = Path(self.out or Path(cfg.paths.out) / "reports" / name_of_patterns(patterns)).absolute()
+        folder = Path(
+            self.out or Path(cfg.paths.out) / "reports" / name_of_patterns(patterns)
+        ).absolute()
         if folder.exists() and not folder.is_dir():
-            raise ConfigError(f"mode.out={self.out}: a folder is wanted, and there is a file of this name.")
+            raise ConfigError(
+                f"mode.out={self.out}: a folder is wanted, and there is a file of this name."
+            )
         runs = collect(patterns)
         groups = group(runs, self.across_code)
-        command = shlex.join(["main.py", "mode=report", f"runs={patterns[0] if len(patterns) == 1 else patterns}"])
-        written = write_report(folder, f"Report: {', '.join(patterns)}", command, runs, groups, self.metrics)
+        command = shlex.join(
+            ["main.py", "mode=report", f"runs={patterns[0] if len(patterns) == 1 else patterns}"]
+        )
+        written = write_report(
+            folder, f"Report: {', '.join(patterns)}", command, runs, groups, self.metrics
+        )
         return written["report"]
 
 
@@ -61,45 +73,3 @@ def name_of_patterns(patterns: Sequence[str]) -> str:
     words = [part for part in parts if part.strip(".")]
     digest = hashlib.sha256("\n".join(patterns).encode()).hexdigest()[:8]
     return "-".join([*words[-1:], digest])
-
-
-def write_report(
-    folder: Path, title: str, command: str, runs: Sequence[Run], groups: Sequence[Group], metrics: Sequence[str] | None = None
-) -> dict[str, Path]:
-    """table.md, table.csv, table.tex, sweep.png where there is something to draw, and report.html; the table on the console.
-
-    Args:
-        folder: takes them.
-        title: of the page.
-        command: shown on the page.
-        runs: all of them.
-        groups: of the finished ones.
-        metrics: names or patterns of those that the tables show; None: see `tables.SHOWN`.
-
-    Returns:
-        Their paths: table, csv, latex, figure (where there is one), report.
-    """
-    table = tables.make_table(groups, runs, metrics)
-    paths = {"table": folder / "table.md", "csv": folder / "table.csv", "latex": folder / "table.tex"}
-    markdown = tables.markdown(table)
-    for path, content in zip(paths.values(), (markdown, tables.as_csv(table), latex(table)), strict=True):
-        write_atomically(path, content)
-    print(f"\n{markdown}")
-    drawn = draw(folder / "sweep.png", groups)
-    paths |= {"figure": drawn} if drawn else {}
-    paths["report"] = folder / "report.html"
-    write_atomically(paths["report"], page(title, command, table, groups, runs, [drawn] if drawn else []))
-    for what, path in paths.items():
-        print(f"{ {'csv': 'table', 'latex': 'table'}.get(what, what) }: {path.absolute()}")
-    return paths
-
-
-def draw(path: Path, groups: Sequence[Group]) -> Path | None:
-    """The figure of all groups, where what they recorded makes one."""
-    if not any(run.rows or run.curves for g in groups for run in g.runs):
-        return None
-    from learnsym.figures.sweep import draw_sweep
-
-    labels = unique([g.label if len(g.label) <= 40 else f"{g.label[:19]}…{g.label[-20:]}" for g in groups])
-    drawn = [[{"result": r.result, "rows": r.rows, "curves": r.curves} for r in g.runs] for g in groups]
-    return draw_sweep(path, dict(zip(labels, drawn, strict=True)))

@@ -1,6 +1,8 @@
-"""`mode=spectrum`: leading eigenvalues of the training loss's Hessian, density of all of them, effective dimension.
+"""`mode=spectrum`: leading eigenvalues of the training loss's Hessian, density of all of them,
+effective dimension.
 
-Augerino compares networks by N_eff(z) = sum_i lambda_i / (lambda_i + z) over the leading eigenvalues on transformed inputs.
+Augerino compares networks by N_eff(z) = sum_i lambda_i / (lambda_i + z) over the leading
+eigenvalues on transformed inputs.
 """
 
 import io
@@ -14,26 +16,39 @@ import numpy as np
 import torch
 
 from learnsym.analysis.curvature import Curvature, Matrix, Restriction, Subspace
-from learnsym.analysis.density import Quadrature, converged, effective_dimension, log_range, quadrature
+from learnsym.analysis.density import (
+    Quadrature,
+    converged,
+    effective_dimension,
+    log_range,
+    quadrature,
+)
 from learnsym.analysis.lanczos import Lanczos, Ritz
-from learnsym.analysis.spectrum_runner import TrainingExamples, Work, in_evaluation, project_own_weights
-from learnsym.config.build import locate
+from learnsym.analysis.spectrum_runner import (
+    SpectrumRunner,
+    TrainingExamples,
+    in_evaluation,
+    project_own_weights,
+)
+from learnsym.config.allowed_classes import get_class
 from learnsym.distributions.base import penalty
-from learnsym.errors import ConfigError
-from learnsym.nets.augerino import Augerino
 from learnsym.dynamics.ensemble import EnsembleNet
-from learnsym.run.directory import write_atomically
+from learnsym.errors import ConfigError
 from learnsym.figures.spectrum import draw_spectrum
+from learnsym.nets.augerino import Augerino
 from learnsym.schema import Count, Positive, Size
+from learnsym.utils.files import write_atomically
 
 GRID = 1024
 
 
 class Spectrum:
-    """Train (or read a checkpoint), then find the spectrum of the Hessian, or of the Gauss-Newton matrix, by Lanczos.
+    """Train (or read a checkpoint), then find the spectrum of the Hessian, or of the Gauss-Newton
+    matrix, by Lanczos.
 
-    The loss is that of the training on some of its examples: transformed as in training, with draws that belong to the examples
-    and are the same in every product, whatever the batch size; batch norm in evaluation mode, without dropout.
+    The loss is that of the training on some of its examples: transformed as in training, with draws
+    that belong to the examples and are the same in every product, whatever the batch size; batch
+    norm in evaluation mode, without dropout.
     """
 
     reads_checkpoint = True
@@ -43,13 +58,20 @@ class Spectrum:
     def check_config(cfg: Any) -> None:
         """Refuse what does not go together, before anything is built."""
         mode, net = cfg.mode, cfg.net._target_.rpartition(".")[2]
-        kind = locate("net", cfg.net._target_)
+        kind = get_class("net", cfg.net._target_)
         for key in ("devices", "nodes"):
             if cfg.trainer[key] > 1:
-                raise ConfigError(f"trainer.{key}={cfg.trainer[key]}: mode=spectrum works in one process; 1 would be right.")
+                raise ConfigError(
+                    f"trainer.{key}={cfg.trainer[key]}: mode=spectrum works in one process; 1 would be right."
+                )
         if mode.copies is not None and not issubclass(kind, Augerino):
-            raise ConfigError(f"mode.copies={mode.copies} would have no effect: {net} draws no copies; null would be right.")
-        for key, value in (("restrict", mode.restrict != "none"), ("project_weights", mode.project_weights)):
+            raise ConfigError(
+                f"mode.copies={mode.copies} would have no effect: {net} draws no copies; null would be right."
+            )
+        for key, value in (
+            ("restrict", mode.restrict != "none"),
+            ("project_weights", mode.project_weights),
+        ):
             if not value:
                 continue
             if not issubclass(kind, EnsembleNet):
@@ -81,26 +103,42 @@ class Spectrum:
         """
         Args:
             matrix: "hessian", or "ggn", the generalised Gauss-Newton matrix.
-            order: Lanczos steps, each a product over all examples, and so many vectors of the network's size in memory.
-            probes: random vectors for the density; 0: only the first run's own, which leaves much to chance.
+            order: Lanczos steps, each a product over all examples, and so many vectors of the
+                network's size in memory.
+            probes: random vectors for the density; 0: only the first run's own, which leaves much
+                to chance.
             probe_order: Lanczos steps for each of them.
             images: training examples at most, drawn by the run's seed; None: all.
             batch_size: examples at a time; bounds the memory and changes nothing else but rounding.
             copies: transformations of an image of an Augerino network; None: as in training.
-            penalty: with the network's penalty (Augerino's reward for wide distributions); never in a Gauss-Newton matrix.
-            restrict: to the equivariant weights of an `EnsembleNet`, or to their orthogonal complement.
+            penalty: with the network's penalty (Augerino's reward for wide distributions); never in
+                a Gauss-Newton matrix.
+            restrict: to the equivariant weights of an `EnsembleNet`, or to their orthogonal
+                complement.
             project_weights: put the weights of an `EnsembleNet` onto the equivariant ones first.
             z: where N_eff is reported.
-            broadening: standard deviation of the Gaussians of the density, as a fraction of the range of eigenvalues.
+            broadening: standard deviation of the Gaussians of the density, as a fraction of the
+                range of eigenvalues.
         """
         if not z:
             raise ValueError("z=[]: at least one z is needed")
         self.matrix, self.order, self.probes, self.probe_order = matrix, order, probes, probe_order
-        self.images, self.batch_size, self.copies, self.penalty = images, batch_size, copies, penalty
-        self.restrict, self.project_weights, self.z, self.broadening = restrict, project_weights, list(z), broadening
+        self.images, self.batch_size, self.copies, self.penalty = (
+            images,
+            batch_size,
+            copies,
+            penalty,
+        )
+        self.restrict, self.project_weights, self.z, self.broadening = (
+            restrict,
+            project_weights,
+            list(z),
+            broadening,
+        )
 
     def __call__(self, session: Any) -> dict[str, Any]:
-        """Metrics n_eff_at_<z>, largest_eigenvalue and others; spectrum.npz, curves.json; a figure."""
+        """Metrics n_eff_at_<z>, largest_eigenvalue and others; spectrum.npz, curves.json; a
+        figure."""
         metrics: dict[str, float] = {}
         if session.cfg.checkpoint is not None:
             session.load(Path(session.cfg.checkpoint))
@@ -119,19 +157,34 @@ class Spectrum:
         return self.report(session, leading, found, metrics)
 
     def curvature(self, session: Any, examples: TrainingExamples) -> Curvature:
-        """The operator; vectors live on the device where that knows float64 (a GPU of CUDA's), on the CPU otherwise."""
+        """The operator; vectors live on the device where that knows float64 (a GPU of CUDA's), on
+        the CPU otherwise."""
         device, net = session.fabric.device, session.net
         home = device if device.type == "cuda" else torch.device("cpu")
         reward = (lambda: penalty(net)) if self.penalty else None
         return Curvature(net, session.training.task.loss, examples, self.matrix, reward, home)
 
-    def solve(self, session: Any, curvature: Curvature, space: Subspace | None, batches: int) -> tuple[Ritz, Quadrature]:
-        """The run for leading eigenvalues and those of the probes, each from where an interrupted command was."""
+    def solve(
+        self, session: Any, curvature: Curvature, space: Subspace | None, batches: int
+    ) -> tuple[Ritz, Quadrature]:
+        """The run for leading eigenvalues and those of the probes, each from where an interrupted
+        command was."""
         folder = session.directory.checkpoints / "spectrum"
-        order, probes = (min(self.order, 3), min(self.probes, 1)) if session.debug else (self.order, self.probes)
+        order, probes = (
+            (min(self.order, 3), min(self.probes, 1))
+            if session.debug
+            else (self.order, self.probes)
+        )
         dimension = curvature.size if space is None else space.dimension
-        settings = {"seed": session.cfg.seed, "project": space, "precision": curvature.precision, "home": curvature.home}
-        work = Work(session, curvature, folder, 1 + probes, batches, self.seconds_between_writes)
+        settings = {
+            "seed": session.cfg.seed,
+            "project": space,
+            "precision": curvature.precision,
+            "home": curvature.home,
+        }
+        work = SpectrumRunner(
+            session, curvature, folder, 1 + probes, batches, self.seconds_between_writes
+        )
         leading = Lanczos(curvature.size, order, name="leading", dimension=dimension, **settings)
         work(leading, 1)
         ritz = leading.ritz()
@@ -151,7 +204,9 @@ class Spectrum:
             runs.append(probe.ritz())
         return ritz, quadrature(ritz, leading.betas[-1], runs, dimension)
 
-    def report(self, session: Any, ritz: Ritz, found: Quadrature, metrics: dict[str, float]) -> dict[str, Any]:
+    def report(
+        self, session: Any, ritz: Ritz, found: Quadrature, metrics: dict[str, float]
+    ) -> dict[str, Any]:
         """Files, figure and metrics."""
         grid, density = found.density(self.broadening, GRID)
         z = log_range(1e-3, 1e3, 121)
@@ -171,7 +226,9 @@ class Spectrum:
         np.savez_compressed(buffer, **{key: value.numpy() for key, value in arrays.items()})
         folder = session.directory
         write_atomically(folder.path / "spectrum.npz", buffer.getvalue())
-        drawn = {key: value.tolist() for key, value in arrays.items() if key not in ("nodes", "weights")} | {
+        drawn = {
+            key: value.tolist() for key, value in arrays.items() if key not in ("nodes", "weights")
+        } | {
             "matrix": self.matrix,
             "least_weight": float(found.weights[found.weights > 0].min()),
             "n_eff_at": {f"{where:g}": value for where, value in zip(self.z, at, strict=True)},
@@ -192,4 +249,7 @@ class Spectrum:
             "dimension": found.dimension,
         }
         metrics = {key: value for key, value in metrics.items() if math.isfinite(value)}
-        return {"metrics": metrics | session.training.extents(), "figures": ["figures/spectrum.png"]}
+        return {
+            "metrics": metrics | session.training.extents(),
+            "figures": ["figures/spectrum.png"],
+        }

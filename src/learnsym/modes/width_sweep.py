@@ -1,4 +1,5 @@
-"""Loss, its gradient and accuracy as functions of a forced width of one generator (Augerino, figures of section 5)."""
+"""Loss, its gradient and accuracy as functions of a forced width of one generator (Augerino,
+figures of section 5)."""
 
 import json
 import math
@@ -10,16 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from learnsym.distributions.uniform_lie_algebra import LieBox, inverse_softplus
+from learnsym.distributions.uniform_lie_algebra import UniformLieAlgebra, inverse_softplus
 from learnsym.errors import ConfigError
-from learnsym.figures.run import draw_width_sweep
-from learnsym.run.directory import write_atomically
+from learnsym.figures.width import draw_width_sweep
 from learnsym.schema import Size
+from learnsym.utils.files import write_atomically
 
 
 @contextmanager
-def forced_width(box: LieBox, generator: str, width: float) -> Iterator[None]:
-    """Within this context the box has this width along a learned generator; its own width comes back afterwards."""
+def forced_width(box: UniformLieAlgebra, generator: str, width: float) -> Iterator[None]:
+    """Within this context the box has this width along a learned generator; its own width comes
+    back afterwards."""
     place = learned_place(box, generator)
     with torch.no_grad():
         before = box.raw_widths.detach().clone()
@@ -31,7 +33,7 @@ def forced_width(box: LieBox, generator: str, width: float) -> Iterator[None]:
             box.raw_widths.copy_(before)
 
 
-def learned_place(box: LieBox, generator: str) -> int:
+def learned_place(box: UniformLieAlgebra, generator: str) -> int:
     """Where a learned generator stands among the box's raw widths.
 
     Raises:
@@ -39,14 +41,18 @@ def learned_place(box: LieBox, generator: str) -> int:
     """
     names = [n for n in box.group.names if n in box.learned]
     if generator not in names:
-        raise ConfigError(f"mode.generator={generator}: the network does not learn it; it learns {', '.join(names) or 'none'}.")
+        raise ConfigError(
+            f"mode.generator={generator}: the network does not learn it; it learns {', '.join(names) or 'none'}."
+        )
     return names.index(generator)
 
 
 class WidthSweep:
-    """Train (or read a checkpoint), then force one width to each value of a grid and measure batches of the training set.
+    """Train (or read a checkpoint), then force one width to each value of a grid and measure
+    batches of the training set.
 
-    As in training, one transformation is drawn per input and batch norm uses the batch's statistics, which are left as they were.
+    As in training, one transformation is drawn per input and batch norm uses the batch's
+    statistics, which are left as they were.
     """
 
     reads_checkpoint = True
@@ -73,9 +79,10 @@ class WidthSweep:
         self.raw = torch.linspace(raw_low, raw_high, points, dtype=torch.float64).tolist()
 
     def __call__(self, session: Any) -> dict[str, Any]:
-        """Metrics `gradient_at_width_<w>`, `accuracy_at_width_<w>`, `loss_at_width_<w>`; curves.json; a figure."""
+        """Metrics `gradient_at_width_<w>`, `accuracy_at_width_<w>`, `loss_at_width_<w>`;
+        curves.json; a figure."""
         box = getattr(session.net, "augmentation", None)
-        if not isinstance(box, LieBox):
+        if not isinstance(box, UniformLieAlgebra):
             raise ConfigError("mode=width_sweep needs a network with a learned box, net=augerino.")
         learned_place(box, self.generator)
         if session.cfg.checkpoint is not None:
@@ -89,19 +96,32 @@ class WidthSweep:
             return {"metrics": {}}
         write_atomically(session.directory.path / "curves.json", json.dumps({"width_sweep": curve}))
         figure = session.directory.figures / "width_sweep.png"
-        draw_width_sweep(figure, curve, self.generator, session.data.info.true_widths.get(self.generator))
+        draw_width_sweep(
+            figure, curve, self.generator, session.data.info.true_widths.get(self.generator)
+        )
         metrics = {f"test_{k}": v for k, v in test.items()}
         for w in self.at:
             point = next(p for p in curve if p["width"] == w)
-            metrics |= {f"{k}_at_width_{w}": point[k] for k in ("loss", "gradient", "accuracy") if k in point}
-        return {"metrics": metrics | session.training.extents(), "figures": [str(figure.relative_to(session.directory.path))]}
+            metrics |= {
+                f"{k}_at_width_{w}": point[k]
+                for k in ("loss", "gradient", "accuracy")
+                if k in point
+            }
+        return {
+            "metrics": metrics | session.training.extents(),
+            "figures": [str(figure.relative_to(session.directory.path))],
+        }
 
-    def measure(self, session: Any, box: LieBox, width: float) -> dict[str, float]:
-        """Task loss, its derivative with respect to the width, and accuracy, over the batches; the same draws for every width."""
+    def measure(self, session: Any, box: UniformLieAlgebra, width: float) -> dict[str, float]:
+        """Task loss, its derivative with respect to the width, and accuracy, over the batches; the
+        same draws for every width."""
         training, fabric = session.training, session.fabric
         place = learned_place(box, self.generator)
         session.net.train()
-        sums, gradient = training.task.no_sums(fabric.device), torch.zeros((), dtype=torch.float64, device=fabric.device)
+        sums, gradient = (
+            training.task.no_sums(fabric.device),
+            torch.zeros((), dtype=torch.float64, device=fabric.device),
+        )
         with (
             forced_width(box, self.generator, width),
             _frozen_statistics(session.net),
@@ -111,7 +131,9 @@ class WidthSweep:
             slope = torch.sigmoid(box.raw_widths.detach()[place]).double()  # d width / d raw
             for inputs, targets in self.examples(session):
                 outputs = session.net(session.data.prepare(inputs).to(box.raw_widths.dtype))
-                (raw_gradient,) = torch.autograd.grad(training.task.loss(outputs, targets), box.raw_widths)
+                (raw_gradient,) = torch.autograd.grad(
+                    training.task.loss(outputs, targets), box.raw_widths
+                )
                 gradient += raw_gradient[place].double() / slope
                 sums += training.task.sums(outputs.detach(), targets)
         return training.task.metrics(sums.tolist()) | {"gradient": float(gradient) / self.batches}
@@ -122,7 +144,10 @@ class WidthSweep:
         generator = torch.Generator().manual_seed(session.cfg.seed)
         for _ in range(self.batches):
             index = torch.randint(len(split), (size,), generator=generator)
-            yield split.inputs[index].to(session.fabric.device), split.targets[index].to(session.fabric.device)
+            yield (
+                split.inputs[index].to(session.fabric.device),
+                split.targets[index].to(session.fabric.device),
+            )
 
 
 @contextmanager

@@ -1,1 +1,2 @@
-"""Whole networks, one file each. Plain arguments in, an nn.Module out: no configuration, no trainer."""
+"""Whole networks, one file each. Plain arguments in, an nn.Module out: no configuration, no
+trainer."""

@@ -1,4 +1,5 @@
-"""Augerino: a network averaged over transformations of its input, whose extent it learns (Benton et al. 2020)."""
+"""Augerino: a network averaged over transformations of its input, whose extent it learns (Benton et
+al. 2020)."""
 
 import math
 from collections.abc import Mapping
@@ -8,28 +9,32 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from learnsym.distributions.uniform_lie_algebra import LieBox
+from learnsym.distributions.uniform_lie_algebra import UniformLieAlgebra
 from learnsym.groups.actions import act_on_points, warp
 from learnsym.groups.base import LieGroup
 from learnsym.schema import Fraction, NonNegative, Positive, Size, Task
 
 
 class Augerino(nn.Module):
-    """h(x) = E_g f(g x) ~ (1/J) sum_j f(g_j x), with g drawn from a learned box of a Lie algebra (`LieBox`).
+    """h(x) = E_g f(g x) ~ (1/J) sum_j f(g_j x), with g drawn from a learned box of a Lie algebra
+    (`UniformLieAlgebra`).
 
-    For classification the average is over log-softmax outputs, for regression over plain ones. The loss is
-    task loss + penalty(), with penalty() = -regularisation * R(w): wide distributions are rewarded.
+    For classification the average is over log-softmax outputs, for regression over plain ones. The
+    loss is task loss + penalty(), with penalty() = -regularisation * R(w): wide distributions are
+    rewarded.
 
-    Inputs are images [B, C, H, W], whose sampling grid is moved by a group of the plane, or point clouds [B, N, 3 + C], whose
-    coordinates (the first three columns) are moved by a group of space. A point of which all C features are 0 is padding.
+    Inputs are images [B, C, H, W], whose sampling grid is moved by a group of the plane, or point
+    clouds [B, N, 3 + C], whose coordinates (the first three columns) are moved by a group of space.
+    A point of which all C features are 0 is padding.
 
     Args:
         backbone: the network f, [B, C, H, W] -> [B, K] or [B, N, 3 + C] -> [B, K].
         group: of the plane for images, of space for point clouds.
-        task: "classification" or "regression"; not "segmentation", since masks move with the image and cannot be averaged so.
+        task: "classification" or "regression"; not "segmentation", since masks move with the image
+            and cannot be averaged so.
         regularisation: lambda, the reward for wide distributions.
         regulariser: R(w) over the learned generators: "norm" is ||w||_2, "squares" is sum_i w_i^2.
-        learn, initial_width, initial_widths, center, reflection: see `LieBox`.
+        learn, initial_width, initial_widths, center, reflection: see `UniformLieAlgebra`.
         width_cap: a width that has reached it stops being rewarded; None: every width is.
         train_copies, test_copies: J, transformations per input, in training and in testing.
     """
@@ -58,9 +63,13 @@ class Augerino(nn.Module):
                 f"images need a group of the plane and point clouds one of space; {group} acts on {self.dimensions} dimensions"
             )
         if min(train_copies, test_copies) < 1:
-            raise ValueError(f"copies must be at least 1, got train_copies={train_copies}, test_copies={test_copies}")
+            raise ValueError(
+                f"copies must be at least 1, got train_copies={train_copies}, test_copies={test_copies}"
+            )
         self.backbone = backbone
-        self.augmentation = LieBox(group, learn, initial_width, initial_widths, center, reflection)
+        self.augmentation = UniformLieAlgebra(
+            group, learn, initial_width, initial_widths, center, reflection
+        )
         self.task = task
         self.regularisation = regularisation
         self.regulariser = regulariser
@@ -69,7 +78,8 @@ class Augerino(nn.Module):
         self.test_copies = test_copies
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Inputs -> [B, K], in float32 or better: log-probabilities (classification) or values (regression)."""
+        """Inputs -> [B, K], in float32 or better: log-probabilities (classification) or values
+        (regression)."""
         copies = self.train_copies if self.training else self.test_copies
         outputs = self.backbone(self.augment(inputs, copies))
         outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
@@ -85,7 +95,9 @@ class Augerino(nn.Module):
         """
         if inputs.ndim != 6 - self.dimensions:
             wanted = "images [B, C, H, W]" if self.dimensions == 2 else "point clouds [B, N, 3 + C]"
-            raise ValueError(f"{self.augmentation.group} transforms {wanted}, not inputs of shape {list(inputs.shape)}")
+            raise ValueError(
+                f"{self.augmentation.group} transforms {wanted}, not inputs of shape {list(inputs.shape)}"
+            )
         if copies > 1:
             inputs = inputs.repeat_interleave(copies, dim=0)
         elements = self.augmentation.sample(len(inputs), inputs.device)
@@ -96,15 +108,22 @@ class Augerino(nn.Module):
 
     def penalty(self) -> Tensor:
         """-regularisation * R(w), a scalar to add to the loss."""
-        reward = self.augmentation.norm if self.regulariser == "norm" else self.augmentation.sum_of_squares
-        return -self.regularisation * reward(cap=math.inf if self.width_cap is None else self.width_cap)
+        reward = (
+            self.augmentation.norm
+            if self.regulariser == "norm"
+            else self.augmentation.sum_of_squares
+        )
+        return -self.regularisation * reward(
+            cap=math.inf if self.width_cap is None else self.width_cap
+        )
 
 
 def check_averaged(net: str, backbone: nn.Module, task: Task) -> None:
     """Refuse what cannot be averaged over transformations of the input.
 
     Raises:
-        ValueError: masks, which would move with the input, or a backbone that has a symmetry of its own.
+        ValueError: masks, which would move with the input, or a backbone that has a symmetry of its
+            own.
     """
     if task == "segmentation":
         raise ValueError(

@@ -1,29 +1,34 @@
-"""Augerino on a learned part of the rotations: the input's counterpart of a partial group convolution (Romero and Lohit 2022)."""
+"""Augerino on a learned part of the rotations: the input's counterpart of a partial group
+convolution (Romero and Lohit 2022)."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from learnsym.distributions.group_sampler import ElementSet
+from learnsym.distributions.group_sampler import GroupSampler
 from learnsym.distributions.sampling import FullSampling
 from learnsym.groups.actions import warp
-from learnsym.groups.point_groups import Semidirect
+from learnsym.groups.point_groups import SemidirectProduct
 from learnsym.nets.augerino import check_averaged
 from learnsym.schema import Task
 
 
 class PartialAugerino(nn.Module):
-    """Average f(h x) over a set of elements h from the learned part of the stabiliser (`ElementSet`), with (h x)(p) = x(h^-1 p).
+    """Average f(h x) over a set of elements h from the learned part of the stabiliser
+    (`GroupSampler`), with (h x)(p) = x(h^-1 p).
 
-    `Augerino` draws every transformation independently from a box, and rewards wide ones. Here the set is that of a layer of a
-    partial group convolution: evenly spaced rotations on an arc 2 pi theta, behind one random offset for the batch (or for each
-    image), and, for a group with mirror images, as many of these, present with a learned probability. Only the task drives it.
-    The mean is over plain outputs: logits of a classifier. With `conv=full` it is the fixed average over the whole group.
+    `Augerino` draws every transformation independently from a box, and rewards wide ones. Here the
+    set is that of a layer of a partial group convolution: evenly spaced rotations on an arc 2 pi
+    theta, behind one random offset for the batch (or for each image), and, for a group with mirror
+    images, as many of these, present with a learned probability. Only the task drives it. The mean
+    is over plain outputs: logits of a classifier. With `conv=full` it is the fixed average over the
+    whole group.
 
     Args:
         backbone: a planar network f, [B, C, H, W] -> [B, K].
         group: R^2 x| H; the elements of H turn (and mirror) the input.
-        conv: how H is sampled; partial: which part of H is learned. In evaluation the set is fixed and evenly spaced.
+        conv: how H is sampled; partial: which part of H is learned. In evaluation the set is fixed
+            and evenly spaced.
         task: "classification" or "regression".
 
     Shape: [B, C, H, W] to [B, K], in float32 or better.
@@ -31,11 +36,17 @@ class PartialAugerino(nn.Module):
 
     images_only = True
 
-    def __init__(self, backbone: nn.Module, group: Semidirect, conv: FullSampling, task: Task = "classification") -> None:
+    def __init__(
+        self,
+        backbone: nn.Module,
+        group: SemidirectProduct,
+        conv: FullSampling,
+        task: Task = "classification",
+    ) -> None:
         super().__init__()
         check_averaged("augerino_partial", backbone, task)
         self.backbone = backbone
-        self.augmentation = ElementSet(conv, group.stabiliser, learned=True)
+        self.augmentation = GroupSampler(conv, group.stabiliser, learned=True)
 
     def forward(self, images: Tensor) -> Tensor:
         """[B, C, H, W] to [B, K], in float32 or better."""
@@ -46,7 +57,9 @@ class PartialAugerino(nn.Module):
             maps = F.pad(elements.inverse().matrices(), (0, 1))  # [*L, n, 2, 3]
         copies = images.repeat_interleave(count, dim=0)  # those of one image side by side
         outputs = self.backbone(warp(copies, maps.expand(len(images), count, 2, 3).flatten(0, 1)))
-        outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32)).unflatten(0, (-1, count))
+        outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32)).unflatten(
+            0, (-1, count)
+        )
         if elements.weight is None:
             return outputs.mean(1)
         weight = elements.weight.to(outputs.dtype).unsqueeze(-1)

@@ -1,31 +1,42 @@
-"""CKResNet: the residual network of continuous group convolutions of Partial G-CNNs (Romero and Lohit 2022, section 5)."""
+"""CKResNet: the residual network of continuous group convolutions of Partial G-CNNs (Romero and
+Lohit 2022, section 5)."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from learnsym.distributions.sampling import FullSampling
-from learnsym.groups.point_groups import Elements, Semidirect
+from learnsym.groups.point_groups import Elements, SemidirectProduct
 from learnsym.kernels.base import KernelSpec
-from learnsym.layers.input_checks import check_images
 from learnsym.layers.dropout import Dropout
-from learnsym.layers.masked_batch_norm import ElementNorm, NormName
 from learnsym.layers.group_conv import PointwiseGroupConv
-from learnsym.nets.group_network import GroupNetwork, check_blocks, max_pool, mean_over_elements, present, widths
+from learnsym.layers.input_checks import check_images
+from learnsym.layers.masked_batch_norm import ElementNorm, NormName
+from learnsym.nets.group_network import (
+    GroupNetwork,
+    check_blocks,
+    max_pool,
+    mean_over_elements,
+    present,
+    widths,
+)
 from learnsym.schema import Count, Fraction, NonNegative, Positive, Size
 
 
 class CKResNet(GroupNetwork):
-    """Lifting, norm, ReLU; residual blocks; a convolution without padding, norm, ReLU; maximum over elements and space; linear.
+    """Lifting, norm, ReLU; residual blocks; a convolution without padding, norm, ReLU; maximum over
+    elements and space; linear.
 
-    A block is conv, instance norm, ReLU, dropout, conv, instance norm, ReLU, plus a pointwise group convolution of its input (the
-    identity where the network is planar and the channels stay), norm, ReLU. Where a pooling is due it comes before the last ReLU.
+    A block is conv, instance norm, ReLU, dropout, conv, instance norm, ReLU, plus a pointwise group
+    convolution of its input (the identity where the network is planar and the channels stay), norm,
+    ReLU. Where a pooling is due it comes before the last ReLU.
 
     Args:
         in_channels: channels of the images.
         num_outputs: classes, or 1 for a regression.
         group: a planar group R^2 x| H; translation2 makes a planar network, one element.
-        conv: how the layers sample H; partial: every group convolution learns on which part of H its output lives.
+        conv: how the layers sample H; partial: every group convolution learns on which part of H
+            its output lives.
         kernel: the kind of kernel network.
         channels: after the lifting.
         block_width_factors: pairs of a multiple of `channels` and a number of blocks that have it.
@@ -34,7 +45,8 @@ class CKResNet(GroupNetwork):
         dropout: probability of dropout inside the blocks.
         norm: of lifting, blocks and last convolution: "batch" or "instance" or "none".
         last_conv_t2: mean over the group before the last convolution, which then is planar.
-        learnable_final_pooling: a learned linear map of elements and pixels instead of the maximum; only with conv=full.
+        learnable_final_pooling: a learned linear map of elements and pixels instead of the maximum;
+            only with conv=full.
         final_spatial_dim: side of the last feature map, which learnable_final_pooling must know.
         monotonic_decay, kernel_decay: see `GroupNetwork`.
 
@@ -45,7 +57,7 @@ class CKResNet(GroupNetwork):
         self,
         in_channels: Size,
         num_outputs: Size,
-        group: Semidirect,
+        group: SemidirectProduct,
         conv: FullSampling,
         kernel: KernelSpec,
         channels: Size = 32,
@@ -69,7 +81,9 @@ class CKResNet(GroupNetwork):
         self.lift = self.lifting(in_channels, channels)
         self.lift_norm = ElementNorm(channels, norm)
         before = [channels, *sizes[:-1]]
-        self.blocks = nn.ModuleList(_Block(self, c, k, dropout, norm) for c, k in zip(before, sizes, strict=True))
+        self.blocks = nn.ModuleList(
+            _Block(self, c, k, dropout, norm) for c, k in zip(before, sizes, strict=True)
+        )
         self.last_conv_t2 = last_conv_t2
         self.last = self.group_conv(sizes[-1], sizes[-1], valid=True, planar=last_conv_t2)
         self.last_norm = ElementNorm(sizes[-1], norm)
@@ -79,7 +93,9 @@ class CKResNet(GroupNetwork):
     def _final_pooling(self, learnable: bool, side: int | None) -> nn.Linear | None:
         if not learnable:
             if side is not None:
-                raise ValueError(f"final_spatial_dim={side} has no effect without learnable_final_pooling=true: set it to null")
+                raise ValueError(
+                    f"final_spatial_dim={side} has no effect without learnable_final_pooling=true: set it to null"
+                )
             return None
         if self.conv.partial:
             raise ValueError(
@@ -87,7 +103,9 @@ class CKResNet(GroupNetwork):
                 "set learnable_final_pooling=false, which takes the maximum"
             )
         if side is None:
-            raise ValueError("learnable_final_pooling=true needs final_spatial_dim, the side of the last feature map")
+            raise ValueError(
+                "learnable_final_pooling=true needs final_spatial_dim, the side of the last feature map"
+            )
         return nn.Linear((1 if self.last_conv_t2 else self.plan.samples) * side * side, 1)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -107,16 +125,22 @@ class CKResNet(GroupNetwork):
 
     def _pooled(self, x: Tensor) -> Tensor:
         if self.pooling is None:
-            return x.amax((2, 3, 4))  # after a ReLU, so that the zeros of absent elements decide nothing
+            return x.amax(
+                (2, 3, 4)
+            )  # after a ReLU, so that the zeros of absent elements decide nothing
         if x.shape[2:].numel() != self.pooling.in_features:
-            raise ValueError(f"final_spatial_dim does not fit: the last feature map is {x.shape[-2]} x {x.shape[-1]}")
+            raise ValueError(
+                f"final_spatial_dim does not fit: the last feature map is {x.shape[-2]} x {x.shape[-1]}"
+            )
         return self.pooling(x.flatten(2)).squeeze(-1)
 
 
 class _Block(nn.Module):
     """A residual block, see `CKResNet`."""
 
-    def __init__(self, net: GroupNetwork, in_channels: int, out_channels: int, dropout: float, norm: NormName) -> None:
+    def __init__(
+        self, net: GroupNetwork, in_channels: int, out_channels: int, dropout: float, norm: NormName
+    ) -> None:
         super().__init__()
         self.conv1 = net.group_conv(in_channels, out_channels)
         self.norm1 = ElementNorm(out_channels, "instance")
@@ -125,19 +149,32 @@ class _Block(nn.Module):
         self.norm2 = ElementNorm(out_channels, "instance")
         stays = net.stabiliser.trivial and in_channels == out_channels
         decay = net.kernel_decay
-        self.shortcut = None if stays else PointwiseGroupConv(in_channels, out_channels, net.kernel, self.conv2.elements, decay)
+        self.shortcut = (
+            None
+            if stays
+            else PointwiseGroupConv(
+                in_channels, out_channels, net.kernel, self.conv2.elements, decay
+            )
+        )
         self.norm = ElementNorm(out_channels, norm)
 
-    def forward(self, x: Tensor, elements: Elements, offset: Tensor | None, pool: bool) -> tuple[Tensor, Elements]:
+    def forward(
+        self, x: Tensor, elements: Elements, offset: Tensor | None, pool: bool
+    ) -> tuple[Tensor, Elements]:
         """[B, C, n, H, W] on n elements to [B, C', n', H', W'] and the n' elements."""
         y, inner = self.conv1(x, elements, offset)
         y = self.dropout(present(F.relu(self.norm1(y, inner.weight)), inner))
         y, out = self.conv2(y, inner, offset)
         y = F.relu(self.norm2(y, out.weight))
-        y = self.norm(y + (x if self.shortcut is None else self.shortcut(x, elements, out)), out.weight)
+        y = self.norm(
+            y + (x if self.shortcut is None else self.shortcut(x, elements, out)), out.weight
+        )
         return present(F.relu(max_pool(y) if pool else y), out), out
 
 
 def _identity(x: Tensor) -> Elements:
     """The identity alone."""
-    return Elements(torch.zeros(1, device=x.device, dtype=x.dtype), torch.ones(1, device=x.device, dtype=x.dtype))
+    return Elements(
+        torch.zeros(1, device=x.device, dtype=x.dtype),
+        torch.ones(1, device=x.device, dtype=x.dtype),
+    )

@@ -1,14 +1,16 @@
-"""Conv13: the "13-layer" CNN of Augerino's CIFAR-10 experiment (Benton et al., 2020): nine convolutions and a linear layer."""
+"""Conv13: the "13-layer" CNN of Augerino's CIFAR-10 experiment (Benton et al., 2020): nine
+convolutions and a linear layer."""
 
 from torch import Tensor, nn
 
-from learnsym.layers.input_checks import check_images
 from learnsym.layers.conv_block import ConvBlock
+from learnsym.layers.input_checks import check_images
 from learnsym.schema import Fraction, Size
 
 
 class Conv13(nn.Module):
-    """Three stages of three blocks conv3x3 + BN + ReLU: k, k, 2k | 2k, 2k, 2k | 2k, 2k, 2k; global average; linear.
+    """Three stages of three blocks conv3x3 + BN + ReLU: k, k, 2k | 2k, 2k, 2k | 2k, 2k, 2k; global
+    average; linear.
 
     Between the stages a max-pool over 2 x 2 pixels and dropout.
 
@@ -26,7 +28,9 @@ class Conv13(nn.Module):
 
     smallest_side = 4  # two poolings must leave a pixel
 
-    def __init__(self, in_channels: Size, num_outputs: Size, width: Size = 128, dropout: Fraction = 0.3) -> None:
+    def __init__(
+        self, in_channels: Size, num_outputs: Size, width: Size = 128, dropout: Fraction = 0.3
+    ) -> None:
         super().__init__()
         self.in_channels = in_channels
         wide = 2 * width

@@ -1,14 +1,16 @@
-"""Conv5: the five-block CNN of Augerino's rotated-MNIST experiment (Benton et al., 2020, section 5)."""
+"""Conv5: the five-block CNN of Augerino's rotated-MNIST experiment (Benton et al., 2020, section
+5)."""
 
 from torch import Tensor, nn
 
-from learnsym.layers.input_checks import check_images
 from learnsym.layers.conv_block import ConvBlock
+from learnsym.layers.input_checks import check_images
 from learnsym.schema import Fraction, Size
 
 
 class Conv5(nn.Module):
-    """Five blocks conv3x3 + BN + ReLU: k, k, 2k | pool, dropout | 2k | pool, dropout | 2k, dropout; global average; linear.
+    """Five blocks conv3x3 + BN + ReLU: k, k, 2k | pool, dropout | 2k | pool, dropout | 2k, dropout;
+    global average; linear.
 
     Args:
         in_channels: channels of the images.
@@ -24,7 +26,9 @@ class Conv5(nn.Module):
 
     smallest_side = 4  # two poolings must leave a pixel
 
-    def __init__(self, in_channels: Size, num_outputs: Size, width: Size = 128, dropout: Fraction = 0.3) -> None:
+    def __init__(
+        self, in_channels: Size, num_outputs: Size, width: Size = 128, dropout: Fraction = 0.3
+    ) -> None:
         super().__init__()
         self.in_channels = in_channels
         self.features = nn.Sequential(

@@ -1,4 +1,5 @@
-"""The E(2)-steerable baseline of Augerino (Benton et al., 2020), after Weiler and Cesa (2019); bases of kernels from e2cnn."""
+"""The E(2)-steerable baseline of Augerino (Benton et al., 2020), after Weiler and Cesa (2019);
+bases of kernels from e2cnn."""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -16,31 +17,40 @@ PlanarGroup = Literal["CN", "DN", "SO2", "O2"]
 
 
 class E2Steerable(nn.Module):
-    """A network whose output does not change when the image is turned (and mirrored) by elements of a group, by construction.
+    """A network whose output does not change when the image is turned (and mirrored) by elements of
+    a group, by construction.
 
-    Three steerable convolutions 3 x 3 to `fields` fields, each with batch normalisation and ReLU; a fourth to `last_fields`;
-    average over 3 x 3 pixels; pooling over the group; mean over space; linear to `hidden`, ELU, linear to the outputs.
+    Three steerable convolutions 3 x 3 to `fields` fields, each with batch normalisation and ReLU; a
+    fourth to `last_fields`; average over 3 x 3 pixels; pooling over the group; mean over space;
+    linear to `hidden`, ELU, linear to the outputs.
 
-    * CN, DN: regular fields (N or 2 N components that the group permutes), pooled by their maximum, as in the paper.
-    * SO2, O2 (not in the paper): a field is the direct sum of the irreps of frequency 0 (even, under O2) to `max_frequency`; ReLU
-      acts on norms, and pooling takes norms.
+    * CN, DN: regular fields (N or 2 N components that the group permutes), pooled by their maximum,
+      as in the paper.
+    * SO2, O2 (not in the paper): a field is the direct sum of the irreps of frequency 0 (even,
+      under O2) to `max_frequency`; ReLU acts on norms, and pooling takes norms.
 
-    Quarter turns (where the group has them) and, for DN and O2, mirror images are exact up to rounding on images of any size:
-    every step commutes with the symmetries of the pixel grid. So the average pool has stride 1 here; with stride 3 and 32 pixels
-    it would leave out the last two rows, and with them the symmetry. The mean over space follows anyway. Other angles are
-    approximate, as the grid is (tests/nets/test_e2_steerable.py holds the tolerances). The published baseline is another network:
+    Quarter turns (where the group has them) and, for DN and O2, mirror images are exact up to
+    rounding on images of any size:
+    every step commutes with the symmetries of the pixel grid. So the average pool has stride 1
+    here; with stride 3 and 32 pixels it would leave out the last two rows, and with them the
+    symmetry. The mean over space follows anyway. Other angles are approximate, as the grid is
+    (tests/nets/test_e2_steerable.py holds the tolerances). The published baseline is another
+    network:
     share_hidden=True, padding=0, pool_stride=3.
 
     Args:
         in_channels: channels of the images, scalars under the group.
         num_outputs: classes, or 1 for a regression.
-        group: CN (rotations by 2 pi / N), DN (and mirror images), SO2 (all rotations), O2 (and mirror images).
+        group: CN (rotations by 2 pi / N), DN (and mirror images), SO2 (all rotations), O2 (and
+            mirror images).
         order: N, at least 2, for CN and DN; None for SO2 and O2.
-        max_frequency: largest frequency of the irreps in a field for SO2 and O2; None for CN and DN.
+        max_frequency: largest frequency of the irreps in a field for SO2 and O2; None for CN and
+            DN.
         fields: fields after each of the first three convolutions (8 in the paper).
         last_fields: fields after the fourth (2 in the paper).
         hidden: width of the linear layer (64 in the paper).
-        share_hidden: apply one hidden convolution with its normalisation twice, instead of two with weights of their own.
+        share_hidden: apply one hidden convolution with its normalisation twice, instead of two with
+            weights of their own.
         padding: zeros around the maps before every convolution; 0 shrinks a map by two pixels.
         pool_stride: of the average over 3 x 3 pixels.
 
@@ -66,7 +76,9 @@ class E2Steerable(nn.Module):
         super().__init__()
         _check_group(group, order, max_frequency)
         self.pool_stride = pool_stride
-        self.smallest_side = 3 if padding else 11  # the average pool, and four convolutions before it
+        self.smallest_side = (
+            3 if padding else 11
+        )  # the average pool, and four convolutions before it
         self.in_channels = in_channels
         self.group, self.order, self.max_frequency = group, order, max_frequency
         space, field = _fields_of(group, order, max_frequency)
@@ -81,13 +93,20 @@ class E2Steerable(nn.Module):
         layers += [*hidden_block, *(hidden_block if share_hidden else block(field, fields))]
         layers.append(_steerable_conv(space, field, fields, field, last_fields, padding))
         self.features = nn.Sequential(*layers)
-        self.group_pool = RegularPool(last_fields) if order else NormPool(last_fields, sizes, trivial)
+        self.group_pool = (
+            RegularPool(last_fields) if order else NormPool(last_fields, sizes, trivial)
+        )
         invariants = last_fields if order else last_fields * len(sizes)
-        self.head = nn.Sequential(nn.Linear(invariants, hidden), nn.ELU(), nn.Linear(hidden, num_outputs))
+        self.head = nn.Sequential(
+            nn.Linear(invariants, hidden), nn.ELU(), nn.Linear(hidden, num_outputs)
+        )
 
     @staticmethod
-    def check_arguments(group: PlanarGroup, order: int | None, max_frequency: int | None, **others: object) -> None:
-        """What the constructor refuses (ValueError), without the seconds that e2cnn takes to build."""
+    def check_arguments(
+        group: PlanarGroup, order: int | None, max_frequency: int | None, **others: object
+    ) -> None:
+        """What the constructor refuses (ValueError), without the seconds that e2cnn takes to
+        build."""
         _check_group(group, order, max_frequency)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -102,22 +121,33 @@ class E2Steerable(nn.Module):
 
 
 def _check_group(group: str, order: int | None, max_frequency: int | None) -> None:
-    """A finite group has an order and no largest frequency, a continuous one the other way round."""
+    """A finite group has an order and no largest frequency, a continuous one the other way
+    round."""
     if group in ("CN", "DN"):
         if order is None or order < 2:
-            raise ValueError(f"order is {order} for the group {group}, which needs a number of rotations of at least 2")
+            raise ValueError(
+                f"order is {order} for the group {group}, which needs a number of rotations of at least 2"
+            )
         if max_frequency is not None:
-            raise ValueError(f"max_frequency is {max_frequency}, but the group {group} has no such setting: leave it null")
+            raise ValueError(
+                f"max_frequency is {max_frequency}, but the group {group} has no such setting: leave it null"
+            )
     elif group in ("SO2", "O2"):
         if max_frequency is None or max_frequency < 1:
-            raise ValueError(f"max_frequency is {max_frequency} for the group {group}, which needs a number of at least 1")
+            raise ValueError(
+                f"max_frequency is {max_frequency} for the group {group}, which needs a number of at least 1"
+            )
         if order is not None:
-            raise ValueError(f"order is {order}, but the group {group} is continuous: set it to null")
+            raise ValueError(
+                f"order is {order}, but the group {group} is continuous: set it to null"
+            )
     else:
         raise ValueError(f"group is {group!r}; choose CN, DN, SO2 or O2")
 
 
-def _fields_of(group: PlanarGroup, order: int | None, max_frequency: int | None) -> "tuple[gspaces.GeneralOnR2, Representation]":
+def _fields_of(
+    group: PlanarGroup, order: int | None, max_frequency: int | None
+) -> "tuple[gspaces.GeneralOnR2, Representation]":
     """The group's action on the plane and the type of a field."""
     from learnsym.nets.e2cnn_compat import building, directsum, gspaces
 
@@ -142,13 +172,15 @@ def _steerable_conv(
     out_fields: int,
     padding: int,
 ) -> SteerableConv:
-    """A 3 x 3 convolution from `in_fields` to `out_fields` fields: e2cnn's basis and initialisation, our layer."""
+    """A 3 x 3 convolution from `in_fields` to `out_fields` fields: e2cnn's basis and
+    initialisation, our layer."""
     from learnsym.nets.e2cnn_compat import building, enn
 
     with building():
         in_type = enn.FieldType(space, [in_repr] * in_fields)
         out_type = enn.FieldType(space, [out_repr] * out_fields)
-        # recompute: a basis of our own, not the one that e2cnn shares between all networks of the process.
+        # recompute: a basis of our own, not the one that e2cnn shares between all networks of the
+        # process.
         conv: enn.R2Conv = enn.R2Conv(in_type, out_type, 3, padding=1, recompute=True)
     (block,) = conv.basisexpansion.children()  # one pair of field types, hence one block
     basis = block.sampled_basis.unflatten(-1, (3, 3))

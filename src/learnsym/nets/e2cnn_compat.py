@@ -1,13 +1,18 @@
-"""e2cnn 0.2.3 (Weiler and Cesa, 2019) made to work with today's numpy: import e2cnn through this module only.
+"""e2cnn 0.2.3 (Weiler and Cesa, 2019) made to work with today's numpy: import e2cnn through this
+module only.
 
 What breaks, and the patch (in memory; the installed files stay as they are):
 
-* `ndarray.tostring` is gone since numpy 2.3: four hashes of kernel bases (D_N, SO(2), O(2)) use it. They hash `tobytes` instead.
-* `np.array(x, copy=False)` raises since numpy 2.0 where a copy is needed, which D_N meets. There it means what it used to.
+* `ndarray.tostring` is gone since numpy 2.3: four hashes of kernel bases (D_N, SO(2), O(2)) use it.
+  They hash `tobytes` instead.
+* `np.array(x, copy=False)` raises since numpy 2.0 where a copy is needed, which D_N meets. There it
+  means what it used to.
 * `np.float` is gone since numpy 1.24: representations of O(2) induced from SO(2) use it.
-* Its sources contain invalid escapes, and it indexes by uint8 masks: the warnings of these two, and no others, are silenced.
+* Its sources contain invalid escapes, and it indexes by uint8 masks: the warnings of these two, and
+  no others, are silenced.
 
-Importing this takes seconds (scipy, and e2cnn itself), so `e2_steerable` does it only when a network is built.
+Importing this takes seconds (scipy, and e2cnn itself), so `e2_steerable` does it only when a
+network is built.
 """
 
 import warnings
@@ -44,8 +49,11 @@ class _NumpyAsItWas:
 
 
 def _hash(basis: Any) -> int:
-    """Hash of a basis of kernels between two irreps: what e2cnn computes, with `tobytes` for `tostring`."""
-    return hash((basis.in_irrep, basis.out_irrep, basis.mu.tobytes(), np.asarray(basis.gamma).tobytes()))
+    """Hash of a basis of kernels between two irreps: what e2cnn computes, with `tobytes` for
+    `tostring`."""
+    return hash(
+        (basis.in_irrep, basis.out_irrep, basis.mu.tobytes(), np.asarray(basis.gamma).tobytes())
+    )
 
 
 for _solution in (
@@ -62,7 +70,8 @@ _kernel_utils.np = _o2group.np = _NumpyAsItWas()
 def building() -> Iterator[None]:
     """While e2cnn modules are built: bases in float64 on the CPU, and quiet about uint8 masks.
 
-    e2cnn samples its bases in torch's default dtype; float32 rounding would be the limit of a network's symmetry.
+    e2cnn samples its bases in torch's default dtype; float32 rounding would be the limit of a
+    network's symmetry.
     """
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)

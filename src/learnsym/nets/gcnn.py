@@ -1,25 +1,36 @@
-"""GCNN: the 13-layer network of Laine and Aila (2017) with continuous group convolutions, as in Partial G-CNNs (section 5)."""
+"""GCNN: the 13-layer network of Laine and Aila (2017) with continuous group convolutions, as in
+Partial G-CNNs (section 5)."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from learnsym.distributions.sampling import FullSampling
-from learnsym.groups.point_groups import Semidirect
+from learnsym.groups.point_groups import SemidirectProduct
 from learnsym.kernels.base import KernelSpec
-from learnsym.layers.input_checks import check_images
 from learnsym.layers.dropout import Dropout
+from learnsym.layers.input_checks import check_images
 from learnsym.layers.masked_batch_norm import ElementNorm, NormName
-from learnsym.nets.group_network import GroupNetwork, check_blocks, max_pool, mean_over_elements, present, widths
+from learnsym.nets.group_network import (
+    GroupNetwork,
+    check_blocks,
+    max_pool,
+    mean_over_elements,
+    present,
+    widths,
+)
 from learnsym.schema import Count, Fraction, NonNegative, Positive, Size
 
 
 class GCNN(GroupNetwork):
-    """Lifting, norm, ReLU; blocks of group convolution, norm, ReLU; mean over elements and space; linear.
+    """Lifting, norm, ReLU; blocks of group convolution, norm, ReLU; mean over elements and space;
+    linear.
 
     Args:
-        in_channels, num_outputs, group, conv, kernel, norm, monotonic_decay, kernel_decay: see `CKResNet`.
+        in_channels, num_outputs, group, conv, kernel, norm, monotonic_decay, kernel_decay: see
+            `CKResNet`.
         channels: after the lifting.
-        block_width_factors: pairs of a multiple of `channels` and a number of blocks that have it; eight blocks in the paper.
+        block_width_factors: pairs of a multiple of `channels` and a number of blocks that have it;
+            eight blocks in the paper.
         kernel_size: side of the kernels, odd.
         pool_blocks: after which blocks space is halved by a maximum; 0 is the lifting.
         dropout_blocks: after which blocks dropout acts.
@@ -32,7 +43,7 @@ class GCNN(GroupNetwork):
         self,
         in_channels: Size,
         num_outputs: Size,
-        group: Semidirect,
+        group: SemidirectProduct,
         conv: FullSampling,
         kernel: KernelSpec,
         channels: Size = 128,
@@ -54,7 +65,9 @@ class GCNN(GroupNetwork):
         self.smallest_side = 2 ** len(self.pool_blocks)
         self.lift = self.lifting(in_channels, channels)
         before = [channels, *sizes[:-1]]
-        self.convs = nn.ModuleList(self.group_conv(c, k) for c, k in zip(before, sizes, strict=True))
+        self.convs = nn.ModuleList(
+            self.group_conv(c, k) for c, k in zip(before, sizes, strict=True)
+        )
         self.norms = nn.ModuleList(ElementNorm(c, norm) for c in [channels, *sizes])
         self.dropout = Dropout(dropout)
         self.head = nn.Linear(sizes[-1], num_outputs)

@@ -1,44 +1,53 @@
-"""LieConvNet: the residual network of LieConv on molecules (Finzi et al. 2020; Benton et al. 2020, appendix on QM9)."""
+"""LieConvNet: the residual network of LieConv on molecules (Finzi et al. 2020; Benton et al. 2020,
+appendix on QM9)."""
 
 import torch
 from torch import Tensor, nn
 
 from learnsym.groups.rotations import uniform_rotations
+from learnsym.layers.batch_norm_swish import SwishNorm
 from learnsym.layers.input_checks import check_clouds
 from learnsym.layers.lie_conv import LieConv
 from learnsym.layers.lifting import LIFTS, Lifted, PointGroup, spread_numbers
 from learnsym.layers.neighbourhoods import Neighbourhoods, neighbourhoods, runs, sorted_rows
-from learnsym.layers.batch_norm_swish import SwishNorm
-from learnsym.utils.rng import uniform
 from learnsym.schema import Fraction, Size, Task
+from learnsym.utils.rng import batch_uniform
 
 
 class LieConvNet(nn.Module):
-    """Linear embedding; bottleneck blocks; batch norm, swish, linear to the outputs; mean over points.
+    """Linear embedding; bottleneck blocks; batch norm, swish, linear to the outputs; mean over
+    points.
 
-    A block adds to its input batch norm, swish, linear k -> k/4, batch norm, swish, LieConv, batch norm, swish, linear k/4 -> k.
-    Padding never enters: what is computed are the P points of all clouds, laid end to end.
+    A block adds to its input batch norm, swish, linear k -> k/4, batch norm, swish, LieConv, batch
+    norm, swish, linear k/4 -> k. Padding never enters: what is computed are the P points of all
+    clouds, laid end to end.
 
-    Equivariance: t3 does not change under translations, trivial3 under nothing; so3 (about the origin of the coordinates) and se3
-    not in the mean over the rotations drawn in lifting, and less from draw to draw the more samples there are. In training the
-    rotations are random, uniform and independent; in evaluation a fixed even sequence goes over the points of a cloud in their
-    order, so that the outputs are the same each time (of a cloud whose points come in another order: up to this sampling).
+    Equivariance: t3 does not change under translations, trivial3 under nothing; so3 (about the
+    origin of the coordinates) and se3 not in the mean over the rotations drawn in lifting, and less
+    from draw to draw the more samples there are. In training the rotations are random, uniform and
+    independent; in evaluation a fixed even sequence goes over the points of a cloud in their order,
+    so that the outputs are the same each time (of a cloud whose points come in another order: up to
+    this sampling).
 
     Args:
         in_channels: C, features of a point (QM9: 15).
         num_outputs: numbers to predict, or classes.
         task: "regression" or "classification" of whole clouds, not "segmentation".
         group: trivial3, t3, so3 or se3; see `learnsym.layers.lifting`.
-        width: k. With k = 1536 and six blocks: 21 315 553 parameters at C = 15 and one output on t3.
+        width: k. With k = 1536 and six blocks: 21 315 553 parameters at C = 15 and one output on
+            t3.
         blocks: how many.
         bottleneck: 4, the factor by which blocks are narrower inside; divides the width.
         mixing: numbers that the weight network gives for each pair.
         weight_widths: its hidden widths.
-        fill: part of a cloud that is a point's neighbourhood: the nearest points, rounded up; above 0.
+        fill: part of a cloud that is a point's neighbourhood: the nearest points, rounded up; above
+            0.
         max_neighbours: but at most so many.
-        lift_samples: rotations drawn for each point on so3 and se3; 1 on the others, where there are none to draw.
+        lift_samples: rotations drawn for each point on so3 and se3; 1 on the others, where there
+            are none to draw.
 
-    Shape: [B, N, 3 + C] to [B, num_outputs]. Columns: x, y, z in angstrom, features; a point whose features are all 0 is padding,
+    Shape: [B, N, 3 + C] to [B, num_outputs]. Columns: x, y, z in angstrom, features; a point whose
+        features are all 0 is padding,
     wherever in its cloud.
     """
 
@@ -74,7 +83,9 @@ class LieConvNet(nn.Module):
         present = (clouds[..., 3:] != 0).any(-1)
         sizes = present.sum(1).tolist()
         if 0 in sizes:
-            raise ValueError(f"LieConvNet takes clouds of at least one point; cloud {sizes.index(0)} of the batch is all padding")
+            raise ValueError(
+                f"LieConvNet takes clouds of at least one point; cloud {sizes.index(0)} of the batch is all padding"
+            )
         rows = sorted_rows(present, sizes)
         points = clouds.flatten(0, 1)[rows]
         hoods = self.connect(points[:, :3], self.rotations(present, rows), runs(sizes))
@@ -82,12 +93,16 @@ class LieConvNet(nn.Module):
         for block in self.blocks:
             features = block(features, hoods)
         outputs = self.norm(features, self.head).split([block.rows for block in hoods.blocks])
-        means = [y.view(block.clouds, block.points, -1).mean(1) for y, block in zip(outputs, hoods.blocks, strict=True)]
+        means = [
+            y.view(block.clouds, block.points, -1).mean(1)
+            for y, block in zip(outputs, hoods.blocks, strict=True)
+        ]
         order = sorted(range(len(sizes)), key=sizes.__getitem__)
         return torch.cat(means)[torch.tensor(order, device=clouds.device).argsort()]
 
     def rotations(self, present: Tensor, rows: Tensor) -> Tensor | None:
-        """The rotations [P, lift_samples, 3, 3] that lift the points; None where the group needs none.
+        """The rotations [P, lift_samples, 3, 3] that lift the points; None where the group needs
+        none.
 
         Args:
             present: [B, N], where there are points.
@@ -97,22 +112,36 @@ class LieConvNet(nn.Module):
             return None
         precision = torch.promote_types(self.embedding.weight.dtype, torch.float32)
         if self.training:
-            drawn = uniform(*present.shape, self.lift_samples, 3, device=present.device, dtype=precision)
+            drawn = batch_uniform(
+                *present.shape, self.lift_samples, 3, device=present.device, dtype=precision
+            )
             return uniform_rotations(drawn.flatten(0, 1)[rows])
         place = (present.cumsum(1) - 1).flatten()[rows]  # in its cloud
         numbers = spread_numbers(present.shape[1] * self.lift_samples, present.device, precision)
         return uniform_rotations(numbers.unflatten(0, (-1, self.lift_samples))[place])
 
-    def connect(self, positions: Tensor, rotations: Tensor | None, sizes: list[tuple[int, int]]) -> Neighbourhoods:
+    def connect(
+        self, positions: Tensor, rotations: Tensor | None, sizes: list[tuple[int, int]]
+    ) -> Neighbourhoods:
         """Lift positions [P, 3], clouds of (number, points of each), and see who sees whom."""
         samples = self.lift_samples
-        with torch.autocast(positions.device.type, enabled=False):  # bfloat16 knows positions to one part in 256 only
-            positions = positions.to(torch.promote_types(positions.dtype, torch.float32)).repeat_interleave(samples, 0)
-            rotations = positions.new_empty(len(positions), 0) if rotations is None else rotations.flatten(0, 1)
+        with torch.autocast(
+            positions.device.type, enabled=False
+        ):  # bfloat16 knows positions to one part in 256 only
+            positions = positions.to(
+                torch.promote_types(positions.dtype, torch.float32)
+            ).repeat_interleave(samples, 0)
+            rotations = (
+                positions.new_empty(len(positions), 0)
+                if rotations is None
+                else rotations.flatten(0, 1)
+            )
             split = [b * n * samples for b, n in sizes]
             lifted: list[Lifted] = [
                 self.lift.elements(x.unflatten(0, (b, -1)), h.unflatten(0, (b, -1)))
-                for x, h, (b, _) in zip(positions.split(split), rotations.split(split), sizes, strict=True)
+                for x, h, (b, _) in zip(
+                    positions.split(split), rotations.split(split), sizes, strict=True
+                )
             ]
             return neighbourhoods(self.lift, lifted, self.fill, self.max_neighbours)
 
@@ -136,17 +165,27 @@ class _Block(nn.Module):
         return features + self.norm3(inner, self.widen)
 
 
-def check_settings(task: str, group: str, width: int, bottleneck: int, fill: float, lift_samples: int) -> None:
+def check_settings(
+    task: str, group: str, width: int, bottleneck: int, fill: float, lift_samples: int
+) -> None:
     """Refuse what cannot be built or would have no effect."""
     if task == "segmentation":
-        raise ValueError("task=segmentation: net=lieconv gives numbers for whole clouds; regression or classification is right")
+        raise ValueError(
+            "task=segmentation: net=lieconv gives numbers for whole clouds; regression or classification is right"
+        )
     if group not in LIFTS:
         raise ValueError(f"group={group!r}: net=lieconv knows {', '.join(LIFTS)}")
     if width % bottleneck:
-        raise ValueError(f"width={width} is no multiple of bottleneck={bottleneck}, by which blocks are narrower inside")
+        raise ValueError(
+            f"width={width} is no multiple of bottleneck={bottleneck}, by which blocks are narrower inside"
+        )
     if not 0 < fill <= 1:
-        raise ValueError(f"fill={fill}: the part of a cloud that is a neighbourhood lies above 0, up to 1")
+        raise ValueError(
+            f"fill={fill}: the part of a cloud that is a neighbourhood lies above 0, up to 1"
+        )
     if lift_samples < 1:
         raise ValueError(f"lift_samples={lift_samples}: a point takes at least one")
     if lift_samples > 1 and not LIFTS[group].sampled:
-        raise ValueError(f"lift_samples={lift_samples} has no effect on group={group}, with one element over each point: set 1")
+        raise ValueError(
+            f"lift_samples={lift_samples} has no effect on group={group}, with one element over each point: set 1"
+        )

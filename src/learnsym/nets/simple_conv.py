@@ -1,17 +1,20 @@
-"""SimpleConv: the small CNN of Augerino's Mario & Iggy and Olivetti experiments (Benton et al., 2020, section 5)."""
+"""SimpleConv: the small CNN of Augerino's Mario & Iggy and Olivetti experiments (Benton et al.,
+2020, section 5)."""
 
 from torch import Tensor, nn
 
-from learnsym.layers.input_checks import check_images
 from learnsym.layers.conv_block import ConvBlock
+from learnsym.layers.input_checks import check_images
 from learnsym.schema import Size
 
 
 class SimpleConv(nn.Module):
-    """Four blocks conv3x3 + BN + ReLU of c, 2c (pool), 4c (pool), 8c (pool) channels; global maximum; linear.
+    """Four blocks conv3x3 + BN + ReLU of c, 2c (pool), 4c (pool), 8c (pool) channels; global
+    maximum; linear.
 
-    The paper ends with a max-pool over 4 x 4 pixels, which is the global maximum for its 32 x 32 images. Here it is the global
-    maximum for every size, so that digits of 8 x 8 (1 x 1 after three poolings) and faces of 45 x 45 fit the same network.
+    The paper ends with a max-pool over 4 x 4 pixels, which is the global maximum for its 32 x 32
+    images. Here it is the global maximum for every size, so that digits of 8 x 8 (1 x 1 after three
+    poolings) and faces of 45 x 45 fit the same network.
 
     Args:
         in_channels: channels of the images.

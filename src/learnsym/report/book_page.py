@@ -1,4 +1,5 @@
-"""EXPERIMENTS.md, from the presets and results/: every table of every paper with its commands, the paper's values and ours."""
+"""EXPERIMENTS.md, from the presets and results/: every table of every paper with its commands, the
+paper's values and ours."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -57,14 +58,20 @@ def section_blocks(name: str, section: Section, alone: bool) -> Iterator[str]:
     found = rows(name, section, sweep)
     yield markdown(section.columns, found)
     yield "\n".join(
-        f"* {row.name}, {row.entry.typed.scale}: {row.entry.remark}" for row in found if row.entry and row.entry.remark
+        f"* {row.name}, {row.entry.typed.scale}: {row.entry.remark}"
+        for row in found
+        if row.entry and row.entry.remark
     )
-    yield "\n".join(f"`python main.py experiment={other}` is `{listed}`." for other, listed in section.aliases.items())
+    yield "\n".join(
+        f"`python main.py experiment={other}` is `{listed}`."
+        for other, listed in section.aliases.items()
+    )
     yield section.remarks.strip()
 
 
 def rows(name: str, section: Section, sweep: Table | None) -> list[Row]:
-    """Presets in their order; of each, the runs of the table first, then others that were recorded."""
+    """Presets in their order; of each, the runs of the table first, then others that were
+    recorded."""
     found = []
     for preset, label in section.presets.items():
         known = None if preset == "none" else preset
@@ -79,12 +86,21 @@ def rows(name: str, section: Section, sweep: Table | None) -> list[Row]:
                 found.append(Row(title, known, str(stated(known, overrides)), overrides, None))
         listed = [set(c) for c in combinations]
         for e in (e for e in entries if set(e.typed.overrides) not in listed):
-            found.append(Row(titled(name, preset, label, e.typed.overrides), known, e.command, e.typed.overrides, e))
+            found.append(
+                Row(
+                    titled(name, preset, label, e.typed.overrides),
+                    known,
+                    e.command,
+                    e.typed.overrides,
+                    e,
+                )
+            )
     return found
 
 
 def stated(preset: str | None, overrides: tuple[str, ...]) -> Command:
-    """The command for a run that has not been made: that of the preset's header, with the overrides."""
+    """The command for a run that has not been made: that of the preset's header, with the
+    overrides."""
     if preset is None:
         return Command(None, overrides, "full", False)
     header = header_command(preset)
@@ -95,12 +111,17 @@ def stated(preset: str | None, overrides: tuple[str, ...]) -> Command:
 
 def titled(section: str, preset: str, label: str, overrides: tuple[str, ...]) -> str:
     """What a row is called: the preset's own name, a few words, what is changed in it."""
-    own = preset.removeprefix(f"{section}/").rpartition("/")[2] if preset != "none" else "the default"
-    changes = [o.partition("=")[0].rpartition(".")[2] + "=" + o.partition("=")[2].rpartition("/")[2] for o in overrides]
+    own = (
+        preset.removeprefix(f"{section}/").rpartition("/")[2] if preset != "none" else "the default"
+    )
+    changes = [
+        o.partition("=")[0].rpartition(".")[2] + "=" + o.partition("=")[2].rpartition("/")[2]
+        for o in overrides
+    ]
     return ", ".join(filter(None, [own, label, *changes]))
 
 
-# --- tables ---------------------------------------------------------------------------------------------------------------------
+# --- tables
 
 
 def markdown(columns: list[Column], found: list[Row]) -> str:
@@ -110,9 +131,15 @@ def markdown(columns: list[Column], found: list[Row]) -> str:
         head = ["run", "command", "quantity", "paper", "ours", *FACTS]
         lines = []
         for row in found:
-            shown = [c for c in columns if row.paper(c) or (row.entry and c.metric in row.entry.metrics)] or columns[:1]
+            shown = [
+                c for c in columns if row.paper(c) or (row.entry and c.metric in row.entry.metrics)
+            ] or columns[:1]
             for place, c in enumerate(shown):
-                begin, end = ([row.name, code(row.command)], facts(row)) if place == 0 else (["", ""], [""] * len(FACTS))
+                begin, end = (
+                    ([row.name, code(row.command)], facts(row))
+                    if place == 0
+                    else (["", ""], [""] * len(FACTS))
+                )
                 lines.append([*begin, c.name, paper_cell(row, c), our_cell(row, c), *end])
         return grid(head, lines)
     one = len(columns) == 1
@@ -136,7 +163,13 @@ def facts(row: Row) -> list[str]:
     """How an entry was measured."""
     e = row.entry
     return (
-        [str(e.n), e.typed.scale, hardware(e.hardware), duration(e.seconds), f"{e.date[:10]}, {e.commit}"]
+        [
+            str(e.n),
+            e.typed.scale,
+            hardware(e.hardware),
+            duration(e.seconds),
+            f"{e.date[:10]}, {e.commit}",
+        ]
         if e
         else [""] * len(FACTS)
     )
@@ -160,11 +193,13 @@ def code(command: str) -> str:
 
 
 def paper_cell(row: Row, column: Column) -> str:
-    """The paper's values with their status; where they stand if that is another paper, or if there are several."""
+    """The paper's values with their status; where they stand if that is another paper, or if there
+    are several."""
     entries = row.paper(column)
     several = len(entries) > 1
     return "; ".join(
-        f"{scaled(p.value, column)} [{p.status}]" + (f" ({p.where})" if p.where and (several or p.status == "S") else "")
+        f"{scaled(p.value, column)} [{p.status}]"
+        + (f" ({p.where})" if p.where and (several or p.status == "S") else "")
         for p in entries
     )
 

@@ -1,4 +1,5 @@
-"""A command line of main.py as a record of what was run: the preset, what was changed in it, the scale."""
+"""A command line of main.py as a record of what was run: the preset, what was changed in it, the
+scale."""
 
 import re
 import shlex
@@ -6,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 SCALES = ("full", "cpu", "smoke")
-IDLE = re.compile(r"[+~]*(seed|table|fresh|runs|debug|launcher|logger|paths|hydra|trainer\.progress)([./][\w./]+)?=")
+IDLE = re.compile(
+    r"[+~]*(seed|table|fresh|runs|debug|launcher|logger|paths|hydra|trainer\.progress)([./][\w./]+)?="
+)
 """Overrides that decide nothing but the seed, or where things are and how they are shown."""
 
 
@@ -46,7 +49,8 @@ def read_command(text: str) -> Command:
 
 
 def take_apart(words: Sequence[str]) -> Command:
-    """Overrides as Hydra has them. What names a file says its name in DIR: where the data are decides nothing.
+    """Overrides as Hydra has them. What names a file says its name in DIR: where the data are
+    decides nothing.
 
     Raises:
         ValueError: a word is no override, or the scale is none.
@@ -62,7 +66,9 @@ def take_apart(words: Sequence[str]) -> Command:
             scale = value
         elif not IDLE.match(word):
             is_file = key.rpartition(".")[2] in ("file", "path") and "/" in value
-            overrides.append(f"{key}=DIR/{value.rstrip('/').rpartition('/')[2]}" if is_file else word)
+            overrides.append(
+                f"{key}=DIR/{value.rstrip('/').rpartition('/')[2]}" if is_file else word
+            )
     if scale not in SCALES:
         raise ValueError(f"scale={scale} is not a scale; valid: {', '.join(SCALES)}")
     return Command(preset, tuple(overrides), scale, any(w.startswith("paths.data=") for w in words))

@@ -1,4 +1,5 @@
-"""Training curves as the report's page draws them: numbers of all epochs, thinned where there are very many, as JSON."""
+"""Training curves as the report's page draws them: numbers of all epochs, thinned where there are
+very many, as JSON."""
 
 import json
 import math
@@ -7,14 +8,17 @@ from typing import Any
 
 from learnsym.results.collect import Run
 from learnsym.results.grouping import SLUG_END, Group, scale_of, settings_of
-from learnsym.report.tables import is_number
+from learnsym.results.statistics import is_number
 
 MAX_NUMBERS = 400_000
-"""Of all runs and metrics together; beyond that only every k-th epoch is kept. (About 3 MB of the page.)"""
+"""Of all runs and metrics together; beyond that only every k-th epoch is kept. (About 3 MB of the
+page.)"""
 NO_METRIC = ("epoch", "step")
 
 
-def curves(groups: Sequence[Group], runs: Sequence[Run], limit: int = MAX_NUMBERS) -> tuple[dict[str, Any], int]:
+def curves(
+    groups: Sequence[Group], runs: Sequence[Run], limit: int = MAX_NUMBERS
+) -> tuple[dict[str, Any], int]:
     """What the page's script draws, and k: every k-th epoch (and the last) of each run is in it.
 
     Runs that have not finished are drawn too, in the colour of the row that they belong to.
@@ -64,8 +68,13 @@ def curve(run: Run, every: int) -> dict[str, Any]:
     """One run: epochs and values, six digits; what is not finite is null."""
     kept = [n for n in range(len(run.rows)) if n % every == 0 or n == len(run.rows) - 1]
     rows = [run.rows[n] for n in kept]
-    epochs = [n + 1 if (epoch := rounded(row.get("epoch"))) is None else epoch for n, row in zip(kept, rows, strict=True)]
-    metrics = dict.fromkeys(k for row in rows for k, v in row.items() if k not in NO_METRIC and is_number(v))
+    epochs = [
+        n + 1 if (epoch := rounded(row.get("epoch"))) is None else epoch
+        for n, row in zip(kept, rows, strict=True)
+    ]
+    metrics = dict.fromkeys(
+        k for row in rows for k, v in row.items() if k not in NO_METRIC and is_number(v)
+    )
     return {
         "name": run.path.name,
         "seed": str(run.config.get("seed", "unknown")),
@@ -81,7 +90,8 @@ def rounded(value: Any) -> float | None:
 
 
 def start(metrics: Sequence[str]) -> str:
-    """What is shown at first, of the metrics that change: a learned rotation, or else the first loss."""
+    """What is shown at first, of the metrics that change: a learned rotation, or else the first
+    loss."""
     for part in ("learned_rotation", "learned_", "val_loss", "loss"):
         for metric in metrics:
             if part in metric:

@@ -1,7 +1,9 @@
-"""docs/fidelity.md: where a preset differs from the published command, and why; from results/published_settings.yaml.
+"""docs/fidelity.md: where a preset differs from the published command, and why; from
+results/published_settings.yaml.
 
-That file holds facts alone: the settings with which the authors' commands ran, by preset, as far as they are known, and of those
-in which ours differ, ours and the reason. A test composes every preset and compares (tests/results/test_fidelity.py).
+That file holds facts alone: the settings with which the authors' commands ran, by preset, as far as
+they are known, and of those in which ours differ, ours and the reason. A test composes every preset
+and compares (tests/results/test_fidelity.py).
 """
 
 from collections.abc import Iterator
@@ -30,7 +32,9 @@ class _Strict(BaseModel):
 
     def is_of(self, preset: str) -> bool:
         """Say whether this is of a preset."""
-        left_out = any(fnmatchcase(preset, pattern[1:]) for pattern in self.presets if pattern.startswith("!"))
+        left_out = any(
+            fnmatchcase(preset, pattern[1:]) for pattern in self.presets if pattern.startswith("!")
+        )
         return not left_out and any(fnmatchcase(preset, pattern) for pattern in self.presets)
 
 
@@ -38,7 +42,8 @@ class Settings(_Strict):
     """What the published commands of some presets say."""
 
     values: dict[str, Any] = Field(min_length=1)
-    """Keys, dotted as on the command line -> published values. Of several blocks for one preset the last counts."""
+    """Keys, dotted as on the command line -> published values. Of several blocks for one preset the
+    last counts."""
 
 
 class Difference(_Strict):
@@ -71,10 +76,16 @@ class Facts(BaseModel):
 
     def published(self, preset: str) -> dict[str, Any]:
         """All published settings of a preset that are known."""
-        return {key: value for block in self.settings if block.is_of(preset) for key, value in block.values.items()}
+        return {
+            key: value
+            for block in self.settings
+            if block.is_of(preset)
+            for key, value in block.values.items()
+        }
 
     def differing(self, preset: str) -> dict[str, Difference]:
-        """The settings in which a preset is known to differ, by key; the last row for a key counts."""
+        """The settings in which a preset is known to differ, by key; the last row for a key
+        counts."""
         return {row.key: row for row in self.differences if row.key and row.is_of(preset)}
 
 
@@ -111,11 +122,15 @@ def _table(rows: list[Difference]) -> Iterator[str]:
     yield "| presets | what | published | ours | reason | measured effect | as published |"
     yield "| --- | --- | --- | --- | --- | --- | --- |"
     for row in rows:
-        names = ", ".join(f"but not `{p[1:]}`" if p.startswith("!") else f"`{p}`" for p in row.presets)
+        names = ", ".join(
+            f"but not `{p[1:]}`" if p.startswith("!") else f"`{p}`" for p in row.presets
+        )
         cells = [names, row.name, _shown(row.published), _shown(row.ours), row.why]
         cells += [row.effect, f"`{row.as_published}`" if row.as_published else ""]
         yield "| " + " | ".join(map(escaped, cells)) + " |"
 
 
 def _shown(value: Any) -> str:
-    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return (
+        "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    )

@@ -1,6 +1,7 @@
 """The report as one HTML file that asks for nothing: style, script, data and figures are in it.
 
-Whatever comes from a run (a label, a path, an error) is escaped; a content security policy forbids the page to load anything.
+Whatever comes from a run (a label, a path, an error) is escaped; a content security policy forbids
+the page to load anything.
 """
 
 import base64
@@ -12,11 +13,12 @@ from pathlib import Path
 from string import Template
 from typing import Any, get_args
 
-from learnsym.results.collect import Run, Status
 from learnsym.report.curves import as_json, curves
+from learnsym.report.tables import Row, Table, absentees, headline, notes, number_of
+from learnsym.results.collect import Run, Status
 from learnsym.results.grouping import Group, differing, part_of, scale_of
+from learnsym.results.statistics import name_of
 from learnsym.run.summary import STATUS
-from learnsym.report.tables import Row, Table, absentees, headline, name_of, notes, number_of
 
 ASSETS = Path(__file__).parent / "assets"
 MAX_FIGURES = 20_000_000
@@ -26,7 +28,14 @@ FOLDED = 12
 """A table of so many differences is folded."""
 
 
-def page(title: str, command: str, table: Table, groups: Sequence[Group], runs: Sequence[Run], figures: Sequence[Path]) -> str:
+def page(
+    title: str,
+    command: str,
+    table: Table,
+    groups: Sequence[Group],
+    runs: Sequence[Run],
+    figures: Sequence[Path],
+) -> str:
     """The whole page.
 
     Args:
@@ -75,7 +84,7 @@ def breakable(text: str) -> str:
     return re.sub(r"(_|/|=|\.(?=[A-Za-z]))", r"\1<wbr>", escape(text))
 
 
-# --- results --------------------------------------------------------------------------------------------------------------------
+# --- results
 
 
 def results(table: Table) -> str:
@@ -86,7 +95,11 @@ def results(table: Table) -> str:
         by_layer = "/" in block[0]
         parts += ["<h3>By layer, or by group</h3>"] if by_layer and len(table.blocks) > 1 else []
         parts.append(
-            html_table(["run", "n", *map(breakable, block)], rows, "Metrics by layer or group" if by_layer else "Metrics")
+            html_table(
+                ["run", "n", *map(breakable, block)],
+                rows,
+                "Metrics by layer or group" if by_layer else "Metrics",
+            )
         )
     parts += [f'<p class="note">{escape(note)}</p>' for note in notes(table)]
     if table.absent:
@@ -103,8 +116,14 @@ def table_row(row: Row, metrics: Sequence[str]) -> str:
     cells = []
     for metric in metrics:
         found = row.cells.get(metric)
-        paper = "".join(f'<span class="published">{published(e)}</span>' for e in found.paper) if found else ""
-        cells.append(f'<td class="value">{escape(number_of(found, row.n)) if found else ""}{paper}</td>')
+        paper = (
+            "".join(f'<span class="published">{published(e)}</span>' for e in found.paper)
+            if found
+            else ""
+        )
+        cells.append(
+            f'<td class="value">{escape(number_of(found, row.n)) if found else ""}{paper}</td>'
+        )
     return f'<th scope="row">{breakable(row.label)}</th><td>{row.n}</td>{"".join(cells)}'
 
 
@@ -115,12 +134,12 @@ def published(entry: Mapping[str, Any]) -> str:
     return f'paper: {escape(str(entry.get("value")))} <abbr title="{escape(about)}">[{escape(status)}]</abbr>'
 
 
-# --- figures --------------------------------------------------------------------------------------------------------------------
+# --- figures
 
 
 def learned(groups: Sequence[Group], figures: Sequence[Path]) -> str:
-    """Figures of all groups together, and those that each run drew; of every group the first seed's, then the others' while there
-    is room."""
+    """Figures of all groups together, and those that each run drew; of every group the first
+    seed's, then the others' while there is room."""
     shown = "".join(filter(None, (figure(path, "all rows of the table") for path in figures)))
     size = sum(path.stat().st_size for path in figures)
     kept: dict[Path, str] = {}
@@ -132,9 +151,19 @@ def learned(groups: Sequence[Group], figures: Sequence[Path]) -> str:
             kept[path] = drawn
         else:
             left_out.append(path)
-    parts = [f'<div class="scroll overview" role="region" aria-label="All rows" tabindex="0">{shown}</div>'] if shown else []
+    parts = (
+        [
+            f'<div class="scroll overview" role="region" aria-label="All rows" tabindex="0">{shown}</div>'
+        ]
+        if shown
+        else []
+    )
     for n, g in enumerate(groups):
-        own = [html for path, html in kept.items() if any(path.is_relative_to(run.path) for run in g.runs)]
+        own = [
+            html
+            for path, html in kept.items()
+            if any(path.is_relative_to(run.path) for run in g.runs)
+        ]
         if own:
             opened = " open" if n == 0 else ""
             many = f"{len(own)} figure{'s' * (len(own) > 1)}"
@@ -142,7 +171,9 @@ def learned(groups: Sequence[Group], figures: Sequence[Path]) -> str:
             parts.append(f'<div class="figures">{"".join(own)}</div></details>')
     if left_out:
         named = ", ".join(f"<code>{escape(str(p))}</code>" for p in left_out)
-        parts.append(f'<p class="note">Not in this page, for its size or because they cannot be read as PNG: {named}.</p>')
+        parts.append(
+            f'<p class="note">Not in this page, for its size or because they cannot be read as PNG: {named}.</p>'
+        )
     return "\n".join(parts) or "<p>The runs drew no figure.</p>"
 
 
@@ -151,7 +182,11 @@ def figures_of(groups: Sequence[Group]) -> Iterable[tuple[int, Path, str]]:
     for g in groups:
         for place, run in enumerate(g.runs):
             for path in sorted((run.path / "figures").glob("*.png")):
-                yield place, path, f"{path.stem.replace('_', ' ')}: {g.label}, seed {run.config.get('seed', '?')}"
+                yield (
+                    place,
+                    path,
+                    f"{path.stem.replace('_', ' ')}: {g.label}, seed {run.config.get('seed', '?')}",
+                )
 
 
 def figure(path: Path, alt: str) -> str:
@@ -166,14 +201,18 @@ def figure(path: Path, alt: str) -> str:
     return f'<figure><img src="{address}" alt="{escape(alt)}" loading="lazy"><figcaption>{escape(alt)}</figcaption></figure>\n'
 
 
-# --- curves ---------------------------------------------------------------------------------------------------------------------
+# --- curves
 
 
 def training(data: Mapping[str, Any], every: int) -> str:
     """The controls and an empty chart, which the page's script fills."""
     if not data["runs"]:
         return "<p>No run has recorded an epoch.</p>"
-    thinned = f" Every {every}th epoch of a run, and its last, is in this page; metrics.jsonl has all." if every > 1 else ""
+    thinned = (
+        f" Every {every}th epoch of a run, and its last, is in this page; metrics.jsonl has all."
+        if every > 1
+        else ""
+    )
     return f"""<div class="controls">
 <div class="field"><label for="metric">Metric</label><select id="metric"></select></div>
 <div class="field"><label for="filter">Only runs with</label>
@@ -187,29 +226,38 @@ all of them have. Point at a curve, or use the arrow keys, for its run, epoch an
 <noscript><p>Curves are drawn by a script of this page, which is switched off here.</p></noscript>"""
 
 
-# --- configuration --------------------------------------------------------------------------------------------------------------
+# --- configuration
 
 
 def differences(groups: Sequence[Group]) -> str:
-    """Settings that differ between rows of the table; keys that differ alike (a group and its network's) share a line."""
+    """Settings that differ between rows of the table; keys that differ alike (a group and its
+    network's) share a line."""
     lines: dict[tuple[str, ...], list[str]] = {}
     for key in differing(groups):
-        values = tuple(json.dumps(g.settings[key], default=str) if key in g.settings else "" for g in groups)
+        values = tuple(
+            json.dumps(g.settings[key], default=str) if key in g.settings else "" for g in groups
+        )
         lines.setdefault((key.rpartition(".")[2], *values), []).append(key)
     if not lines:
-        return "<p>The rows of the table differ in no setting.</p>" if groups else "<p>No run has finished.</p>"
+        return (
+            "<p>The rows of the table differ in no setting.</p>"
+            if groups
+            else "<p>No run has finished.</p>"
+        )
     rows = [
         f'<th scope="row" class="key"><code>{"<br>".join(map(breakable, keys))}</code></th>'
-        + "".join(f'<td class="setting"><code>{breakable(v.strip(chr(34)))}</code></td>' for v in values)
+        + "".join(
+            f'<td class="setting"><code>{breakable(v.strip(chr(34)))}</code></td>' for v in values
+        )
         for (_, *values), keys in lines.items()
     ]
-    made = html_table(["setting", *(breakable(g.label) for g in groups)], rows, "Differences of configuration")
-    return (
-        f"<details{'' if len(rows) > FOLDED else ' open'}><summary>Settings that differ: {len(rows)}</summary>\n{made}</details>"
+    made = html_table(
+        ["setting", *(breakable(g.label) for g in groups)], rows, "Differences of configuration"
     )
+    return f"<details{'' if len(rows) > FOLDED else ' open'}><summary>Settings that differ: {len(rows)}</summary>\n{made}</details>"
 
 
-# --- versions and hardware ------------------------------------------------------------------------------------------------------
+# --- versions and hardware
 
 
 def provenance(groups: Sequence[Group], runs: Sequence[Run]) -> str:
@@ -217,35 +265,68 @@ def provenance(groups: Sequence[Group], runs: Sequence[Run]) -> str:
     found: dict[str, list[Run]] = {}
     for run in runs:
         if run.status == "finished":
-            machine = {"device": run.result.get("device", "?"), "processes": run.result.get("processes", 1)}
-            found.setdefault(json.dumps(machine | part_of(run, "versions"), default=str), []).append(run)
+            machine = {
+                "device": run.result.get("device", "?"),
+                "processes": run.result.get("processes", 1),
+            }
+            found.setdefault(
+                json.dumps(machine | part_of(run, "versions"), default=str), []
+            ).append(run)
     made = [(json.loads(key), own) for key, own in found.items()]
     heads = list(dict.fromkeys(k for known, _ in made for k in known))
     rows = [
-        f"<td>{len(own)}</td>{''.join(f'<td>{escape(str(known.get(h, chr(8211))))}</td>' for h in heads)}" for known, own in made
+        f"<td>{len(own)}</td>{''.join(f'<td>{escape(str(known.get(h, chr(8211))))}</td>' for h in heads)}"
+        for known, own in made
     ]
     number = {run.path: n for n, (_, own) in enumerate(made, 1) for run in own}
     label = {run.path: g.label for g in groups for run in g.runs}
     if len(made) > 1:
         rows = [f"<td>{n}</td>{row}" for n, row in enumerate(rows, 1)]
     parts = (
-        [html_table([*(["no."] if len(made) > 1 else []), "runs", *map(escape, heads)], rows, "Versions and hardware")]
+        [
+            html_table(
+                [*(["no."] if len(made) > 1 else []), "runs", *map(escape, heads)],
+                rows,
+                "Versions and hardware",
+            )
+        ]
         if made
         else []
     )
     lines = [run_row(n, run, label.get(run.path, ""), str(number.get(run.path, "")) if len(made) > 1 else None)
              for n, run in enumerate(runs)]  # fmt: skip
-    heads = ["run", "row", "status", "seed", "scale", "seconds", *(["no."] if len(made) > 1 else []), "command"]
+    heads = [
+        "run",
+        "row",
+        "status",
+        "seed",
+        "scale",
+        "seconds",
+        *(["no."] if len(made) > 1 else []),
+        "command",
+    ]
     listed = html_table(heads, lines, "Runs")
-    return "\n".join([*parts, f"<details><summary>{len(runs)} runs with their commands</summary>{listed}</details>"])
+    return "\n".join(
+        [
+            *parts,
+            f"<details><summary>{len(runs)} runs with their commands</summary>{listed}</details>",
+        ]
+    )
 
 
 def run_row(place: int, run: Run, label: str, number: str | None) -> str:
     """One run: what it is, how long it took, and the command that makes it again."""
-    command = str(run.result.get("command") or (f"main.py {' '.join(run.overrides)}" if run.overrides else ""))
+    command = str(
+        run.result.get("command") or (f"main.py {' '.join(run.overrides)}" if run.overrides else "")
+    )
     copy = f'<code id="command-{place}">{escape(command)}</code> '
     copy += f'<button type="button" class="copy" aria-controls="command-{place}">copy</button>'
-    facts = [run.status, run.config.get("seed", ""), scale_of(run) if run.config else "", run.result.get("seconds", "")]
+    facts = [
+        run.status,
+        run.config.get("seed", ""),
+        scale_of(run) if run.config else "",
+        run.result.get("seconds", ""),
+    ]
     facts += [] if number is None else [number]
     name = f'<code title="{escape(str(run.path))}">{breakable(name_of(run))}</code>'
     return (

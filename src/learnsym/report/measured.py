@@ -1,7 +1,9 @@
-"""The files under results/: what was measured, per paper and table, in YAML that people read and write as `mode=book` does.
+"""The files under results/: what was measured, per paper and table, in YAML that people read and
+write as `mode=book` does.
 
-`results/book.yaml` is the outline of EXPERIMENTS.md; `results/<paper>/<table>.yaml` has a table's prose, its presets, the
-quantities that it shows and, last, the runs. Numbers are kept as they are written: 1.000 stays 1.000.
+`results/book.yaml` is the outline of EXPERIMENTS.md; `results/<paper>/<table>.yaml` has a table's
+prose, its presets, the quantities that it shows and, last, the runs. Numbers are kept as they are
+written: 1.000 stays 1.000.
 """
 
 import re
@@ -10,11 +12,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from learnsym.errors import ConfigError
 from learnsym.report.commands import Command, read_command
-from learnsym.run.directory import write_atomically
+from learnsym.utils.files import write_atomically
 
 NUMBER = r"-?\d+(\.\d+)?(e-?\d+)?"
 Number = Annotated[str, StringConstraints(pattern=rf"^{NUMBER}$")]
@@ -56,7 +65,9 @@ class Entry(_Strict):
     @model_validator(mode="after")
     def _consistent(self) -> "Entry":
         if self.seeds and len(set(self.seeds)) != self.n:
-            raise ValueError(f"n is {self.n}, but {len(set(self.seeds))} different seeds are listed")
+            raise ValueError(
+                f"n is {self.n}, but {len(set(self.seeds))} different seeds are listed"
+            )
         if self.n == 1 and any(v.sd is not None for v in self.metrics.values()):
             raise ValueError("one run has no standard deviation (sd)")
         read_command(self.command)
@@ -90,7 +101,8 @@ class Section(_Strict):
     title: Text
     about: str = ""
     presets: dict[str, str] = Field(min_length=1)
-    """Presets in the order of the page, each with a few words, or none; `none` stands for a command without a preset."""
+    """Presets in the order of the page, each with a few words, or none; `none` stands for a command
+    without a preset."""
     aliases: dict[str, str] = {}
     """Presets that are one of the above under another name."""
     columns: list[Column] = Field(min_length=1)
@@ -101,14 +113,19 @@ class Section(_Strict):
     def _consistent(self) -> "Section":
         for entry in self.runs:
             if self.home(entry.typed.preset) is None:
-                raise ValueError(f"runs: {entry.command!r} is of no preset that is listed under presets")
+                raise ValueError(
+                    f"runs: {entry.command!r} is of no preset that is listed under presets"
+                )
         keys = [entry.key for entry in self.runs]
-        if twice := next((entry for entry, key in zip(self.runs, keys, strict=True) if keys.count(key) > 1), None):
+        if twice := next(
+            (entry for entry, key in zip(self.runs, keys, strict=True) if keys.count(key) > 1), None
+        ):
             raise ValueError(f"runs: {twice.command!r} on {twice.hardware!r} is there twice")
         return self
 
     def home(self, preset: str | None) -> str | None:
-        """The listed preset that `preset` is, under this or another name; None if it is of another table."""
+        """The listed preset that `preset` is, under this or another name; None if it is of another
+        table."""
         name = self.aliases.get(preset or "none", preset or "none")
         return name if name in self.presets else None
 
@@ -135,18 +152,21 @@ class Outline(_Strict):
     parts: list[Part] = Field(min_length=1)
 
 
-# --- reading --------------------------------------------------------------------------------------------------------------------
+# --- reading
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which every scalar is the text that it is written as, no tag makes an object and no key is there twice."""
+    """YAML in which every scalar is the text that it is written as, no tag makes an object and no
+    key is there twice."""
 
     yaml_implicit_resolvers = {}  # noqa: RUF012 - as PyYAML has it
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         names = [key.value for key, _ in node.value]
         if twice := next((n for n in names if names.count(n) > 1), None):
-            raise yaml.constructor.ConstructorError(None, None, f"{twice!r} is there twice", node.start_mark)
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{twice!r} is there twice", node.start_mark
+            )
         return super().construct_mapping(node, deep)
 
 
@@ -162,7 +182,9 @@ def load_yaml(path: Path) -> Any:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         reason = getattr(error, "problem", None) or getattr(error, "strerror", None) or str(error)
-        raise ConfigError(f"{path}{where}: it cannot be read as YAML ({reason.splitlines()[0].rstrip('.')}).") from error
+        raise ConfigError(
+            f"{path}{where}: it cannot be read as YAML ({reason.splitlines()[0].rstrip('.')})."
+        ) from error
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -181,7 +203,8 @@ def load(path: Path, kind: type[Model]) -> Model:
 
 
 def complaint(error: ValidationError) -> str:
-    """What is wrong: the key, what is wanted, what was found; of several things a misspelt key, or else the first."""
+    """What is wrong: the key, what is wanted, what was found; of several things a misspelt key, or
+    else the first."""
     errors = error.errors(include_url=False)
     first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
     key = re.sub(r"\.(\d+)", r"[\1]", ".".join(str(p) for p in first["loc"]))
@@ -195,7 +218,8 @@ def complaint(error: ValidationError) -> str:
 
 
 FACTS = "published_settings"
-"""The file of results/ that is no table, but what the published commands say (`learnsym.report.fidelity`)."""
+"""The file of results/ that is no table, but what the published commands say
+(`learnsym.report.fidelity`)."""
 
 
 def read_outline(folder: Path) -> Outline:
@@ -203,7 +227,10 @@ def read_outline(folder: Path) -> Outline:
     path = folder / "book.yaml"
     outline = load(path, Outline)
     listed = [name for part in outline.parts for name in part.sections]
-    there = {p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml")} - {"book", FACTS}
+    there = {p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.yaml")} - {
+        "book",
+        FACTS,
+    }
     if missing := next((n for n in listed if n not in there), None):
         raise ConfigError(f"{path}: {missing} is listed, but {folder / missing}.yaml is not there.")
     if idle := next((n for n in sorted(there) if n not in listed), None):
@@ -213,10 +240,14 @@ def read_outline(folder: Path) -> Outline:
 
 def read_sections(folder: Path, outline: Outline) -> dict[str, Section]:
     """All tables by name, in the order of the page."""
-    return {name: load(folder / f"{name}.yaml", Section) for part in outline.parts for name in part.sections}
+    return {
+        name: load(folder / f"{name}.yaml", Section)
+        for part in outline.parts
+        for name in part.sections
+    }
 
 
-# --- writing --------------------------------------------------------------------------------------------------------------------
+# --- writing
 
 
 class _Inline(dict):
@@ -234,23 +265,39 @@ class _Dumper(yaml.SafeDumper):
         super().increase_indent(flow, False)
 
 
-_Dumper.add_representer(_Inline, lambda d, data: d.represent_mapping("tag:yaml.org,2002:map", data.items(), flow_style=True))
-_Dumper.add_representer(_Row, lambda d, data: d.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=True))
+_Dumper.add_representer(
+    _Inline,
+    lambda d, data: d.represent_mapping("tag:yaml.org,2002:map", data.items(), flow_style=True),
+)
+_Dumper.add_representer(
+    _Row, lambda d, data: d.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=True)
+)
 
 
 def write_runs(path: Path, section: Section) -> None:
-    """Write `runs:`, the last key of a table's file, anew; all that stands before it stays as it is, comments too.
+    """Write `runs:`, the last key of a table's file, anew; all that stands before it stays as it
+    is, comments too.
 
     Raises:
         ConfigError: `runs` is not the last key, so that something would be lost.
     """
     text = path.read_text()
     head = re.split(r"(?m)^runs:", text)[0]
-    content = yaml.dump({"runs": [*_plain(section.runs)]}, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=10_000)
+    content = yaml.dump(
+        {"runs": [*_plain(section.runs)]},
+        Dumper=_Dumper,
+        sort_keys=False,
+        allow_unicode=True,
+        width=10_000,
+    )
     new = head.rstrip("\n") + "\n" + content
     before = load_yaml(path)
-    if Section.model_validate(before | {"runs": []}) != Section.model_validate(yaml.load(head, _Loader)):
-        raise ConfigError(f"{path}: runs must be the last key, for what stands after it would be lost.")
+    if Section.model_validate(before | {"runs": []}) != Section.model_validate(
+        yaml.load(head, _Loader)
+    ):
+        raise ConfigError(
+            f"{path}: runs must be the last key, for what stands after it would be lost."
+        )
     if Section.model_validate(yaml.load(new, _Loader)) != section:
         raise ConfigError(f"{path}: what was measured cannot be written as YAML.")
     write_atomically(path, new)
@@ -258,8 +305,14 @@ def write_runs(path: Path, section: Section) -> None:
 
 def _plain(runs: list[Entry]) -> Iterator[dict[str, Any]]:
     for entry in runs:
-        found = {k: str(v) if isinstance(v, int) else v for k, v in entry.model_dump(exclude_defaults=True).items()}
-        found["metrics"] = {name: _Inline({k: str(v) for k, v in value.items()}) for name, value in found["metrics"].items()}
+        found = {
+            k: str(v) if isinstance(v, int) else v
+            for k, v in entry.model_dump(exclude_defaults=True).items()
+        }
+        found["metrics"] = {
+            name: _Inline({k: str(v) for k, v in value.items()})
+            for name, value in found["metrics"].items()
+        }
         if "seeds" in found:
             found["seeds"] = _Row(str(seed) for seed in found["seeds"])
         yield found
@@ -269,7 +322,8 @@ Outcome = Literal["new", "replaced", "unchanged", "kept"]
 
 
 def put(section: Section, entry: Entry) -> tuple[Section, Outcome, Entry | None]:
-    """The table with one more entry: in the place of that with the same key, unless that one is newer.
+    """The table with one more entry: in the place of that with the same key, unless that one is
+    newer.
 
     Returns:
         The table, what became of the entry, and the entry that was there before.

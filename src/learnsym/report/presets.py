@@ -1,6 +1,8 @@
-"""What presets and tables say of themselves: the commands in their headers, the paper's values, the runs of a table.
+"""What presets and tables say of themselves: the commands in their headers, the paper's values, the
+runs of a table.
 
-Read as text, without composing them: the paper's digits stay (0.8900 is no 0.89), and a page of 140 presets takes a second.
+Read as text, without composing them: the paper's digits stay (0.8900 is no 0.89), and a page of 140
+presets takes a second.
 """
 
 import itertools
@@ -9,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from learnsym.config.build import CONFIG_DIR
+from learnsym.config.validate import CONFIG_DIR
 from learnsym.errors import ConfigError
 from learnsym.report.commands import Command, read_command
 from learnsym.report.measured import load_yaml
@@ -50,26 +52,34 @@ def preset_path(name: str) -> Path:
 def all_presets() -> list[str]:
     """Every preset, as it is typed after `experiment=`."""
     folder = CONFIG_DIR / "experiment"
-    files = [p.relative_to(folder).with_suffix("") for p in folder.rglob("*.yaml") if not p.name.startswith("_")]
+    files = [
+        p.relative_to(folder).with_suffix("")
+        for p in folder.rglob("*.yaml")
+        if not p.name.startswith("_")
+    ]
     return sorted(p.as_posix() for p in files)
 
 
 @cache
 def header_command(preset: str) -> Command:
     """The first command in a preset's header that does not sweep."""
-    for line in re.findall(r"(?m)^#\s+(python main\.py experiment=.*)$", preset_path(preset).read_text()):
+    for line in re.findall(
+        r"(?m)^#\s+(python main\.py experiment=.*)$", preset_path(preset).read_text()
+    ):
         return read_command(line)
     raise ConfigError(f"{preset_path(preset)}: its header states no command.")
 
 
 @cache
 def published(preset: str) -> tuple[Published, ...]:
-    """The `paper` node of a preset, its own or that of the last of its ingredients that has one, as Hydra composes it."""
+    """The `paper` node of a preset, its own or that of the last of its ingredients that has one, as
+    Hydra composes it."""
     return paper_node(preset) or ()
 
 
 def paper_node(name: str) -> tuple[Published, ...] | None:
-    """The `paper` node of a preset or ingredient; None if there is none, which leaves that of an earlier ingredient."""
+    """The `paper` node of a preset or ingredient; None if there is none, which leaves that of an
+    earlier ingredient."""
     content = load_yaml(preset_path(name))
     if "paper" in content:
         return tuple(Published(**entry) for entry in content["paper"])
@@ -101,4 +111,6 @@ def table(name: str) -> Table | None:
     others = {key: values for key, values in params.items() if key not in ("experiment", "seed")}
     swept = [[f"{key}={value}" for value in values.split(",")] for key, values in others.items()]
     commands = re.findall(r"(?m)^#\s+(python main\.py -m .*)$", path.read_text())
-    return Table(tuple(commands), tuple(params["experiment"].split(",")), tuple(itertools.product(*swept)))
+    return Table(
+        tuple(commands), tuple(params["experiment"].split(",")), tuple(itertools.product(*swept))
+    )

@@ -1,4 +1,5 @@
-"""Finished runs into entries of results/: grouped by what was run, on what, with mean and standard deviation over the seeds."""
+"""Finished runs into entries of results/: grouped by what was run, on what, with mean and standard
+deviation over the seeds."""
 
 import hashlib
 import json
@@ -12,9 +13,9 @@ from typing import Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from learnsym.results.collect import Run
 from learnsym.report.commands import Command, take_apart
 from learnsym.report.measured import Entry, Value, complaint
+from learnsym.results.collect import Run
 
 IDLE_SECTIONS = ("seed", "paths", "logger", "fresh", "runs", "paper", "debug")
 """Of config.yaml: what runs of one experiment may differ in."""
@@ -55,7 +56,12 @@ class Finished:
 
     @property
     def group(self) -> tuple[str | None, frozenset[str], str, str]:
-        return self.command.preset, frozenset(self.command.overrides), self.command.scale, self.result.device
+        return (
+            self.command.preset,
+            frozenset(self.command.overrides),
+            self.command.scale,
+            self.result.device,
+        )
 
     @property
     def commit(self) -> str:
@@ -81,7 +87,9 @@ def read_finished(run: Run) -> Finished:
         raise ValueError("scale=smoke shows that everything runs, and measures nothing")
     command = take_apart(run.overrides)
     if command.preset is None and command.overrides:
-        raise ValueError(f"it is of no preset, and {command.overrides[0]} makes it another run than the default")
+        raise ValueError(
+            f"it is of no preset, and {command.overrides[0]} makes it another run than the default"
+        )
     if command.scale != result.scale:
         raise ValueError(f"its command says scale={command.scale}, its result scale={result.scale}")
     rest = {k: v for k, v in run.config.items() if k not in IDLE_SECTIONS}
@@ -91,11 +99,20 @@ def read_finished(run: Run) -> Finished:
     recipe = hashlib.sha256(json.dumps(rest, sort_keys=True, default=str).encode()).hexdigest()
     written = datetime.fromtimestamp((run.path / "result.json").stat().st_mtime, UTC)
     moment = result.finished or written
-    return Finished(run.path.name, command, recipe, result, moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+    return Finished(
+        run.path.name,
+        command,
+        recipe,
+        result,
+        moment if moment.tzinfo else moment.replace(tzinfo=UTC),
+    )
 
 
-def grouped(runs: Iterable[Finished]) -> Iterator[tuple[list[Finished], list[tuple[Finished, str]]]]:
-    """Runs that differ in the seed alone, in the order of seeds; and those of the same command that are left out, and why.
+def grouped(
+    runs: Iterable[Finished],
+) -> Iterator[tuple[list[Finished], list[tuple[Finished, str]]]]:
+    """Runs that differ in the seed alone, in the order of seeds; and those of the same command that
+    are left out, and why.
 
     Of two runs with one seed, and of two versions of a preset, the newer counts.
     """
@@ -108,9 +125,16 @@ def grouped(runs: Iterable[Finished]) -> Iterator[tuple[list[Finished], list[tup
         left_out = []
         for run in newest_first:
             if run.recipe != newest_first[0].recipe:
-                left_out.append((run, f"its preset or defaults have changed since; {newest_first[0].name} is newer"))
+                left_out.append(
+                    (
+                        run,
+                        f"its preset or defaults have changed since; {newest_first[0].name} is newer",
+                    )
+                )
             elif run.result.seed in chosen:
-                left_out.append((run, f"{chosen[run.result.seed].name} is newer and of the same seed"))
+                left_out.append(
+                    (run, f"{chosen[run.result.seed].name} is newer and of the same seed")
+                )
             else:
                 chosen[run.result.seed] = run
         yield [chosen[seed] for seed in sorted(chosen)], left_out
@@ -134,8 +158,12 @@ def entry_of(runs: Sequence[Finished], metrics: Sequence[str]) -> Entry:
             mean, sd = digits(found)
             values[name] = Value(mean=mean, sd=sd, n=len(found) if len(found) < len(runs) else None)
     if not values:
-        raise ValueError(f"it has none of the quantities that its table shows: {', '.join(metrics)}")
-    seconds = [max(run.result.seconds, run.result.seconds_of_training) for run in runs]  # a continued run counts its last part
+        raise ValueError(
+            f"it has none of the quantities that its table shows: {', '.join(metrics)}"
+        )
+    seconds = [
+        max(run.result.seconds, run.result.seconds_of_training) for run in runs
+    ]  # a continued run counts its last part
     return Entry(
         command=str(newest.command),
         n=len(runs),
@@ -162,8 +190,8 @@ def number_of(run: Finished, metric: str) -> float:
 
 
 def digits(values: Sequence[float]) -> tuple[str, str | None]:
-    """Mean and standard deviation (n - 1) as they are written: two digits of the deviation and the mean to the same place; of one
-    value, or of equal ones, four digits."""
+    """Mean and standard deviation (n - 1) as they are written: two digits of the deviation and the
+    mean to the same place; of one value, or of equal ones, four digits."""
     mean = statistics.fmean(values)
     if len(values) == 1:
         return rounded(mean, 4), None

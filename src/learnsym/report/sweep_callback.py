@@ -1,4 +1,5 @@
-"""What ends a sweep: the report of its runs (`learnsym.modes.report`), and the names of those that failed."""
+"""What ends a sweep: the report of its runs (`learnsym.modes.report`), and the names of those that
+failed."""
 
 import shlex
 import sys
@@ -11,9 +12,9 @@ from filelock import BaseFileLock, FileLock, Timeout
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from learnsym.utils.files import make_folder, unwritable
 from learnsym.errors import LearnSymError, RunError
 from learnsym.results.collect import Run, jobs_of
+from learnsym.utils.files import make_folder, unwritable
 
 failed_jobs: list[str] = []
 """Failures of the sweep of this process; `learnsym.cli` makes an exit code of them."""
@@ -22,11 +23,12 @@ held: list[BaseFileLock] = []
 
 
 class SweepTable(Callback):
-    """Hydra's callback around a multirun. The jobs leave a record each (see `learnsym.cli.job`), on whatever machine they ran."""
+    """Hydra's callback around a multirun. The jobs leave a record each (see `learnsym.cli.job`), on
+    whatever machine they ran."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Hold the sweep for this process, forget the records of an earlier call of it (the runs themselves stay), and tell all
-        jobs its directory.
+        """Hold the sweep for this process, forget the records of an earlier call of it (the runs
+        themselves stay), and tell all jobs its directory.
 
         It is named after the overrides of the whole sweep, and a job knows only its own.
         """
@@ -66,7 +68,9 @@ def lock(folder: Path) -> BaseFileLock:
         make_folder(folder)
         held_by_us.acquire()
     except Timeout as error:
-        raise RunError(f"{folder}: another process is at work on this sweep; wait for it, or change paths.out.") from error
+        raise RunError(
+            f"{folder}: another process is at work on this sweep; wait for it, or change paths.out."
+        ) from error
     except OSError as error:
         raise unwritable(folder, error) from error
     return held_by_us
@@ -82,21 +86,27 @@ def _end(config: DictConfig) -> None:
         assert isinstance(words, list)
         _try(summarise, folder, runs, words)
     if failures:
-        print(f"\n{len(failures)} of {len(runs)} jobs failed; the same command again does only these:")
+        print(
+            f"\n{len(failures)} of {len(runs)} jobs failed; the same command again does only these:"
+        )
         for run in failures:
             print(f"  {' '.join(run.overrides) or f'job {run.path.stem}'}\n    {run.error}")
 
 
 def summarise(folder: Path, runs: Sequence[Run], words: Sequence[str]) -> None:
-    """Tables, figure and page of a sweep's jobs, in its directory; `words` are its overrides as typed."""
+    """Tables, figure and page of a sweep's jobs, in its directory; `words` are its overrides as
+    typed."""
+    from learnsym.report.write import write_report
     from learnsym.results.grouping import group
-    from learnsym.modes.report import write_report
 
-    write_report(folder, f"Sweep: {folder.name}", shlex.join(["main.py", "-m", *words]), runs, group(runs))
+    write_report(
+        folder, f"Sweep: {folder.name}", shlex.join(["main.py", "-m", *words]), runs, group(runs)
+    )
 
 
 def _try(work: Callable[..., None], *arguments: Any) -> None:
-    """Do it; a failure counts as one of the sweep. (Hydra makes a warning of what a callback raises, and exits with 0.)"""
+    """Do it; a failure counts as one of the sweep. (Hydra makes a warning of what a callback
+    raises, and exits with 0.)"""
     try:
         work(*arguments)
     except Exception as error:

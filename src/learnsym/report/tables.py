@@ -1,12 +1,12 @@
-"""Tables of grouped runs: mean and standard deviation over seeds, the paper's value and its status, and who is missing.
+"""Tables of grouped runs: mean and standard deviation over seeds, the paper's value and its status,
+and who is missing.
 
-One set of numbers, written as Markdown and CSV here, by `learnsym.report.latex` and by `learnsym.report.html`.
+One set of numbers, written as Markdown and CSV here, by `learnsym.report.latex` and by
+`learnsym.report.html`.
 """
 
 import csv
 import io
-import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -15,9 +15,22 @@ from typing import Any
 from learnsym.errors import ConfigError
 from learnsym.results.collect import Run
 from learnsym.results.grouping import Group, part_of, remarks
+from learnsym.results.statistics import is_number, mean_and_sd, name_of
 from learnsym.run.summary import STATUS
 
-SHOWN = tuple(f"{name}_" for name in ("test", "median", "learned", "gradient", "accuracy", "distance_to", "change", "n_eff"))
+SHOWN = tuple(
+    f"{name}_"
+    for name in (
+        "test",
+        "median",
+        "learned",
+        "gradient",
+        "accuracy",
+        "distance_to",
+        "change",
+        "n_eff",
+    )
+)
 SHOWN += ("largest_eigenvalue", "trace", "equivariance_error_")
 """How metrics begin that tables show, in this order; the CSV has all."""
 LONG_REASON = 400
@@ -62,13 +75,16 @@ class Table:
     remarks: Sequence[str] = field(default_factory=tuple)
 
 
-def make_table(groups: Sequence[Group], runs: Sequence[Run], wanted: Sequence[str] | None = None) -> Table:
+def make_table(
+    groups: Sequence[Group], runs: Sequence[Run], wanted: Sequence[str] | None = None
+) -> Table:
     """The numbers of a table.
 
     Args:
         groups: of the finished ones among the runs.
         runs: all of them.
-        wanted: names or patterns (`learned_*`) of the metrics to show, in this order; None: those of testing and learning.
+        wanted: names or patterns (`learned_*`) of the metrics to show, in this order; None: those
+            of testing and learning.
 
     Raises:
         ConfigError: no run has a metric of such a name.
@@ -76,10 +92,16 @@ def make_table(groups: Sequence[Group], runs: Sequence[Run], wanted: Sequence[st
     rows = [row_of(g) for g in groups]
     every = list(dict.fromkeys(m for row in rows for m in row.cells))
     fixed = given(groups) if wanted is None else set()
-    chosen = by_default([m for m in every if m not in fixed]) if wanted is None else _chosen(every, wanted)
+    chosen = (
+        by_default([m for m in every if m not in fixed])
+        if wanted is None
+        else _chosen(every, wanted)
+    )
     blocks = [[m for m in chosen if "/" not in m], [m for m in chosen if "/" in m]]
     absent = [run for run in runs if run.status != "finished"]
-    said = ["Extents that were given and not learned are in table.csv."] if fixed & set(every) else []
+    said = (
+        ["Extents that were given and not learned are in table.csv."] if fixed & set(every) else []
+    )
     return Table(rows, [b for b in blocks if b], absent, len(runs), said + remarks(groups))
 
 
@@ -104,42 +126,32 @@ def _chosen(metrics: Sequence[str], wanted: Sequence[str]) -> list[str]:
     found = {pattern: [m for m in metrics if fnmatchcase(m, pattern)] for pattern in wanted}
     nothing = [pattern for pattern, names in found.items() if not names]
     if nothing and metrics:
-        raise ConfigError(f"mode.metrics={nothing[0]}: no run has such a metric; valid: {', '.join(sorted(metrics))}.")
+        raise ConfigError(
+            f"mode.metrics={nothing[0]}: no run has such a metric; valid: {', '.join(sorted(metrics))}."
+        )
     return list(dict.fromkeys(m for names in found.values() for m in names))
 
 
 def row_of(group: Group) -> Row:
     """Means and deviations of a group's metrics."""
-    metrics = [{k: float(v) for k, v in part_of(r, "metrics").items() if is_number(v)} for r in group.runs]
+    metrics = [
+        {k: float(v) for k, v in part_of(r, "metrics").items() if is_number(v)} for r in group.runs
+    ]
     published = [e for r in group.runs for e in r.result.get("paper") or [] if isinstance(e, dict)]
     cells = {}
     for metric in dict.fromkeys(k for m in metrics for k in m):
         values = [m[metric] for m in metrics if metric in m]
-        entries = [e for n, e in enumerate(published) if e.get("metric") == metric and e not in published[:n]]
+        entries = [
+            e
+            for n, e in enumerate(published)
+            if e.get("metric") == metric and e not in published[:n]
+        ]
         cells[metric] = Cell(*mean_and_sd(values), len(values), tuple(entries))
     seeds = tuple(r.config.get("seed", r.result.get("seed")) for r in group.runs)
     return Row(group.label, len(group.runs), group.scale, group.code, seeds, cells)
 
 
-def is_number(value: Any) -> bool:
-    """A number, and no truth value."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def mean_and_sd(values: Sequence[float]) -> tuple[float, float | None]:
-    """Mean, and standard deviation with n - 1 in the denominator; what is not finite makes both not a number.
-
-    >>> mean_and_sd([1.0, 3.0])
-    (2.0, 1.4142135623730951)
-    >>> mean_and_sd([3.0])
-    (3.0, None)
-    """
-    if not all(map(math.isfinite, values)):
-        return math.nan, math.nan if len(values) > 1 else None
-    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
-
-
-# --- pieces of text -------------------------------------------------------------------------------------------------------------
+# --- pieces of text
 
 
 def number_of(cell: Cell, n: int, plus_minus: str = " ± ") -> str:
@@ -149,7 +161,8 @@ def number_of(cell: Cell, n: int, plus_minus: str = " ± ") -> str:
 
 
 def published(cell: Cell) -> str:
-    """The paper's value, its status and where it stands: a run of a sweep may have another setting."""
+    """The paper's value, its status and where it stands: a run of a sweep may have another
+    setting."""
     return "; ".join(f"{e.get('value')} [{e.get('status')}{_where(e)}]" for e in cell.paper)
 
 
@@ -157,27 +170,32 @@ def _where(entry: Mapping[str, Any]) -> str:
     return f", {entry['where']}" if entry.get("where") else ""
 
 
-def name_of(run: Run) -> str:
-    """What a run is called that is not in the table: its directory, or the overrides of a job that never had one."""
-    return " ".join(run.overrides) or str(run.path) if run.path.suffix == ".json" else run.path.name
-
-
 def absentees(table: Table) -> list[tuple[str, str, str]]:
-    """Name, status and reason of every run that is not in the table; of two directories of one name their paths."""
+    """Name, status and reason of every run that is not in the table; of two directories of one name
+    their paths."""
     names = [name_of(run) for run in table.absent]
-    named = [name if names.count(name) == 1 else str(run.path) for name, run in zip(names, table.absent, strict=True)]
+    named = [
+        name if names.count(name) == 1 else str(run.path)
+        for name, run in zip(names, table.absent, strict=True)
+    ]
     reasons = [(run.error or "no reason is known.").strip() for run in table.absent]
     cut = [text if len(text) <= LONG_REASON else f"{text[:LONG_REASON]} ..." for text in reasons]
-    return [(name, run.status, text) for name, run, text in zip(named, table.absent, cut, strict=True)]
+    return [
+        (name, run.status, text) for name, run, text in zip(named, table.absent, cut, strict=True)
+    ]
 
 
 def notes(table: Table) -> list[str]:
     """Sentences under the table."""
-    statuses = dict.fromkeys(str(e.get("status")) for row in table.rows for c in row.cells.values() for e in c.paper)
+    statuses = dict.fromkeys(
+        str(e.get("status")) for row in table.rows for c in row.cells.values() for e in c.paper
+    )
     said = ["Mean ± standard deviation over seeds (n runs)."]
     if statuses:
         meanings = ", ".join(f"{s}: {STATUS[s]}" for s in statuses if s in STATUS)
-        said = [f"{said[0]} In brackets: the paper's value and its status{f' ({meanings})' if meanings else ''}."]
+        said = [
+            f"{said[0]} In brackets: the paper's value and its status{f' ({meanings})' if meanings else ''}."
+        ]
     return said + list(table.remarks) if table.rows else ["No run has finished."]
 
 
@@ -186,22 +204,32 @@ def headline(table: Table) -> str:
     return f"Not in the table, {len(table.absent)} of {table.total} runs:"
 
 
-# --- Markdown and CSV -----------------------------------------------------------------------------------------------------------
+# --- Markdown and CSV
 
 
 def markdown(table: Table) -> str:
     """A table of what the runs came to, and one of their layers."""
     lines = []
     for block in table.blocks:
-        lines += ["| run | n | " + " | ".join(map(escaped, block)) + " |", "| --- " * (len(block) + 2) + "|"]
+        lines += [
+            "| run | n | " + " | ".join(map(escaped, block)) + " |",
+            "| --- " * (len(block) + 2) + "|",
+        ]
         for row in table.rows:
             if any(m in row.cells for m in block):
-                lines.append(f"| {escaped(row.label)} | {row.n} | " + " | ".join(escaped(cell(row, m)) for m in block) + " |")
+                lines.append(
+                    f"| {escaped(row.label)} | {row.n} | "
+                    + " | ".join(escaped(cell(row, m)) for m in block)
+                    + " |"
+                )
         lines.append("")
     lines.append("\n\n".join(map(escaped, notes(table))))
     if table.absent:
         lines += ["", headline(table), ""]
-        lines += [f"- {escaped(name)} ({status}): {escaped(reason)}" for name, status, reason in absentees(table)]
+        lines += [
+            f"- {escaped(name)} ({status}): {escaped(reason)}"
+            for name, status, reason in absentees(table)
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -221,15 +249,41 @@ def escaped(text: str) -> str:
 def as_csv(table: Table) -> str:
     """A line for every group and metric, all metrics; and one for every run that is missing."""
     file = io.StringIO()
-    fields = ("run", "metric", "mean", "sd", "n", "seeds", "scale", "code", "paper", "paper_status", "status", "reason")
+    fields = (
+        "run",
+        "metric",
+        "mean",
+        "sd",
+        "n",
+        "seeds",
+        "scale",
+        "code",
+        "paper",
+        "paper_status",
+        "status",
+        "reason",
+    )
     writer = csv.DictWriter(file, fields, lineterminator="\n")
     writer.writeheader()
     for row in table.rows:
         for metric, found in row.cells.items():
-            values = {"run": row.label, "metric": metric, "mean": found.mean, "sd": found.sd, "n": found.n}
-            values |= {"seeds": " ".join(map(str, row.seeds)), "scale": row.scale, "code": row.code, "status": "finished"}
+            values = {
+                "run": row.label,
+                "metric": metric,
+                "mean": found.mean,
+                "sd": found.sd,
+                "n": found.n,
+            }
+            values |= {
+                "seeds": " ".join(map(str, row.seeds)),
+                "scale": row.scale,
+                "code": row.code,
+                "status": "finished",
+            }
             values |= {"paper": "; ".join(str(e.get("value")) for e in found.paper)}
-            writer.writerow(values | {"paper_status": "; ".join(str(e.get("status")) for e in found.paper)})
+            writer.writerow(
+                values | {"paper_status": "; ".join(str(e.get("status")) for e in found.paper)}
+            )
     for name, status, reason in absentees(table):
         writer.writerow({"run": name, "n": 0, "status": status, "reason": reason})
     return file.getvalue()

@@ -1,4 +1,5 @@
-"""What a mode works with: the data, the network and the training of one run, built and seeded in every process alike."""
+"""What a mode works with: the data, the network and the training of one run, built and seeded in
+every process alike."""
 
 import platform
 import random
@@ -15,9 +16,10 @@ from torch import nn
 from learnsym.config.build import build
 from learnsym.data.base import Data
 from learnsym.errors import CheckpointError, ConfigError
-from learnsym.utils.malloc import keep_freed_memory
-from learnsym.run.directory import Console, RunDirectory
+from learnsym.run.console import Recorder
+from learnsym.run.directory import RunDirectory
 from learnsym.training import checkpoint
+from learnsym.utils.malloc import disable_malloc_trim
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Session:
+class RunContext:
     """One run at work."""
 
     cfg: DictConfig
@@ -38,7 +40,8 @@ class Session:
     debug: bool
 
     def load(self, path: Path, advice: str = "") -> None:
-        """Put a checkpoint's weights into the network; the advice is for the sentence if it cannot be read."""
+        """Put a checkpoint's weights into the network; the advice is for the sentence if it cannot
+        be read."""
         state = checkpoint.load(path, advice)
         try:
             self.net.load_state_dict(state["net"])
@@ -53,37 +56,50 @@ def device_name(fabric: Any) -> str:
     if fabric.device.type == "cuda":
         return torch.cuda.get_device_name(fabric.device)
     info = Path("/proc/cpuinfo")
-    names = re.findall(r"^model name\s*: (.*)$", info.read_text(), re.MULTILINE) if info.exists() else []
+    names = (
+        re.findall(r"^model name\s*: (.*)$", info.read_text(), re.MULTILINE)
+        if info.exists()
+        else []
+    )
     return f"{fabric.device.type} ({names[0] if names else platform.processor()}, {torch.get_num_threads()} threads)"
 
 
-def open_session(fabric: Any, cfg: DictConfig, directory: RunDirectory) -> Session:
+def build_context(fabric: Any, cfg: DictConfig, directory: RunDirectory) -> RunContext:
     """Seed, build the data, the network and the training, in this order."""
-    from learnsym.training.loop import Training, parameter_groups
     from learnsym.layers.sync_batch_norm import synchronise_norms
+    from learnsym.training.loop import Training, parameter_groups
 
     trainer = build(cfg, "trainer")
     if fabric.device.type == "cpu":
-        keep_freed_memory()
+        disable_malloc_trim()
     if trainer.threads or (fabric.world_size > 1 and fabric.device.type == "cpu"):
         torch.set_num_threads(trainer.threads or max(1, torch.get_num_threads() // trainer.devices))
     data = build(cfg, "dataset")
     seed_everything(cfg.seed)
-    # With a squared error the scores of classes are plain numbers: a network gives and averages them as those of a regression.
+    # With a squared error the scores of classes are plain numbers: a network gives and averages
+    # them as those of a regression.
     plain = data.info.task == "classification" and cfg.train.get("loss") == "squared_error"
     task = "regression" if plain else data.info.task
-    net = build(cfg, "net", in_channels=data.in_channels, num_outputs=data.info.num_outputs, task=task)
-    try_out(net, data)
+    net = build(
+        cfg, "net", in_channels=data.in_channels, num_outputs=data.info.num_outputs, task=task
+    )
+    dry_forward(net, data)
     measure = build(cfg, "analysis").measure(net, data.prepare(data.splits["train"].inputs[:1]))
     if fabric.world_size > 1:
         synchronise_norms(net)
-    settings = build(cfg, "train", params=parameter_groups(net, cfg.train.get("symmetry_lr"), cfg.train.get("omega0_lr")))
+    settings = build(
+        cfg,
+        "train",
+        params=parameter_groups(net, cfg.train.get("symmetry_lr"), cfg.train.get("omega0_lr")),
+    )
     training = Training(
         fabric,
         net,
         data,
         settings,
-        Recorder(cfg, directory, trainer.progress) if fabric.is_global_zero else Recorder(None, directory, False),
+        Recorder(cfg, directory, trainer.progress)
+        if fabric.is_global_zero
+        else Recorder(None, directory, False),
         directory.checkpoints,
         seed=cfg.seed,
         resident_bytes=trainer.resident_bytes,
@@ -93,12 +109,13 @@ def open_session(fabric: Any, cfg: DictConfig, directory: RunDirectory) -> Sessi
         config=OmegaConf.to_container(cfg, resolve=True),
         measure=measure,
     )
-    return Session(cfg, fabric, data, net, directory, training, bool(cfg.debug))
+    return RunContext(cfg, fabric, data, net, directory, training, bool(cfg.debug))
 
 
 @torch.no_grad()
-def try_out(net: nn.Module, data: Data) -> None:
-    """Put one example through the network, so that data that do not fit it are refused before the training; draws nothing.
+def dry_forward(net: nn.Module, data: Data) -> None:
+    """Put one example through the network, so that data that do not fit it are refused before the
+    training; draws nothing.
 
     Raises:
         ConfigError: they do not, or what it gives is not of the shape that their task needs.
@@ -110,9 +127,15 @@ def try_out(net: nn.Module, data: Data) -> None:
             outputs = net(data.prepare(data.splits["train"].inputs[:1]))
     except (ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
-        raise ConfigError(f"net does not fit dataset={info.name} (inputs {list(info.input_shape)}): {reason}.") from error
+        raise ConfigError(
+            f"net does not fit dataset={info.name} (inputs {list(info.input_shape)}): {reason}."
+        ) from error
     if tuple(outputs.shape[1:]) != info.output_shape:
-        right = "net=projected_linear" if info.task == "segmentation" else "a net that gives such outputs"
+        right = (
+            "net=projected_linear"
+            if info.task == "segmentation"
+            else "a net that gives such outputs"
+        )
         raise ConfigError(
             f"net does not fit dataset={info.name}: {type(net).__name__} gives {list(outputs.shape[1:])} for an example, but "
             f"{info.task} needs {list(info.output_shape)}; {right} would be right."
@@ -125,44 +148,3 @@ def seed_everything(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - libraries may draw from the global generator
     torch.manual_seed(seed)
-
-
-class Recorder:
-    """The training's numbers, to the run's directory, the console and the chosen logger."""
-
-    def __init__(self, cfg: DictConfig | None, directory: RunDirectory, progress: bool | str) -> None:
-        self.cfg, self.directory = cfg, directory
-        self.console = Console(progress)
-        self.logger = build(cfg, "logger") if cfg is not None else None
-        self._epochs = 0
-        self._started = False
-
-    def truncate(self, epochs: int) -> None:
-        """Forget the rows after so many epochs."""
-        if self.cfg is not None:
-            self.directory.truncate(epochs)
-            if epochs:
-                print(f"continuing after epoch {epochs}", flush=True)
-
-    def progress(self, epoch: int, epochs: int, steps: int) -> Any:
-        """A bar over the steps of an epoch."""
-        self._epochs = epochs
-        return self.console.progress(epoch, epochs, steps)
-
-    def log(self, row: dict[str, Any]) -> None:
-        """One epoch's numbers."""
-        self.directory.log(row)
-        self.console.log(row, self._epochs)
-        self._start().log(row)
-
-    def finish(self, metrics: dict[str, float]) -> None:
-        """The run's result."""
-        self._start().finish(metrics)
-
-    def _start(self) -> Any:
-        assert self.cfg is not None
-        if not self._started:
-            self._started = True
-            config = OmegaConf.to_container(self.cfg, resolve=True)
-            self.logger.start(self.directory.path, self.directory.path.name, config)
-        return self.logger

@@ -1,62 +1,20 @@
-"""A run's directory: what is written while it goes on, atomically, and what is read when the same command comes again."""
+"""A run's directory: what is written while it goes on, atomically, and what is read when the same
+command comes again."""
 
-import hashlib
 import json
-import platform
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from learnsym.utils.files import append_line, make_folder, unwritable, write_atomically
 from learnsym.errors import RunError
+from learnsym.utils.files import append_line, make_folder, unwritable, write_atomically
 
 SHOWN_OF_A_RESULT = ("status", "metrics", "data", "versions")
 """Without these, a result.json is none."""
-
-
-@cache
-def code_hash() -> str:
-    """Hash (12 hex digits) of the package's source: another one, and a result may not be what this code would give."""
-    root = Path(__file__).parents[1]
-    digest = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:12]
-
-
-@cache
-def commit() -> str | None:
-    """The commit that this code was checked out from, "+changes" where code or presets differ from it; None outside of git."""
-    package, root = Path(__file__).parents[1], Path(__file__).parents[3]
-    try:
-        # A package installed within somebody else's checkout is not tracked there.
-        asked = (["ls-files", "--error-unmatch", str(package / "run.py")], ["rev-parse", "--short", "HEAD"])
-        asked += (["status", "--porcelain", "--", "main.py", "src", "cfg"],)
-        _, head, changed = (
-            subprocess.run(
-                ["git", "--no-optional-locks", *words], cwd=root, capture_output=True, text=True, check=True
-            ).stdout.strip()
-            for words in asked
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return head + ("+changes" if changed else "")
-
-
-def versions() -> dict[str, str | None]:
-    """Versions of what decides a number."""
-    found = {
-        name: metadata.version(name) for name in ("learnsym", "torch", "torchvision", "numpy", "lightning-fabric", "hydra-core")
-    }
-    return found | {"python": platform.python_version(), "code": code_hash(), "commit": commit()}
 
 
 class RunDirectory:
@@ -79,7 +37,9 @@ class RunDirectory:
             make_folder(self.path)
             lock.acquire()
         except Timeout as error:
-            raise RunError(f"{self.path}: another process is at work on this run; wait for it, or change paths.out.") from error
+            raise RunError(
+                f"{self.path}: another process is at work on this run; wait for it, or change paths.out."
+            ) from error
         except OSError as error:
             raise unwritable(self.path, error) from error
         try:
@@ -88,8 +48,8 @@ class RunDirectory:
             lock.release()
 
     def clear(self) -> None:
-        """Start over: forget everything that this run wrote; first that it is finished, then its checkpoints, so that a process
-        that is killed here leaves no checkpoint without its rows."""
+        """Start over: forget everything that this run wrote; first that it is finished, then its
+        checkpoints, so that a process that is killed here leaves no checkpoint without its rows."""
         self.result_path.unlink(missing_ok=True)
         for folder in (self.checkpoints, self.path):
             for path in sorted(folder.rglob("*"), reverse=True):
@@ -98,31 +58,34 @@ class RunDirectory:
                 elif path.name != ".lock":
                     path.unlink()
 
-    # --- metrics.jsonl ----------------------------------------------------------------------------------------------------------
+    # --- metrics.jsonl
 
     def log(self, row: Mapping[str, Any]) -> None:
         """Append one epoch's numbers and see them to the disk."""
         append_line(self.path / "metrics.jsonl", json.dumps(row))
 
     def rows(self) -> list[dict[str, Any]]:
-        """All epochs' numbers; a line cut short by a crash ends them. A RunError for one that cannot be read otherwise."""
+        """All epochs' numbers; a line cut short by a crash ends them. A RunError for one that
+        cannot be read otherwise."""
         return read_rows(self.path / "metrics.jsonl")
 
     def truncate(self, epochs: int) -> None:
         """Keep the rows of the first `epochs` epochs.
 
         Raises:
-            RunError: some of them are not there, or cannot be read. (A row is on the disk before its checkpoint; somebody has
-                meddled.)
+            RunError: some of them are not there, or cannot be read. (A row is on the disk before
+                its checkpoint; somebody has meddled.)
         """
         path = self.path / "metrics.jsonl"
         kept = [row for row in self.rows() if row["epoch"] <= epochs] if epochs else []
         if len(kept) < epochs:
-            raise RunError(f"{path} has rows of {len(kept)} epochs, the checkpoint is of epoch {epochs}; fresh=true starts over.")
+            raise RunError(
+                f"{path} has rows of {len(kept)} epochs, the checkpoint is of epoch {epochs}; fresh=true starts over."
+            )
         if path.exists():
             write_atomically(path, "".join(json.dumps(row) + "\n" for row in kept))
 
-    # --- result.json and error.txt ----------------------------------------------------------------------------------------------
+    # --- result.json and error.txt
 
     @property
     def result_path(self) -> Path:
@@ -138,7 +101,9 @@ class RunDirectory:
             return None
         result = read_json(self.result_path, "delete it, or start over with fresh=true")
         if missing := [key for key in SHOWN_OF_A_RESULT if key not in result]:
-            raise RunError(f"{self.result_path} has no {', '.join(missing)}; delete it, or start over with fresh=true.")
+            raise RunError(
+                f"{self.result_path} has no {', '.join(missing)}; delete it, or start over with fresh=true."
+            )
         return result
 
     def finish(self, result: Mapping[str, Any]) -> None:
@@ -163,14 +128,17 @@ def read_json(path: Path, advice: str) -> dict[str, Any]:
     try:
         found = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise RunError(f"{path} cannot be read as JSON ({str(error).splitlines()[0]}); {advice}.") from error
+        raise RunError(
+            f"{path} cannot be read as JSON ({str(error).splitlines()[0]}); {advice}."
+        ) from error
     if not isinstance(found, dict):
         raise RunError(f"{path} holds no JSON object; {advice}.")
     return found
 
 
 def read_rows(path: Path, whole: bool = False) -> list[dict[str, Any]]:
-    """Rows of a metrics.jsonl. A last line that a crash has cut short is no row, or (`whole`) an error like any other.
+    """Rows of a metrics.jsonl. A last line that a crash has cut short is no row, or (`whole`) an
+    error like any other.
 
     Raises:
         RunError: a line cannot be read.
@@ -193,28 +161,3 @@ def read_rows(path: Path, whole: bool = False) -> list[dict[str, Any]]:
             ) from error
         rows.append(row)
     return rows
-
-
-class Console:
-    """What a person sees while a run goes on: a progress bar on a terminal, a quiet line an epoch elsewhere."""
-
-    def __init__(self, progress: bool | str) -> None:
-        self.bar = sys.stderr.isatty() if progress == "auto" else bool(progress)
-        self._last = 0.0
-
-    @contextmanager
-    def progress(self, epoch: int, epochs: int, steps: int) -> Iterator[Callable[[], Any]]:
-        """A bar over the steps of one epoch; the value is called after every step."""
-        from tqdm import tqdm
-
-        with tqdm(total=steps, desc=f"epoch {epoch}/{epochs}", leave=False, disable=not self.bar) as bar:
-            yield bar.update
-
-    def log(self, row: Mapping[str, Any], epochs: int) -> None:
-        """One line an epoch, at most one a second: the numbers that a person follows."""
-        last = row["epoch"] == epochs
-        if not last and time.monotonic() - self._last < 1.0:
-            return
-        self._last = time.monotonic()
-        shown = [k for k in row if k.endswith(("loss", "accuracy")) or "learned_rotation" in k]
-        print(f"epoch {row['epoch']}/{epochs}  " + "  ".join(f"{k} {row[k]:.4g}" for k in shown), flush=True)

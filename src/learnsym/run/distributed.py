@@ -8,9 +8,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from learnsym.run.launcher_env import environment, place
 from learnsym.errors import ConfigError, LearnSymError
 from learnsym.run.directory import RunDirectory
+from learnsym.run.launcher_env import environment, launch_env
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 
 def make_fabric(trainer: "TrainerSettings", devices: int | list[int]) -> "Fabric":
-    """For one process; for several that it starts itself; or for those that torchrun or srun has started.
+    """For one process; for several that it starts itself; or for those that torchrun or srun has
+    started.
 
     Raises:
         ConfigError: the machine has no such devices.
@@ -30,8 +31,10 @@ def make_fabric(trainer: "TrainerSettings", devices: int | list[int]) -> "Fabric
     from learnsym.training.precision import Double
 
     double = trainer.precision == "64-true"
-    several = "ddp" if place().shared else "ddp_spawn"
-    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # each process would say that it has joined
+    several = "ddp" if launch_env().shared else "ddp_spawn"
+    logging.getLogger("lightning_fabric").setLevel(
+        logging.WARNING
+    )  # each process would say that it has joined
     try:
         return Fabric(
             accelerator=trainer.accelerator,
@@ -43,11 +46,13 @@ def make_fabric(trainer: "TrainerSettings", devices: int | list[int]) -> "Fabric
         )
     except (MisconfigurationException, ValueError, RuntimeError) as error:
         raise ConfigError(
-            f"trainer.accelerator={trainer.accelerator}, devices={trainer.devices}: {error}".splitlines()[0]
+            f"trainer.accelerator={trainer.accelerator}, devices={trainer.devices}: {error}".splitlines()[
+                0
+            ]
         ) from error
 
 
-def from_first(fabric: "Fabric", work: Callable[[], Any]) -> Any:
+def broadcast_from_rank_zero(fabric: "Fabric", work: Callable[[], Any]) -> Any:
     """What the first process finds, in all of them.
 
     Raises:
@@ -66,11 +71,11 @@ def from_first(fabric: "Fabric", work: Callable[[], Any]) -> Any:
 
 
 @contextmanager
-def held_by_first(
+def locked_on_rank_zero(
     fabric: "Fabric", directory: RunDirectory, fresh: bool, debug: bool
 ) -> Iterator[tuple[RunDirectory, dict[str, Any] | None]]:
-    """The run's directory for all processes, held by the first, and the result that is there already; a scratch folder of the
-    first for `debug`."""
+    """The run's directory for all processes, held by the first, and the result that is there
+    already; a scratch folder of the first for `debug`."""
     with ExitStack() as held:
 
         def begin() -> tuple[RunDirectory, dict[str, Any] | None]:
@@ -81,23 +86,26 @@ def held_by_first(
                 directory.clear()
             return directory, directory.result()
 
-        yield from_first(fabric, begin)
+        yield broadcast_from_rank_zero(fabric, begin)
 
 
 @contextmanager
-def failure_kept(directory: RunDirectory | None) -> Iterator[None]:
+def record_failure(directory: RunDirectory | None) -> Iterator[None]:
     """What goes wrong within is left in the directory's error.txt, if there is a directory."""
     try:
         yield
     except Exception as error:
         if directory is not None:
-            directory.fail(f"{error}\n" if isinstance(error, LearnSymError) else traceback.format_exc())
+            directory.fail(
+                f"{error}\n" if isinstance(error, LearnSymError) else traceback.format_exc()
+            )
             error.directory = str(directory.path)  # type: ignore[attr-defined]
         raise
 
 
-def leave(fabric: "Fabric") -> None:
-    """All together: a process that exits by itself may find threads of the group still running, which aborts it."""
+def shutdown(fabric: "Fabric") -> None:
+    """All together: a process that exits by itself may find threads of the group still running,
+    which aborts it."""
     import torch
 
     if fabric.world_size > 1:

@@ -11,7 +11,9 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
-FOLDER = Path(tempfile.gettempdir()) / f"learnsym-gpus-{os.getuid() if hasattr(os, 'getuid') else 'all'}"
+FOLDER = (
+    Path(tempfile.gettempdir()) / f"learnsym-gpus-{os.getuid() if hasattr(os, 'getuid') else 'all'}"
+)
 SECONDS_BETWEEN_LOOKS = 1.0
 
 
@@ -21,11 +23,12 @@ def visible_gpus() -> int:
 
 
 @contextmanager
-def own_gpu(count: int, folder: Path = FOLDER) -> Iterator[int]:
+def exclusive_gpu(count: int, folder: Path = FOLDER) -> Iterator[int]:
     """The number of a GPU that no other job has until the context ends; waits while all are taken.
 
-    Jobs of all sweeps of a person on this machine share the locks; a process that is killed loses its own. The numbers are those
-    of this process: with CUDA_VISIBLE_DEVICES, of the GPUs that it names.
+    Jobs of all sweeps of a person on this machine share the locks; a process that is killed loses
+    its own. The numbers are those of this process: with CUDA_VISIBLE_DEVICES, of the GPUs that it
+    names.
 
     Args:
         count: how many GPUs this process sees.

@@ -1,4 +1,5 @@
-"""Where a run's numbers go besides metrics.jsonl. Each library is imported only when its logger is asked for."""
+"""Where a run's numbers go besides metrics.jsonl. Each library is imported only when its logger is
+asked for."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,19 +22,31 @@ class Jsonl:
 
 
 class Wandb(Jsonl):
-    """Weights & Biases: offline unless told otherwise; `wandb sync <run directory>/wandb/...` uploads later."""
+    """Weights & Biases: offline unless told otherwise; `wandb sync <run directory>/wandb/...`
+    uploads later."""
 
-    def __init__(self, project: str = "learnsym", mode: Literal["offline", "online"] = "offline") -> None:
+    def __init__(
+        self, project: str = "learnsym", mode: Literal["offline", "online"] = "offline"
+    ) -> None:
         self.project, self.mode = project, mode
 
     def start(self, folder: Path, name: str, config: Mapping[str, Any]) -> None:
-        """Begin a wandb run in the run's directory; the run's name is its id, so that a continued run stays one."""
+        """Begin a wandb run in the run's directory; the run's name is its id, so that a continued
+        run stays one."""
         try:
             import wandb
         except ImportError as error:
-            raise ConfigError("logger=wandb needs wandb; install it with: uv sync --extra wandb.") from error
+            raise ConfigError(
+                "logger=wandb needs wandb; install it with: uv sync --extra wandb."
+            ) from error
         self._run = wandb.init(
-            project=self.project, mode=self.mode, dir=str(folder), id=name, name=name, config=dict(config), resume="allow"
+            project=self.project,
+            mode=self.mode,
+            dir=str(folder),
+            id=name,
+            name=name,
+            config=dict(config),
+            resume="allow",
         )
 
     def log(self, row: Mapping[str, Any]) -> None:
@@ -54,7 +67,9 @@ class TensorBoard(Jsonl):
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
-            raise ConfigError("logger=tensorboard needs tensorboard; install it with: uv sync --extra tensorboard.") from error
+            raise ConfigError(
+                "logger=tensorboard needs tensorboard; install it with: uv sync --extra tensorboard."
+            ) from error
         self._writer = SummaryWriter(str(folder / "tensorboard"))
 
     def log(self, row: Mapping[str, Any]) -> None:

@@ -1,4 +1,5 @@
-"""One run, from a composed configuration to result.json: check, find the run's directory, build, work, show."""
+"""One run, from a composed configuration to result.json: check, find the run's directory, build,
+work, show."""
 
 import re
 import tempfile
@@ -9,19 +10,30 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from learnsym.run.launcher_env import check_processes, place
-from learnsym.config.build import build, check, check_effect, check_target, locate, rehearse
+from learnsym.config.allowed_classes import get_class
+from learnsym.config.build import build, dry_build
+from learnsym.config.validate import check, check_target
 from learnsym.distributions.base import learned_symmetry
-from learnsym.run.checks import check_analysis, check_augmentation, check_checkpoint, check_runs
 from learnsym.errors import ConfigError, RunError
-from learnsym.run.gpu_lock import own_gpu, visible_gpus
-from learnsym.run.config_hash import identity
-from learnsym.run.data_checks import check_kind
-from learnsym.run.directory import RunDirectory, code_hash, versions, write_atomically
+from learnsym.run.checks import (
+    check_analysis,
+    check_augmentation,
+    check_checkpoint,
+    check_effect,
+    check_kind,
+    check_processes,
+    check_runs,
+)
+from learnsym.run.config_hash import config_hash
+from learnsym.run.context import build_context, device_name
+from learnsym.run.directory import RunDirectory
+from learnsym.run.distributed import locked_on_rank_zero, make_fabric, record_failure, shutdown
+from learnsym.run.gpu_lock import exclusive_gpu, visible_gpus
+from learnsym.run.launcher_env import launch_env
 from learnsym.run.summary import show
-from learnsym.run.context import device_name, open_session
-from learnsym.run.distributed import failure_kept, held_by_first, leave, make_fabric
+from learnsym.run.versions import code_hash, versions
 from learnsym.training import checkpoint
+from learnsym.utils.files import write_atomically
 
 SECTIONS = ("base_group", "conv", "kernel", "net", "dataset", "train")
 """What a checkpoint was trained with, and what a mode that reads one takes from it."""
@@ -41,20 +53,22 @@ def run(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> Path:
     Raises:
         LearnSymError: whatever a person can put right.
     """
-    mode_class = locate("mode", cfg.mode._target_)
+    mode_class = get_class("mode", cfg.mode._target_)
     check_runs(cfg, overrides, choices, mode_class)
     if getattr(mode_class, "works_on_results", False):
         return work_on_results(cfg)
     check_checkpoint(cfg, choices, mode_class)
-    cfg = adopt_checkpoint(cfg, overrides)
+    cfg = config_from_checkpoint(cfg, overrides)
     check(cfg)
     check_effect(cfg, overrides)
     check_building(cfg, choices["mode"], mode_class)
     check_augmentation(overrides, choices, mode_class)
     check_analysis(cfg, overrides, choices, mode_class)
     check_processes(cfg.trainer.devices, cfg.trainer.nodes, in_a_sweep())
-    if place().shared:
-        return _together(cfg, RunDirectory(Path(cfg.paths.out).absolute() / slug(cfg, choices)), overrides)
+    if launch_env().shared:
+        return _together(
+            cfg, RunDirectory(Path(cfg.paths.out).absolute() / slug(cfg, choices)), overrides
+        )
     if cfg.debug:
         with tempfile.TemporaryDirectory() as folder:
             _work_and_show(cfg, RunDirectory(Path(folder)), overrides)
@@ -70,7 +84,8 @@ def run(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> Path:
 
 
 def work_on_results(cfg: DictConfig) -> Path:
-    """A mode that needs neither network nor data: it is called with the configuration and gives the path of what it wrote."""
+    """A mode that needs neither network nor data: it is called with the configuration and gives the
+    path of what it wrote."""
     check_target("mode", cfg.mode)
     path = build(cfg, "mode")(cfg)
     print(f"result: {path}", flush=True)
@@ -81,18 +96,19 @@ def check_building(cfg: DictConfig, mode: str, mode_class: type) -> None:
     """What goes together, said by what is built for it."""
     check_kind(cfg, mode, mode_class)
     getattr(mode_class, "check_config", no_rules)(cfg)
-    rehearse(cfg)
+    dry_build(cfg)
 
 
 def no_rules(cfg: DictConfig) -> None:
     """Of a mode that goes with everything."""
 
 
-def adopt_checkpoint(cfg: DictConfig, overrides: list[str]) -> DictConfig:
-    """Take net, data and recipe from the checkpoint's own configuration, save what the command line says anew.
+def config_from_checkpoint(cfg: DictConfig, overrides: list[str]) -> DictConfig:
+    """Take net, data and recipe from the checkpoint's own configuration, save what the command line
+    says anew.
 
-    A section that the command chooses (`dataset=mnist`, `experiment=...`) stays as composed; single keys
-    (`dataset.rotation_range=90`) are set on top of the checkpoint's.
+    A section that the command chooses (`dataset=mnist`, `experiment=...`) stays as composed; single
+    keys (`dataset.rotation_range=90`) are set on top of the checkpoint's.
     """
     if cfg.checkpoint is None:
         return cfg
@@ -123,69 +139,90 @@ def slug(cfg: DictConfig, choices: dict[str, str]) -> str:
         sampled = [choices["base_group"], choices["conv"]] if "conv" in cfg.net else []
         what = choices.get("experiment") or "-".join([choices["net"], *sampled, choices["dataset"]])
     mode = [] if choices["mode"] == "train" else [choices["mode"]]
-    parts = [*what.split("/"), *mode, str(cfg.scale), f"seed{cfg.seed}", identity(cfg)]
+    parts = [*what.split("/"), *mode, str(cfg.scale), f"seed{cfg.seed}", config_hash(cfg)]
     return "-".join(dict.fromkeys(parts))
 
 
 def _work_and_show(cfg: DictConfig, directory: RunDirectory, overrides: list[str]) -> None:
     result = directory.result()
     if fresh := result is None:
-        result = _launch(plain(cfg), directory, overrides, identity(cfg))
+        result = _launch(to_dict(cfg), directory, overrides, config_hash(cfg))
     _show(cfg, directory, result, fresh)
 
 
 def _show(cfg: DictConfig, directory: RunDirectory, result: dict[str, Any], fresh: bool) -> None:
     if not cfg.debug:
         if not fresh:
-            mend_config(cfg, directory)
-        show(result, directory, is_new=fresh, same_code=result["versions"].get("code") == code_hash())
+            rewrite_config(cfg, directory)
+        show(
+            result, directory, is_new=fresh, same_code=result["versions"].get("code") == code_hash()
+        )
     else:
         show(result, None, is_new=True, same_code=True)
 
 
-def plain(cfg: DictConfig) -> dict[str, Any]:
+def to_dict(cfg: DictConfig) -> dict[str, Any]:
     """The configuration in plain containers, resolved."""
     found = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(found, dict)
     return found
 
 
-def mend_config(cfg: DictConfig, directory: RunDirectory) -> None:
-    """Write config.yaml of a finished run again where it does not say what the run's directory is named after."""
+def rewrite_config(cfg: DictConfig, directory: RunDirectory) -> None:
+    """Write config.yaml of a finished run again where it does not say what the run's directory is
+    named after."""
     path = directory.path / "config.yaml"
     try:
         theirs = OmegaConf.load(path)
-        if isinstance(theirs, DictConfig) and identity(theirs) == identity(cfg):
+        if isinstance(theirs, DictConfig) and config_hash(theirs) == config_hash(cfg):
             return
     except Exception:  # whatever a damaged file makes of a YAML reader, and of who takes its content for a configuration
         pass
     print(f"remark: {path} was damaged; it has been written again")
-    write_atomically(path, OmegaConf.to_yaml(OmegaConf.create(plain(cfg))))
+    write_atomically(path, OmegaConf.to_yaml(OmegaConf.create(to_dict(cfg))))
 
 
 def _together(cfg: DictConfig, directory: RunDirectory, overrides: list[str]) -> Path:
     """One of the processes that torchrun or srun has started."""
-    return make_fabric(build(cfg, "trainer"), cfg.trainer.devices).launch(_each, cfg, directory, overrides)
+    return make_fabric(build(cfg, "trainer"), cfg.trainer.devices).launch(
+        _each, cfg, directory, overrides
+    )
 
 
 def _each(fabric: Any, cfg: DictConfig, directory: RunDirectory, overrides: list[str]) -> Path:
     """What each of them does. The first holds the run's directory, writes and speaks."""
-    with held_by_first(fabric, directory, bool(cfg.fresh), bool(cfg.debug)) as (directory, result):
+    with locked_on_rank_zero(fabric, directory, bool(cfg.fresh), bool(cfg.debug)) as (
+        directory,
+        result,
+    ):
         if fresh := result is None:
-            with failure_kept(directory if fabric.is_global_zero else None):
-                _work(fabric, plain(cfg), directory.path, overrides, identity(cfg))
+            with record_failure(directory if fabric.is_global_zero else None):
+                _work(fabric, to_dict(cfg), directory.path, overrides, config_hash(cfg))
         else:
-            leave(fabric)
+            shutdown(fabric)
         if fabric.is_global_zero:
             _show(cfg, directory, result or directory.result() or {}, fresh)
-            print("result: none (debug=true keeps nothing)" if cfg.debug else f"result: {directory.result_path}", flush=True)
+            print(
+                "result: none (debug=true keeps nothing)"
+                if cfg.debug
+                else f"result: {directory.result_path}",
+                flush=True,
+            )
     return directory.path
 
 
 def published(config: dict[str, Any]) -> list[dict[str, Any]]:
-    """What the preset's paper reports for this run: without entries that are for another target or class of data than its own."""
-    own = {"target": config["dataset"].get("target"), "dataset": config["dataset"]["_target_"].rpartition(".")[2]}
-    return [e for e in config.get("paper") or [] if all(e.get(key, value) == value for key, value in own.items())]
+    """What the preset's paper reports for this run: without entries that are for another target or
+    class of data than its own."""
+    own = {
+        "target": config["dataset"].get("target"),
+        "dataset": config["dataset"]["_target_"].rpartition(".")[2],
+    }
+    return [
+        e
+        for e in config.get("paper") or []
+        if all(e.get(key, value) == value for key, value in own.items())
+    ]
 
 
 def in_a_sweep() -> bool:
@@ -197,40 +234,60 @@ def in_a_sweep() -> bool:
 
 
 def shares_gpus() -> bool:
-    """Whether this run is a job of a sweep on this machine. (Slurm and Ray show each job the GPUs that are its own.)"""
+    """Whether this run is a job of a sweep on this machine. (Slurm and Ray show each job the GPUs
+    that are its own.)"""
     from hydra.core.hydra_config import HydraConfig
 
-    return in_a_sweep() and HydraConfig.get().runtime.choices.get("launcher") not in ("slurm", "ray")
+    return in_a_sweep() and HydraConfig.get().runtime.choices.get("launcher") not in (
+        "slurm",
+        "ray",
+    )
 
 
 def _launch(
-    config: dict[str, Any], directory: RunDirectory, overrides: list[str], digest: str, gpu: int | None = None
+    config: dict[str, Any],
+    directory: RunDirectory,
+    overrides: list[str],
+    digest: str,
+    gpu: int | None = None,
 ) -> dict[str, Any]:
-    """Start the processes; what happens in them is `_work`. A job of a sweep takes a GPU of its own where there are several."""
+    """Start the processes; what happens in them is `_work`. A job of a sweep takes a GPU of its own
+    where there are several."""
     from torch.multiprocessing import ProcessRaisedException
 
     trainer = build(OmegaConf.create(config), "trainer")
-    gpus = visible_gpus() if trainer.devices == 1 and trainer.accelerator in ("auto", "cuda") and shares_gpus() else 0
+    gpus = (
+        visible_gpus()
+        if trainer.devices == 1 and trainer.accelerator in ("auto", "cuda") and shares_gpus()
+        else 0
+    )
     if gpus > 1 and gpu is None:
-        with own_gpu(gpus) as number:
+        with exclusive_gpu(gpus) as number:
             return _launch(config, directory, overrides, digest, number)
     fabric = make_fabric(trainer, trainer.devices if gpu is None else [gpu])
     try:
-        with failure_kept(directory):
+        with record_failure(directory):
             fabric.launch(_work, config, directory.path, overrides, digest)
     except ProcessRaisedException as error:
         found = re.search(r"learnsym\.errors\.\w+: (.*)", str(error))
-        raise RunError(found[1] if found else f"a process failed; see {directory.path / 'error.txt'}.") from error
+        raise RunError(
+            found[1] if found else f"a process failed; see {directory.path / 'error.txt'}."
+        ) from error
     result = directory.result()
     assert result is not None
     return result
 
 
-def _work(fabric: Any, config: dict[str, Any], path: Path, overrides: list[str], digest: str) -> None:
+def _work(
+    fabric: Any, config: dict[str, Any], path: Path, overrides: list[str], digest: str
+) -> None:
     """What every process does: build, run the mode, and (the first process) write the result."""
-    started, code = time.perf_counter(), versions()  # before the work: a checkout may change while it goes on
+    started, code = (
+        time.perf_counter(),
+        versions(),
+    )  # before the work: a checkout may change while it goes on
     cfg = OmegaConf.create(config)
-    session = open_session(fabric, cfg, RunDirectory(path))
+    session = build_context(fabric, cfg, RunDirectory(path))
     if fabric.is_global_zero:
         write_atomically(path / "config.yaml", OmegaConf.to_yaml(cfg))
     outcome = build(cfg, "mode")(session)
@@ -253,9 +310,12 @@ def _work(fabric: Any, config: dict[str, Any], path: Path, overrides: list[str],
                 "scale": cfg.scale,
                 "seed": cfg.seed,
                 "parameters": sum(p.numel() for p in session.net.parameters()),
-                "data": {"provenance": session.data.info.provenance, "sizes": dict(session.data.info.sizes)},
+                "data": {
+                    "provenance": session.data.info.provenance,
+                    "sizes": dict(session.data.info.sizes),
+                },
                 "true_widths": dict(session.data.info.true_widths),
                 "figures": outcome.get("figures", []),
             }
         )
-    leave(fabric)
+    shutdown(fabric)

@@ -14,7 +14,9 @@ STATUS = {
 }
 
 
-def show(result: Mapping[str, Any], directory: RunDirectory | None, is_new: bool, same_code: bool) -> None:
+def show(
+    result: Mapping[str, Any], directory: RunDirectory | None, is_new: bool, same_code: bool
+) -> None:
     """Print a table of metrics beside the paper's values, and the paths of the figures."""
     if not is_new:
         print("this run is finished; fresh=true starts over")

@@ -1,4 +1,5 @@
-"""Checkpoints: tensors and plain containers only, written atomically, read with weights_only=True."""
+"""Checkpoints: tensors and plain containers only, written atomically, read with
+weights_only=True."""
 
 import pickle
 import random
@@ -11,14 +12,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from learnsym.utils.files import write_atomically
 from learnsym.errors import CheckpointError
+from learnsym.utils.files import write_atomically
 
 FORMAT = 1
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint so that `path` holds either the old one or the new one, whole, after a crash or power loss.
+    """Write a checkpoint so that `path` holds either the old one or the new one, whole, after a
+    crash or power loss.
 
     Raises:
         RunError: it cannot be written (a full disk, no permission); the old one is untouched.
@@ -42,7 +44,15 @@ def load(path: Path, advice: str = "") -> dict[str, Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about pickles that it refuses anyway
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+    except (
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+        KeyError,
+        zipfile.BadZipFile,
+        pickle.UnpicklingError,
+    ) as error:
         raise CheckpointError(
             f"checkpoint {path}: it cannot be read as tensors and plain containers (truncated, or not written by LearnSym)"
             f"{advice and '; '}{advice}."
@@ -58,15 +68,19 @@ def configuration(path: Path, sections: Iterable[str]) -> dict[str, Any]:
     """The configuration that a checkpoint was trained with.
 
     Raises:
-        CheckpointError: it has none, or not the sections, or something else than a resolved configuration holds: an interpolation
-            could ask for this machine's environment.
+        CheckpointError: it has none, or not the sections, or something else than a resolved
+            configuration holds: an interpolation could ask for this machine's environment.
     """
     found = load(path).get("config")
     parts = [found.get(section) for section in sections] if isinstance(found, dict) else [None]
     if not all(isinstance(part, dict) and isinstance(part.get("_target_"), str) for part in parts):
-        raise CheckpointError(f"checkpoint {path}: it does not say with which configuration it was trained.")
+        raise CheckpointError(
+            f"checkpoint {path}: it does not say with which configuration it was trained."
+        )
     if (strange := next(_strange(found), None)) is not None:
-        raise CheckpointError(f"checkpoint {path}: its configuration holds {strange}; plain values would be right.")
+        raise CheckpointError(
+            f"checkpoint {path}: its configuration holds {strange}; plain values would be right."
+        )
     return dict(found)
 
 
@@ -93,7 +107,13 @@ def random_state() -> dict[str, Any]:
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "numpy": [str(kind), torch.from_numpy(np.asarray(keys).astype(np.int64)), int(position), int(has_gauss), float(gauss)],
+        "numpy": [
+            str(kind),
+            torch.from_numpy(np.asarray(keys).astype(np.int64)),
+            int(position),
+            int(has_gauss),
+            float(gauss),
+        ],
         "python": [version, list(internal), gauss_next],
     }
 

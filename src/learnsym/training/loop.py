@@ -1,7 +1,9 @@
-"""The training loop, from top to bottom: epochs, steps, validation, records, checkpoints, exact resume.
+"""The training loop, from top to bottom: epochs, steps, validation, records, checkpoints, exact
+resume.
 
-Every process holds the same generator state and draws for the whole global batch (see `learnsym.utils.rng`), so a run gives the
-same numbers for any number of processes, and the state in a checkpoint is that of all of them.
+Every process holds the same generator state and draws for the whole global batch (see
+`learnsym.utils.rng`), so a run gives the same numbers for any number of processes, and the state in
+a checkpoint is that of all of them.
 """
 
 import math
@@ -17,12 +19,17 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from learnsym.data.base import Data, Split
-from learnsym.distributions.base import SymmetryModule, learned_symmetry, penalty, symmetry_parameters
+from learnsym.distributions.base import (
+    LearnedSymmetry,
+    learned_symmetry,
+    penalty,
+    symmetry_parameters,
+)
 from learnsym.errors import CheckpointError, RunError
-from learnsym.utils.rng import rows_of_batch
 from learnsym.training import checkpoint
 from learnsym.training.settings import TrainSettings
 from learnsym.training.tasks import task_for
+from learnsym.utils.rng import batch_shard
 
 
 class Recorder(Protocol):
@@ -49,16 +56,21 @@ class Progress:
     best_epoch: int = 0
 
 
-def parameter_groups(net: nn.Module, symmetry_lr: float | None, omega0_lr: float | None = None) -> list[dict[str, Any]]:
-    """Weights; what describes a symmetry, and the frequencies omega0 of SIREN kernels where they are learned: both without weight
-    decay and with a learning rate of their own (None: that of the weights)."""
+def parameter_groups(
+    net: nn.Module, symmetry_lr: float | None, omega0_lr: float | None = None
+) -> list[dict[str, Any]]:
+    """Weights; what describes a symmetry, and the frequencies omega0 of SIREN kernels where they
+    are learned: both without weight decay and with a learning rate of their own (None: that of the
+    weights)."""
     omega0 = [p for name, p in net.named_parameters() if name.rpartition(".")[2] == "omega0"]
     special = [(symmetry_parameters(net), symmetry_lr), (omega0, omega0_lr)]
     known = {id(p) for params, _ in special for p in params}
     groups: list[dict[str, Any]] = [{"params": [p for p in net.parameters() if id(p) not in known]}]
     for params, lr in special:
         if params:
-            groups.append({"params": params, "weight_decay": 0.0} | ({} if lr is None else {"lr": lr}))
+            groups.append(
+                {"params": params, "weight_decay": 0.0} | ({} if lr is None else {"lr": lr})
+            )
     return groups
 
 
@@ -95,9 +107,16 @@ class Training:
             max_batches: of every epoch and evaluation, and two epochs (debugging); None: all.
             channels_last, compile: see `TrainerSettings`.
             config: kept in the checkpoints.
-            measure: called after every epoch for more numbers of its row (process 0 only); it leaves everything as it is.
+            measure: called after every epoch for more numbers of its row (process 0 only); it
+                leaves everything as it is.
         """
-        self.fabric, self.data, self.settings, self.recorder, self.folder = fabric, data, settings, recorder, folder
+        self.fabric, self.data, self.settings, self.recorder, self.folder = (
+            fabric,
+            data,
+            settings,
+            recorder,
+            folder,
+        )
         self.seed, self.max_batches, self.config = seed, max_batches, config or {}
         self.resident_bytes, self.measure = resident_bytes, measure
         self.task = task_for(data, settings.loss)
@@ -118,16 +137,17 @@ class Training:
         self.dtype = next(net.parameters()).dtype  # float64 at precision 64-true, float32 otherwise
         self.progress = Progress()
         self._resident: dict[str, Split] = {}
-        self._symmetries = [m for m in net.modules() if isinstance(m, SymmetryModule)]
+        self._symmetries = [m for m in net.modules() if isinstance(m, LearnedSymmetry)]
         self._steps = min(self.epochs * self.steps_per_epoch, settings.max_steps or math.inf)
 
-    # --- one epoch --------------------------------------------------------------------------------------------------------------
+    # --- one epoch
 
     def fit(self) -> Progress:
         """Train to the end, from the last checkpoint where there is one.
 
         Raises:
-            RunError: the loss is not finite (the last good checkpoint is kept), or a file cannot be written.
+            RunError: the loss is not finite (the last good checkpoint is kept), or a file cannot be
+                written.
             CheckpointError: the last checkpoint cannot be read or does not fit.
         """
         self.resume()
@@ -137,7 +157,11 @@ class Training:
             if "val" in self.data.splits:
                 row |= {f"val_{k}": v for k, v in self.evaluate("val").items()}
             self.progress.epoch += 1
-            row |= {"step": self.progress.step, "lr": self.optimizer.param_groups[0]["lr"], **self.extents()}
+            row |= {
+                "step": self.progress.step,
+                "lr": self.optimizer.param_groups[0]["lr"],
+                **self.extents(),
+            }
             self._check_finite(row)
             if self.settings.schedule.every == "epoch":
                 self.schedule.step(row.get("val_loss", row["train_loss"]))
@@ -150,21 +174,31 @@ class Training:
     def _train_epoch(self) -> dict[str, float]:
         self.net.train()
         split, settings = self._split("train"), self.settings
-        order = torch.randperm(len(split), generator=torch.Generator().manual_seed(self.seed * 1_000_003 + self.progress.epoch))
+        order = torch.randperm(
+            len(split),
+            generator=torch.Generator().manual_seed(self.seed * 1_000_003 + self.progress.epoch),
+        )
         sums = self.task.no_sums(self.fabric.device)
-        with self.recorder.progress(self.progress.epoch + 1, self.epochs, self.steps_per_epoch) as tick:
-            for inputs, targets, share in self._batches(split, order, settings.batch_size, train=True):
+        with self.recorder.progress(
+            self.progress.epoch + 1, self.epochs, self.steps_per_epoch
+        ) as tick:
+            for inputs, targets, share in self._batches(
+                split, order, settings.batch_size, train=True
+            ):
                 if settings.max_steps is not None and self.progress.step >= settings.max_steps:
                     break
                 for module in self._symmetries:
                     module.anneal(self.progress.step / self._steps)
                 outputs = self.net(inputs)
-                # DDP averages gradients over processes; `share` makes that the mean over the global batch.
+                # DDP averages gradients over processes; `share` makes that the mean over the global
+                # batch.
                 loss = self.task.loss(outputs, targets) * share + penalty(self.plain_net)
                 self.optimizer.zero_grad(set_to_none=True)
                 self.fabric.backward(loss)
                 if settings.clip_norm is not None:
-                    self.fabric.clip_gradients(self.net, self.optimizer, max_norm=settings.clip_norm)
+                    self.fabric.clip_gradients(
+                        self.net, self.optimizer, max_norm=settings.clip_norm
+                    )
                 self.optimizer.step()
                 for module in self._symmetries:
                     module.project()
@@ -177,27 +211,32 @@ class Training:
 
     @torch.no_grad()
     def evaluate(self, name: str) -> dict[str, float]:
-        """Metrics on a split. Random numbers are drawn from a generator of its own, so that an evaluation is repeatable and
-        leaves the training's as it was."""
+        """Metrics on a split. Random numbers are drawn from a generator of its own, so that an
+        evaluation is repeatable and leaves the training's as it was."""
         split = self._split(name)
         self.net.eval()
         devices = [self.fabric.device] if self.fabric.device.type == "cuda" else []
         sums = self.task.no_sums(self.fabric.device)
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(self.seed)
-            for inputs, targets, _ in self._batches(split, torch.arange(len(split)), self.settings.test_batch_size, train=False):
+            for inputs, targets, _ in self._batches(
+                split, torch.arange(len(split)), self.settings.test_batch_size, train=False
+            ):
                 with self.fabric.autocast():
                     sums = sums + self.task.sums(self.plain_net(inputs), targets)
         return self._metrics(sums)
 
-    # --- batches ----------------------------------------------------------------------------------------------------------------
+    # --- batches
 
     def _count_batches(self, examples: int, batch_size: int) -> int:
         whole = math.ceil(examples / batch_size)
         return whole if self.max_batches is None else min(whole, self.max_batches)
 
-    def _batches(self, split: Split, order: Tensor, batch_size: int, train: bool) -> Iterator[tuple[Tensor, Tensor, float]]:
-        """This process's rows of every global batch: inputs, targets, and their share (rows here x processes / rows in all)."""
+    def _batches(
+        self, split: Split, order: Tensor, batch_size: int, train: bool
+    ) -> Iterator[tuple[Tensor, Tensor, float]]:
+        """This process's rows of every global batch: inputs, targets, and their share (rows here x
+        processes / rows in all)."""
         rank, processes = self.fabric.global_rank, self.fabric.world_size
         order = order.to(split.inputs.device)  # once an epoch, so that no step waits for a copy
         for index in order.split(batch_size)[: self._count_batches(len(order), batch_size)]:
@@ -207,28 +246,40 @@ class Training:
                 continue  # a step needs a row for every process, an evaluation does not
             rows = index[start:stop]
             inputs, targets = split.inputs[rows], split.targets[rows]
-            inputs, targets = (t.to(self.fabric.device, non_blocking=True) for t in (inputs, targets))
-            with rows_of_batch(start, stop, total):
-                prepared = self.data.prepare(inputs, train=train).to(self.dtype, memory_format=self.layout)
+            inputs, targets = (
+                t.to(self.fabric.device, non_blocking=True) for t in (inputs, targets)
+            )
+            with batch_shard(start, stop, total):
+                prepared = self.data.prepare(inputs, train=train).to(
+                    self.dtype, memory_format=self.layout
+                )
                 yield prepared, targets, (stop - start) * processes / total
 
     def _split(self, name: str) -> Split:
-        """A split, moved to the device as a whole where it fits; otherwise it stays where it is, in memory or in its file."""
+        """A split, moved to the device as a whole where it fits; otherwise it stays where it is, in
+        memory or in its file."""
         if name not in self._resident:
             split = self.data.splits[name]
             if split.inputs.nbytes <= self.resident_bytes:
-                split = Split(split.inputs.to(self.fabric.device), split.targets.to(self.fabric.device))
+                split = Split(
+                    split.inputs.to(self.fabric.device), split.targets.to(self.fabric.device)
+                )
             self._resident[name] = split
         return self._resident[name]
 
-    # --- numbers ----------------------------------------------------------------------------------------------------------------
+    # --- numbers
 
     def _metrics(self, sums: Tensor) -> dict[str, float]:
-        return self.task.metrics([float(s) for s in self.fabric.all_reduce(sums, reduce_op="sum").tolist()])
+        return self.task.metrics(
+            [float(s) for s in self.fabric.all_reduce(sums, reduce_op="sum").tolist()]
+        )
 
     def extents(self) -> dict[str, float]:
-        """The learned extents as metrics; a layer's name is added where several layers report the same generator."""
-        layers = {layer: extents for layer, extents in learned_symmetry(self.plain_net).items() if extents}
+        """The learned extents as metrics; a layer's name is added where several layers report the
+        same generator."""
+        layers = {
+            layer: extents for layer, extents in learned_symmetry(self.plain_net).items() if extents
+        }
         return {
             (e["metric"] if len(layers) == 1 else f"{e['metric']}/{layer}"): e["value"]
             for layer, extents in layers.items()
@@ -236,19 +287,24 @@ class Training:
         }
 
     def _check_finite(self, row: dict[str, Any]) -> None:
-        bad = next((k for k in ("train_loss", "val_loss") if k in row and not math.isfinite(row[k])), None)
+        bad = next(
+            (k for k in ("train_loss", "val_loss") if k in row and not math.isfinite(row[k])), None
+        )
         if bad:
             raise RunError(
                 f"{bad} is {row[bad]} in epoch {row['epoch']}: the training has diverged (try a smaller train.optimizer.lr, or "
                 f"train.clip_norm); what was computed before is kept in {self.folder}."
             )
 
-    # --- checkpoints ------------------------------------------------------------------------------------------------------------
+    # --- checkpoints
 
     def _keep(self, row: dict[str, Any]) -> None:
-        """Record first, then the checkpoint: a row without its checkpoint is written again, with the same numbers."""
+        """Record first, then the checkpoint: a row without its checkpoint is written again, with
+        the same numbers."""
         score = row.get(f"val_{self.task.best}")
-        better = score is not None and (self.progress.best is None or self.task.sign * (score - self.progress.best) > 0)
+        better = score is not None and (
+            self.progress.best is None or self.task.sign * (score - self.progress.best) > 0
+        )
         if better:
             self.progress.best, self.progress.best_epoch = score, self.progress.epoch
         if self.fabric.is_global_zero:
@@ -280,13 +336,20 @@ class Training:
         try:
             self.plain_net.load_state_dict(state["net"])
             self.settings.optimizer.load_state_dict(state["optimizer"])
-            if not isinstance(state["random"], dict) or not set(state["schedule"]) <= set(vars(self.schedule)):
-                raise TypeError("not of this training")  # torch would take any attribute for a schedule's
+            if not isinstance(state["random"], dict) or not set(state["schedule"]) <= set(
+                vars(self.schedule)
+            ):
+                raise TypeError(
+                    "not of this training"
+                )  # torch would take any attribute for a schedule's
             self.schedule.load_state_dict(
-                state["schedule"] | ({"lr_lambdas": [None] * 9} if "lr_lambdas" in vars(self.schedule) else {})
+                state["schedule"]
+                | ({"lr_lambdas": [None] * 9} if "lr_lambdas" in vars(self.schedule) else {})
             )
             self.progress = Progress(**state["progress"])
             checkpoint.set_random_state(state["random"])
         except (RuntimeError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-            raise CheckpointError(f"checkpoint {path}: it does not fit this network; fresh=true starts over.") from error
+            raise CheckpointError(
+                f"checkpoint {path}: it does not fit this network; fresh=true starts over."
+            ) from error
         self.recorder.truncate(self.progress.epoch)

@@ -1,4 +1,5 @@
-"""What `train` and `trainer` in the configuration say: the recipe of a training, and the machine that it runs on."""
+"""What `train` and `trainer` in the configuration say: the recipe of a training, and the machine
+that it runs on."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -18,14 +19,17 @@ class TrainSettings:
         epochs: passes over the training examples.
         batch_size: examples in one step, over all processes together.
         test_batch_size: examples at a time in validation and test.
-        optimizer: of torch.optim, on the network's parameter groups (see `learnsym.training.loop.parameter_groups`).
+        optimizer: of torch.optim, on the network's parameter groups (see
+            `learnsym.training.loop.parameter_groups`).
         schedule: how its learning rate moves.
-        symmetry_lr: learning rate of the parameters that describe a symmetry; None: that of the weights.
-        omega0_lr: learning rate of the frequencies of SIREN kernels, where they are learned; None: that of the weights.
+        symmetry_lr: learning rate of the parameters that describe a symmetry; None: that of the
+            weights.
+        omega0_lr: learning rate of the frequencies of SIREN kernels, where they are learned; None:
+            that of the weights.
         clip_norm: largest 2-norm of the gradient; None: not clipped.
         max_steps: stop after this many steps, whatever `epochs` says; None: no limit.
-        loss: "likelihood", the usual one of the task; "squared_error" from one-hot labels, for classification; "absolute_error"
-            of standardised targets, for regression.
+        loss: "likelihood", the usual one of the task; "squared_error" from one-hot labels, for
+            classification; "absolute_error" of standardised targets, for regression.
     """
 
     epochs: Size
@@ -52,9 +56,11 @@ class TrainerSettings:
         progress: a progress bar; "auto": on a terminal.
         threads: CPU threads for one process; None: torch's own choice.
         resident_bytes: a split of at most this many bytes is kept on the device as a whole.
-        channels_last: keep images and the weights of plain convolutions with their channels innermost, as tensor cores read them.
-        compile: let torch.compile fuse the training step's forward and backward pass; it takes a while at the first step, and
-            again for every new shape. The numbers are those without it, up to rounding.
+        channels_last: keep images and the weights of plain convolutions with their channels
+            innermost, as tensor cores read them.
+        compile: let torch.compile fuse the training step's forward and backward pass; it takes a
+            while at the first step, and again for every new shape. The numbers are those without
+            it, up to rounding.
     """
 
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -73,10 +79,10 @@ class AugmentationSettings:
     """How the augmented training of the optimisation dynamics sees transformed data.
 
     Attributes:
-        passes: over the training examples in one step, each example moved by a random element of the group; "exact": one pass for
-            every element (mode=dynamics).
-        batching: of the training examples united with their transforms, "shuffled" or with all transforms of an example in one
-            batch, "whole_orbits" (mode=drift).
+        passes: over the training examples in one step, each example moved by a random element of
+            the group; "exact": one pass for every element (mode=dynamics).
+        batching: of the training examples united with their transforms, "shuffled" or with all
+            transforms of an example in one batch, "whole_orbits" (mode=drift).
     """
 
     passes: Size | Literal["exact"] = 25

@@ -1,4 +1,5 @@
-"""What a network is asked to do: the loss of a batch, and metrics as sums that add up over batches and processes."""
+"""What a network is asked to do: the loss of a batch, and metrics as sums that add up over batches
+and processes."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,8 +13,9 @@ from learnsym.data.base import Data
 from learnsym.errors import ConfigError
 
 LossName = Literal["likelihood", "squared_error", "absolute_error"]
-"""What a task is learnt by: its likelihood (cross-entropy of classes and masks; of numbers squared error, or absolute error where
-the data set says so), squared error from one-hot classes, or absolute error of standardised numbers."""
+"""What a task is learnt by: its likelihood (cross-entropy of classes and masks; of numbers squared
+error, or absolute error where the data set says so), squared error from one-hot classes, or
+absolute error of standardised numbers."""
 
 
 def precise(outputs: Tensor) -> Tensor:
@@ -22,7 +24,8 @@ def precise(outputs: Tensor) -> Tensor:
 
 
 class TaskLike(Protocol):
-    """A loss and its metrics. `best`: the metric of the validation set that picks a checkpoint; `sign`: +1 if more is better."""
+    """A loss and its metrics. `best`: the metric of the validation set that picks a checkpoint;
+    `sign`: +1 if more is better."""
 
     best: str
     sign: int
@@ -34,7 +37,8 @@ class TaskLike(Protocol):
         """The loss of every example [B], float32 or float64."""
 
     def sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Sums [M] over a batch, the number of examples last; no synchronisation with the device."""
+        """Sums [M] over a batch, the number of examples last; no synchronisation with the
+        device."""
 
     def no_sums(self, device: torch.device) -> Tensor:
         """The sums [M] over no examples."""
@@ -77,7 +81,8 @@ class Classification:
 
 @dataclass(frozen=True)
 class SquaredError(Classification):
-    """Squared error of outputs [B, K] from one-hot labels, the mean over the K classes, against classes [B]."""
+    """Squared error of outputs [B, K] from one-hot labels, the mean over the K classes, against
+    classes [B]."""
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean squared error."""
@@ -90,11 +95,13 @@ class SquaredError(Classification):
 
 @dataclass(frozen=True)
 class Regression:
-    """Mean squared error of outputs [B, K] against targets [B, K], in the square of the target's unit.
+    """Mean squared error of outputs [B, K] against targets [B, K], in the square of the target's
+    unit.
 
     Attributes:
         unit: of the targets, as in names of metrics ("deg").
-        mean: mean target of the training examples, the constant prediction to beat; one number for all K.
+        mean: mean target of the training examples, the constant prediction to beat; one number for
+            all K.
     """
 
     unit: str
@@ -112,17 +119,21 @@ class Regression:
 
     @torch.no_grad()
     def sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """[sum of squared errors, of absolute errors, of squared deviations from the training mean, number of examples]."""
+        """[sum of squared errors, of absolute errors, of squared deviations from the training mean,
+        number of examples]."""
         error = precise(outputs) - targets
         per_example = [error.square(), error.abs(), (targets - self.mean).square()]
-        return torch.stack([*(e.flatten(1).mean(1).sum() for e in per_example), error.new_full((), len(targets))]).double()
+        return torch.stack(
+            [*(e.flatten(1).mean(1).sum() for e in per_example), error.new_full((), len(targets))]
+        ).double()
 
     def no_sums(self, device: torch.device) -> Tensor:
         """Zeros [4]."""
         return torch.zeros(4, dtype=torch.float64, device=device)
 
     def metrics(self, sums: list[float]) -> dict[str, float]:
-        """loss, mse and mae in the target's unit, and the squared error as a fraction of that of predicting the mean."""
+        """loss, mse and mae in the target's unit, and the squared error as a fraction of that of
+        predicting the mean."""
         squared, absolute, deviation, count = sums
         unit = f"_{self.unit}" if self.unit else ""
         return {
@@ -135,11 +146,13 @@ class Regression:
 
 @dataclass(frozen=True)
 class AbsoluteError:
-    """Absolute error of outputs [B, K] from standardised targets (y - centre) / scale; metrics in the unit of y [B, K].
+    """Absolute error of outputs [B, K] from standardised targets (y - centre) / scale; metrics in
+    the unit of y [B, K].
 
     Attributes:
         unit: of the targets, as in names of metrics ("mev").
-        centre: median of each of the K targets over the training examples, the constant prediction to beat.
+        centre: median of each of the K targets over the training examples, the constant prediction
+            to beat.
         scale: mean absolute deviation from it.
     """
 
@@ -155,7 +168,9 @@ class AbsoluteError:
         values = targets.double()
         centre = values.quantile(0.5, dim=0)
         scale = (values - centre).abs().mean(0)
-        return AbsoluteError(unit, tuple(centre.tolist()), tuple(torch.where(scale > 0, scale, 1.0).tolist()))
+        return AbsoluteError(
+            unit, tuple(centre.tolist()), tuple(torch.where(scale > 0, scale, 1.0).tolist())
+        )
 
     def in_units(self, outputs: Tensor) -> Tensor:
         """What a network's outputs [..., K] predict, in the targets' unit, float64."""
@@ -175,7 +190,8 @@ class AbsoluteError:
 
     @torch.no_grad()
     def sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """[sum of losses, of absolute errors, of absolute deviations from the training median, number of examples]."""
+        """[sum of losses, of absolute errors, of absolute deviations from the training median,
+        number of examples]."""
         loss = self.per_example(outputs, targets).double()
         centre, scale = _on(targets.device, self.centre, self.scale)
         deviation = targets - centre
@@ -188,25 +204,33 @@ class AbsoluteError:
         return torch.zeros(4, dtype=torch.float64, device=device)
 
     def metrics(self, sums: list[float]) -> dict[str, float]:
-        """loss (in units of `scale`), mae and that of predicting the training median, median_mae, both in the target's unit."""
+        """loss (in units of `scale`), mae and that of predicting the training median, median_mae,
+        both in the target's unit."""
         loss, absolute, deviation, count = sums
         unit = f"_{self.unit}" if self.unit else ""
-        return {"loss": loss / count, f"mae{unit}": absolute / count, f"median_mae{unit}": deviation / count}
+        return {
+            "loss": loss / count,
+            f"mae{unit}": absolute / count,
+            f"median_mae{unit}": deviation / count,
+        }
 
 
 @lru_cache(maxsize=16)
 @torch.inference_mode(False)  # a constant first needed at test time must serve in training too
 def _on(device: torch.device, *numbers: tuple[float, ...]) -> Tensor:
-    """Constants in float64, copied to a device once: a copy in every step would make the host wait."""
+    """Constants in float64, copied to a device once: a copy in every step would make the host
+    wait."""
     return torch.tensor(numbers, dtype=torch.float64, device=device)
 
 
 @dataclass(frozen=True)
 class Segmentation:
-    """Binary cross-entropy of logits [B, K, H, W] against masks [B, K, H, W] of 0 and 1, the mean over all masks and pixels.
+    """Binary cross-entropy of logits [B, K, H, W] against masks [B, K, H, W] of 0 and 1, the mean
+    over all masks and pixels.
 
-    A pixel is predicted to belong to a mask where its probability is above one half. The intersection over union of a mask says
-    something only where the target is neither empty nor full: the mean is over those masks, each counting alike.
+    A pixel is predicted to belong to a mask where its probability is above one half. The
+    intersection over union of a mask says something only where the target is neither empty nor
+    full: the mean is over those masks, each counting alike.
     """
 
     best: str = "loss"
@@ -217,19 +241,31 @@ class Segmentation:
         return self.per_example(outputs, targets).mean()
 
     def per_example(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Binary cross-entropy of every example in nats, the mean over its masks and pixels, [B]."""
+        """Binary cross-entropy of every example in nats, the mean over its masks and pixels,
+        [B]."""
         logits = precise(outputs)
-        return F.binary_cross_entropy_with_logits(logits, targets.to(logits.dtype), reduction="none").flatten(1).mean(1)
+        return (
+            F.binary_cross_entropy_with_logits(logits, targets.to(logits.dtype), reduction="none")
+            .flatten(1)
+            .mean(1)
+        )
 
     @torch.no_grad()
     def sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """[sum of losses, of the parts of pixels that are right, of intersections over unions, number of these, of examples]."""
+        """[sum of losses, of the parts of pixels that are right, of intersections over unions,
+        number of these, of examples]."""
         loss = self.per_example(outputs, targets)
         inside, predicted = targets.flatten(2) > 0.5, outputs.flatten(2) > 0
         right = (inside == predicted).double().flatten(1).mean(1)
         judged = inside.any(2) & ~inside.all(2)  # [B, K]; their unions are not empty
         iou = (inside & predicted).sum(2).double() / (inside | predicted).sum(2).clamp(min=1)
-        sums = loss.sum(), right.sum(), (iou * judged).sum(), judged.sum(), loss.new_full((), len(loss))
+        sums = (
+            loss.sum(),
+            right.sum(),
+            (iou * judged).sum(),
+            judged.sum(),
+            loss.new_full((), len(loss)),
+        )
         return torch.stack([value.double() for value in sums])
 
     def no_sums(self, device: torch.device) -> Tensor:
@@ -237,9 +273,14 @@ class Segmentation:
         return torch.zeros(5, dtype=torch.float64, device=device)
 
     def metrics(self, sums: list[float]) -> dict[str, float]:
-        """loss (nats), pixel_accuracy and iou (in [0, 1]; not a number where no mask can be judged)."""
+        """loss (nats), pixel_accuracy and iou (in [0, 1]; not a number where no mask can be
+        judged)."""
         loss, right, iou, judged, count = sums
-        return {"loss": loss / count, "pixel_accuracy": right / count, "iou": iou / judged if judged else float("nan")}
+        return {
+            "loss": loss / count,
+            "pixel_accuracy": right / count,
+            "iou": iou / judged if judged else float("nan"),
+        }
 
 
 def task_for(data: Data, loss: LossName = "likelihood") -> TaskLike:
@@ -265,4 +306,6 @@ def task_for(data: Data, loss: LossName = "likelihood") -> TaskLike:
         return Segmentation()
     if loss == "absolute_error" or data.info.target_error == "absolute":
         return AbsoluteError.of(data.splits["train"].targets, data.info.target_unit)
-    return Regression(unit=data.info.target_unit, mean=float(data.splits["train"].targets.double().mean()))
+    return Regression(
+        unit=data.info.target_unit, mean=float(data.splits["train"].targets.double().mean())
+    )

@@ -8,7 +8,8 @@ from torch import Tensor
 
 
 class _SumOverProcesses(torch.autograd.Function):
-    """The sum of all processes' tensors. Each process's loss depends on it, so the gradient is a sum over processes too."""
+    """The sum of all processes' tensors. Each process's loss depends on it, so the gradient is a
+    sum over processes too."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -23,6 +24,7 @@ class _SumOverProcesses(torch.autograd.Function):
         return total
 
 
-def sum_over_processes(x: Tensor) -> Tensor:
-    """The sum of all processes' tensors, differentiable; the tensor itself where there is one process."""
+def all_reduce_sum(x: Tensor) -> Tensor:
+    """The sum of all processes' tensors, differentiable; the tensor itself where there is one
+    process."""
     return _SumOverProcesses.apply(x) if dist.is_available() and dist.is_initialized() else x

@@ -1,7 +1,8 @@
-"""Whether second derivatives will be asked for: then what has a fast backward pass of its own takes plain formulas instead.
+"""Whether second derivatives will be asked for: then what has a fast backward pass of its own takes
+plain formulas instead.
 
-Several layers whose backward passes are written by hand, and in older versions of torch `F.grid_sample`, can be differentiated
-once. Training needs no more; products with a Hessian do.
+Several layers whose backward passes are written by hand, and in older versions of torch
+`F.grid_sample`, can be differentiated once. Training needs no more; products with a Hessian do.
 """
 
 from collections.abc import Iterator
@@ -12,12 +13,13 @@ _asked = False
 
 @contextmanager
 def twice_differentiable() -> Iterator[None]:
-    """Within this context everything can be differentiated twice, the same values (up to rounding) in more time.
+    """Within this context everything can be differentiated twice, the same values (up to rounding)
+    in more time.
 
     >>> with twice_differentiable():
-    ...     asked_twice()
+    ...     double_backward_enabled()
     True
-    >>> asked_twice()
+    >>> double_backward_enabled()
     False
     """
     global _asked
@@ -28,6 +30,6 @@ def twice_differentiable() -> Iterator[None]:
         _asked = before
 
 
-def asked_twice() -> bool:
+def double_backward_enabled() -> bool:
     """Whether this is within `twice_differentiable`."""
     return _asked

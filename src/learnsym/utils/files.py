@@ -1,7 +1,9 @@
-"""Writing files so that a crash, a full disk or a loss of power leaves the old content or the new one, never a part.
+"""Writing files so that a crash, a full disk or a loss of power leaves the old content or the new
+one, never a part.
 
-The order is what does it: the new content reaches the disk under another name, then takes the old one's place, then the folder
-that holds the name reaches the disk. Whatever is written after that can rely on it.
+The order is what does it: the new content reaches the disk under another name, then takes the old
+one's place, then the folder that holds the name reaches the disk. Whatever is written after that
+can rely on it.
 """
 
 import errno
@@ -36,7 +38,10 @@ def write_atomically(path: Path, content: str | bytes | Callable[[BinaryIO], Any
             os.fsync(file.fileno())
         os.replace(partial, path)
         sync_folder(path.parent)
-    except (OSError, RuntimeError) as error:  # RuntimeError: how torch.save says that a disk is full
+    except (
+        OSError,
+        RuntimeError,
+    ) as error:  # RuntimeError: how torch.save says that a disk is full
         with suppress(OSError):  # the folder is none, or closed to us: the sentence says so
             partial.unlink(missing_ok=True)
         raise unwritable(path, error) from error
@@ -83,7 +88,8 @@ def make_folder(path: Path) -> None:
 
 
 def sync_folder(path: Path) -> None:
-    """See the names in a folder to the disk: without it, a renamed file may have its old name after a loss of power."""
+    """See the names in a folder to the disk: without it, a renamed file may have its old name after
+    a loss of power."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -96,5 +102,9 @@ def sync_folder(path: Path) -> None:
 
 def unwritable(path: Path, error: Exception) -> RunError:
     """The sentence for a file that cannot be written."""
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
+    reason = (
+        error.strerror
+        if isinstance(error, OSError) and error.strerror
+        else str(error).splitlines()[0]
+    )
     return RunError(f"{path} cannot be written ({reason}); what was there before is unchanged.")

@@ -1,4 +1,5 @@
-"""scikit-learn's handwritten digits: 1 797 images of 8 x 8, part of the library, so nothing has to be downloaded."""
+"""scikit-learn's handwritten digits: 1 797 images of 8 x 8, part of the library, so nothing has to
+be downloaded."""
 
 import math
 
@@ -33,7 +34,8 @@ class Digits(ImageData):
         """
         Args:
             test_fraction: part held out for testing, at random.
-            rotation_range: every picture is turned once by an angle uniform within plus or minus so many degrees.
+            rotation_range: every picture is turned once by an angle uniform within plus or minus so
+                many degrees.
             train_size, test_size: at most so many, drawn at random; None takes all.
             val_size: so many are held out from the training part.
             augment: fixed augmentation of the training images.
@@ -43,7 +45,9 @@ class Digits(ImageData):
         chosen = choose(len(train), len(test), train_size, val_size, test_size, seed)
         counts = {"train": len(train), "test": len(test)}
         splits = rotate_splits(take(train, test, chosen), chosen, counts, rotation_range, seed)
-        source = f"scikit-learn's digits, of which {len(test)} were held out for testing (seed {seed})."
+        source = (
+            f"scikit-learn's digits, of which {len(test)} were held out for testing (seed {seed})."
+        )
         info = classification_info(
             "digits",
             splits,

@@ -5,11 +5,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from learnsym.data.readers.arrays import as_images, find_named, read_npz
 from learnsym.data.augment import AugmentName
 from learnsym.data.base import Form, ImageData
 from learnsym.data.download import find
 from learnsym.data.images.sprite_task import sprite_info, sprite_prototypes, sprite_splits
+from learnsym.data.readers.arrays import as_images, find_named, read_npz
 from learnsym.errors import DataError
 from learnsym.schema import Count, Size
 
@@ -17,7 +17,8 @@ FILES = ("mario_iggy_images.npz", "images.npz")
 
 
 class MarioIggy(ImageData):
-    """3 x 32 x 32, four classes: which sprite, and upright or upside down. `dataset=sprites` is the same without a file."""
+    """3 x 32 x 32, four classes: which sprite, and upright or upside down. `dataset=sprites` is the
+    same without a file."""
 
     form = Form((3, 32, 32), 4)
 
@@ -33,8 +34,10 @@ class MarioIggy(ImageData):
     ) -> None:
         """
         Args:
-            data_dir: folder in which, or in whose mario_iggy/, lies mario_iggy_images.npz or images.npz.
-            file: a .npz file to read instead, with arrays mario and iggy, [1, 3, H, W], floating point in [0, 1].
+            data_dir: folder in which, or in whose mario_iggy/, lies mario_iggy_images.npz or
+                images.npz.
+            file: a .npz file to read instead, with arrays mario and iggy, [1, 3, H, W], floating
+                point in [0, 1].
             train_size, val_size, test_size: how many pictures of each split are made.
             augment: fixed augmentation of the training images.
             seed: of the angles and of the order of the classes.
@@ -46,8 +49,14 @@ class MarioIggy(ImageData):
                 "folder that has it, or take dataset=sprites, which needs no file."
             )
         pair = read_pair(path)
-        splits = sprite_splits(pair, {"train": train_size, "val": val_size, "test": test_size}, seed)
-        super().__init__(sprite_info("mario_iggy", ("mario", "iggy"), splits, f"Sprites from {path}.", seed), splits, augment)
+        splits = sprite_splits(
+            pair, {"train": train_size, "val": val_size, "test": test_size}, seed
+        )
+        super().__init__(
+            sprite_info("mario_iggy", ("mario", "iggy"), splits, f"Sprites from {path}.", seed),
+            splits,
+            augment,
+        )
         self.prototypes = sprite_prototypes(pair)
 
 
@@ -56,6 +65,10 @@ def read_pair(path: Path) -> Tensor:
     arrays = read_npz(path, ("mario", "iggy"))
     mario, iggy = (as_images(arrays[name], path, name) for name in ("mario", "iggy"))
     if mario.shape != iggy.shape or len(mario) != 1:
-        raise DataError(f"{path}: mario is {list(mario.shape)} and iggy {list(iggy.shape)}; both [1, 3, 32, 32] would be right.")
-    both = torch.cat([sprite if sprite.dtype == torch.uint8 else sprite * 255 for sprite in (mario, iggy)])
+        raise DataError(
+            f"{path}: mario is {list(mario.shape)} and iggy {list(iggy.shape)}; both [1, 3, 32, 32] would be right."
+        )
+    both = torch.cat(
+        [sprite if sprite.dtype == torch.uint8 else sprite * 255 for sprite in (mario, iggy)]
+    )
     return both.round().to(torch.uint8) if both.is_floating_point() else both

@@ -1,4 +1,5 @@
-"""Olivetti faces, turned: what is the angle? The regression task of Augerino's section 5, where no rotation may be ignored."""
+"""Olivetti faces, turned: what is the angle? The regression task of Augerino's section 5, where no
+rotation may be ignored."""
 
 import contextlib
 import io
@@ -12,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learnsym.data.readers.arrays import as_images, as_targets, find_named, read_npz
 from learnsym.data.base import DataInfo, Form, ImageData, Split
 from learnsym.data.download import find
 from learnsym.data.images.mnist import Degrees
+from learnsym.data.readers.arrays import as_images, as_targets, find_named, read_npz
 from learnsym.data.rotation import random_angles, rotate_pixels
 from learnsym.data.splits import generator
 from learnsym.errors import DataError
@@ -26,7 +27,8 @@ BRIGHTEST = 242
 
 
 class Olivetti(ImageData):
-    """Faces of 40 people, 10 each, 1 x 45 x 45; target [N, 1]: the angle in degrees, counter-clockwise.
+    """Faces of 40 people, 10 each, 1 x 45 x 45; target [N, 1]: the angle in degrees,
+    counter-clockwise.
 
     Training, validation and test images show different people.
     """
@@ -48,8 +50,10 @@ class Olivetti(ImageData):
     ) -> None:
         """
         Args:
-            data_dir: folder where olivetti.npz is looked for; otherwise scikit-learn downloads the faces, which are kept there.
-            file: a .npz file to read instead, with arrays images [N, H, W] and labels [N] (which person).
+            data_dir: folder where olivetti.npz is looked for; otherwise scikit-learn downloads the
+                faces, which are kept there.
+            file: a .npz file to read instead, with arrays images [N, H, W] and labels [N] (which
+                person).
             test_people: so many people are held out for testing.
             repeats: each face occurs so often, at different angles.
             rotation_range: the angles are uniform within plus or minus so many degrees.
@@ -62,7 +66,9 @@ class Olivetti(ImageData):
         per_part = people_of_parts(faces.targets, test_people, -(-val_size // (repeats * 10)), seed)
         splits = {}
         for name, limit in (("train", train_size), ("val", val_size), ("test", test_size)):
-            images = faces.inputs[torch.isin(faces.targets, per_part[name])].repeat_interleave(repeats, dim=0)
+            images = faces.inputs[torch.isin(faces.targets, per_part[name])].repeat_interleave(
+                repeats, dim=0
+            )
             if len(images):
                 splits[name] = turned_faces(images, rotation_range, limit, seed, name)
         info = DataInfo(
@@ -82,8 +88,11 @@ class Olivetti(ImageData):
         super().__init__(info, splits, augment)
 
 
-def people_of_parts(person: Tensor, test_people: int, val_people: int, seed: int) -> dict[str, Tensor]:
-    """Which people are in which part, drawn at random: disjoint, and at least one is left for training."""
+def people_of_parts(
+    person: Tensor, test_people: int, val_people: int, seed: int
+) -> dict[str, Tensor]:
+    """Which people are in which part, drawn at random: disjoint, and at least one is left for
+    training."""
     people = person.unique()
     order = people[torch.randperm(len(people), generator=generator(seed, "people"))]
     train_people = len(people) - test_people - val_people
@@ -97,17 +106,25 @@ def people_of_parts(person: Tensor, test_people: int, val_people: int, seed: int
 
 
 def turned_faces(images: Tensor, degrees: float, limit: int | None, seed: int, part: str) -> Split:
-    """At most `limit` of images [N, 1, S, S], each turned by its own random angle and cropped; targets [N, 1] in degrees."""
+    """At most `limit` of images [N, 1, S, S], each turned by its own random angle and cropped;
+    targets [N, 1] in degrees."""
     if limit is not None and limit > len(images):
-        raise DataError(f"dataset.{part}_size={limit} asks for more images than there are; at most {len(images)} is valid.")
+        raise DataError(
+            f"dataset.{part}_size={limit} asks for more images than there are; at most {len(images)} is valid."
+        )
     angles = random_angles(len(images), degrees, seed, f"{part} rotation")
-    kept = torch.randperm(len(images), generator=generator(seed, f"{part} images"))[:limit].sort().values
+    kept = (
+        torch.randperm(len(images), generator=generator(seed, f"{part} images"))[:limit]
+        .sort()
+        .values
+    )
     turned = centre_crop(rotate_pixels(images[kept], angles[kept]))
     return Split(turned, torch.rad2deg(angles[kept]).float()[:, None])
 
 
 def centre_crop(images: Tensor) -> Tensor:
-    """The square inscribed in the largest circle, floor(sqrt(2) S / 2) wide, so that no corner of the rotated image is seen."""
+    """The square inscribed in the largest circle, floor(sqrt(2) S / 2) wide, so that no corner of
+    the rotated image is seen."""
     side = images.shape[-1]
     width = math.isqrt(side * side // 2)
     start = (side - width) // 2
@@ -115,21 +132,31 @@ def centre_crop(images: Tensor) -> Tensor:
 
 
 def load_faces(data_dir: str, file: str | None) -> tuple[Split, str]:
-    """The upright faces [N, 1, S, S], uint8 or floating point, with the person as target; and where they came from."""
-    path = find_named(file, data_dir)[0] if file else find(data_dir, ("", "olivetti"), ("olivetti.npz",))
+    """The upright faces [N, 1, S, S], uint8 or floating point, with the person as target; and where
+    they came from."""
+    path = (
+        find_named(file, data_dir)[0]
+        if file
+        else find(data_dir, ("", "olivetti"), ("olivetti.npz",))
+    )
     if path is None:
         path = fetch_faces(Path(data_dir).expanduser())
     arrays = read_npz(path, ("images", "labels"))
     images = as_images(arrays["images"], path)
     if images.shape[1] != 1 or images.shape[2] != images.shape[3]:
-        raise DataError(f"{path}: array 'images' is {list(images.shape)}; grey square images, [N, 64, 64], would be right.")
-    return Split(images, as_targets(arrays["labels"], "classification", len(images), path)), f"Faces from {path}."
+        raise DataError(
+            f"{path}: array 'images' is {list(images.shape)}; grey square images, [N, 64, 64], would be right."
+        )
+    return Split(
+        images, as_targets(arrays["labels"], "classification", len(images), path)
+    ), f"Faces from {path}."
 
 
 def fetch_faces(folder: Path) -> Path:
     """scikit-learn's download (checksum included), kept in `folder` as olivetti.npz.
 
-    scikit-learn would keep a pickle and load it unchecked the next time; so it works in a scratch folder.
+    scikit-learn would keep a pickle and load it unchecked the next time; so it works in a scratch
+    folder.
     """
     from sklearn.datasets import fetch_olivetti_faces
 
@@ -141,10 +168,14 @@ def fetch_faces(folder: Path) -> Path:
             warnings.catch_warnings(),
             contextlib.redirect_stdout(io.StringIO()),
         ):
-            warnings.simplefilter("ignore")  # scikit-learn warns of each retry, and prints what it does
+            warnings.simplefilter(
+                "ignore"
+            )  # scikit-learn warns of each retry, and prints what it does
             bunch = fetch_olivetti_faces(data_home=scratch, n_retries=1)
             images = np.rint(bunch.images * BRIGHTEST).astype(np.uint8)
-            np.savez_compressed(Path(scratch) / path.name, images=images, labels=bunch.target.astype(np.uint8))
+            np.savez_compressed(
+                Path(scratch) / path.name, images=images, labels=bunch.target.astype(np.uint8)
+            )
             (Path(scratch) / path.name).replace(path)
     except OSError as error:
         raise DataError(

@@ -1,4 +1,5 @@
-"""PatchCamelyon (Veeling et al. 2018): is there tumour tissue in the middle of a patch? Read batch by batch from its files."""
+"""PatchCamelyon (Veeling et al. 2018): is there tumour tissue in the middle of a patch? Read batch
+by batch from its files."""
 
 import gzip
 import os
@@ -26,11 +27,10 @@ SUBFOLDERS = ("pcam", "")
 FILE_NAME = "camelyonpatch_level_2_split_{}_{}.h5"
 PUBLISHED = {"train": "train", "val": "valid", "test": "test"}
 URL = "https://zenodo.org/records/2546921/files/{}"
-HINT = (
-    "its six files, camelyonpatch_level_2_split_{train,valid,test}_{x,y}.h5.gz (8 GB), are on the page zenodo.org/records/2546921"
-)
-# md5 of the gzipped files, those of torchvision's PCAM (its authors' page names those of "valid" and "test" the other way round,
-# from before the files were exchanged). We had no copy to compute them from ourselves.
+HINT = "its six files, camelyonpatch_level_2_split_{train,valid,test}_{x,y}.h5.gz (8 GB), are on the page zenodo.org/records/2546921"
+# md5 of the gzipped files, those of torchvision's PCAM (its authors' page names those of "valid"
+# and "test" the other way round, from before the files were exchanged). We had no copy to compute
+# them from ourselves.
 CHECKSUMS = {
     ("train", "x"): "md5:1571f514728f59376b705fc836ff4b63",
     ("train", "y"): "md5:35c2d7259d906cfc8143347bb8e05be7",
@@ -42,7 +42,8 @@ CHECKSUMS = {
 
 
 class PCam(ImageData):
-    """Patches of slides, 3 x 96 x 96, without (0) or with (1) tumour: 262 144 for training, 32 768 each to validate and test.
+    """Patches of slides, 3 x 96 x 96, without (0) or with (1) tumour: 262 144 for training, 32 768
+    each to validate and test.
 
     The pictures stay in their files and are read batch by batch (`learnsym.data.readers.hdf5`).
     """
@@ -60,14 +61,16 @@ class PCam(ImageData):
     ) -> None:
         """
         Args:
-            data_dir: folder where the HDF5 files (gzipped or not; also in pcam) are looked for first and downloaded to otherwise.
-            train_size, val_size, test_size: at most so many of the published splits, drawn at random; None takes all, and
-                val_size=0 leaves out the validation set.
+            data_dir: folder where the HDF5 files (gzipped or not; also in pcam) are looked for
+                first and downloaded to otherwise.
+            train_size, val_size, test_size: at most so many of the published splits, drawn at
+                random; None takes all, and val_size=0 leaves out the validation set.
             augment: fixed augmentation of the training images.
             seed: of the subsets.
 
         Raises:
-            DataError: a file is missing or is not what it should be, or has fewer pictures than are asked for.
+            DataError: a file is missing or is not what it should be, or has fewer pictures than are
+                asked for.
         """
         sizes = {"train": train_size, "val": val_size, "test": test_size}
         splits, source = {}, []
@@ -80,7 +83,9 @@ class PCam(ImageData):
             splits[part] = subset(part, images, labels, size, seed)
             folder = images.path.parent
         provenance = f"Published splits in {folder}, read from the files as they are needed; {'; '.join(source)}."
-        super().__init__(classification_info("pcam", splits, CLASSES, MEAN, STD, provenance), splits, augment)
+        super().__init__(
+            classification_info("pcam", splits, CLASSES, MEAN, STD, provenance), splits, augment
+        )
 
 
 def load(part: str, data_dir: str) -> tuple[Hdf5Images, Tensor]:
@@ -94,22 +99,28 @@ def load(part: str, data_dir: str) -> tuple[Hdf5Images, Tensor]:
     path = locate(part, "y", data_dir)
     labels = torch.from_numpy(open_array(path, "y")[()]).long().flatten()
     if len(labels) != len(images) or not ((labels == 0) | (labels == 1)).all():
-        raise DataError(f"{path}: {len(labels)} labels up to {int(labels.max())}; {len(images)} of 0 or 1 would be right.")
+        raise DataError(
+            f"{path}: {len(labels)} labels up to {int(labels.max())}; {len(images)} of 0 or 1 would be right."
+        )
     return images, labels
 
 
 def subset(part: str, images: Hdf5Images, labels: Tensor, size: int | None, seed: int) -> Split:
-    """`size` of the images, drawn at random, in their order (a smaller subset is part of a larger one); nothing is read."""
+    """`size` of the images, drawn at random, in their order (a smaller subset is part of a larger
+    one); nothing is read."""
     if size is None:
         return Split(images, labels)
     if size > len(images):
-        raise DataError(f"dataset.{part}_size={size} asks for more {part} images than there are; at most {len(images)} is valid.")
+        raise DataError(
+            f"dataset.{part}_size={size} asks for more {part} images than there are; at most {len(images)} is valid."
+        )
     rows = torch.randperm(len(images), generator=generator(seed, part))[:size].sort().values
     return Split(images.select(rows), labels[rows])
 
 
 def locate(part: str, what: str, data_dir: str) -> Path:
-    """The HDF5 file of images ("x") or labels ("y"), unpacked beside its .gz, or downloaded, if it has not been."""
+    """The HDF5 file of images ("x") or labels ("y"), unpacked beside its .gz, or downloaded, if it
+    has not been."""
     name = FILE_NAME.format(PUBLISHED[part], what)
     path = find(data_dir, SUBFOLDERS, (name,))
     if path is not None:
@@ -117,14 +128,17 @@ def locate(part: str, what: str, data_dir: str) -> Path:
     lying = find(data_dir, SUBFOLDERS, (f"{name}.gz",))
     folder = lying.parent if lying else Path(data_dir).expanduser() / SUBFOLDERS[0]
     try:
-        archive = download("pcam", f"{name}.gz", folder, [URL.format(f"{name}.gz")], CHECKSUMS[part, what])
+        archive = download(
+            "pcam", f"{name}.gz", folder, [URL.format(f"{name}.gz")], CHECKSUMS[part, what]
+        )
     except DataError as error:
         raise DataError(f"{str(error).rstrip('.')}; {HINT}.") from error
     return unzip(archive)
 
 
 def unzip(archive: Path) -> Path:
-    """What is in a .gz file, beside it; moved into place at once, so that a run killed half-way leaves no half file."""
+    """What is in a .gz file, beside it; moved into place at once, so that a run killed half-way
+    leaves no half file."""
     path = archive.with_suffix("")
     try:
         with tempfile.TemporaryDirectory(dir=archive.parent) as scratch:

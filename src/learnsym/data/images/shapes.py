@@ -1,9 +1,12 @@
-"""Triangles and pentagons, one in each small image: where is which? A segmentation task (optimisation dynamics).
+"""Triangles and pentagons, one in each small image: where is which? A segmentation task
+(optimisation dynamics).
 
-The published images (simpshape.npz) were measured, by fitting the drawing below to 600 of them (rms error of the ink: median
-0.006), and are imitated. In all of them the shape points to the right, has one grey, and is stretched vertically; what varies is
-which shape it is, where, and how large. It is cut off at a window narrower than the image. Not imitated: one image in 25 is
-squeezed or cut a little more, and there are rings one or two of 256 grey levels deep around a shape, the traces of a compression.
+The published images (simpshape.npz) were measured, by fitting the drawing below to 600 of them (rms
+error of the ink: median
+0.006), and are imitated. In all of them the shape points to the right, has one grey, and is
+stretched vertically; what varies is which shape it is, where, and how large. It is cut off at a
+window narrower than the image. Not imitated: one image in 25 is squeezed or cut a little more, and
+there are rings one or two of 256 grey levels deep around a shape, the traces of a compression.
 """
 
 import math
@@ -14,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learnsym.data.readers.arrays import as_images, find_named, read_npz
 from learnsym.data.base import DataInfo, Form, ImageData, Split
 from learnsym.data.images.graphs import draw, is_binary
+from learnsym.data.readers.arrays import as_images, find_named, read_npz
 from learnsym.data.splits import generator
 from learnsym.errors import DataError
 from learnsym.schema import Count, Size, Task
@@ -34,7 +37,8 @@ STRETCH = 1.34
 OFFSET = (2.466, 3.3)
 """The centre is uniform within so much of the image's, along x and y."""
 WINDOW = (4.93, 6.48)
-"""Half the width and height of the window, in the middle of the image, outside which a shape is cut off."""
+"""Half the width and height of the window, in the middle of the image, outside which a shape is cut
+off."""
 BLUR = 0.481
 """Standard deviation of the Gaussian that smooths the edges."""
 FINE = 6
@@ -45,9 +49,11 @@ AbsentMask = Literal["zeros", "ones"]
 
 
 class Shapes(ImageData):
-    """Images 1 x 14 x 14 of one dark filled triangle or pentagon on a bright ground; targets [N, 2, 14, 14]: a mask of each.
+    """Images 1 x 14 x 14 of one dark filled triangle or pentagon on a bright ground; targets [N, 2,
+    14, 14]: a mask of each.
 
-    Targets are float32, 1 where the triangle (first) or the pentagon (second) is. `prepare` gives x - 0.5.
+    Targets are float32, 1 where the triangle (first) or the pentagon (second) is. `prepare` gives x
+    - 0.5.
     """
 
     task: Task = "segmentation"  # so that a network can be refused before the images are drawn
@@ -65,9 +71,10 @@ class Shapes(ImageData):
         """
         Args:
             data_dir: folder where a relative `file` is looked for if it is not in the current one.
-            file: .npz file of training images to read instead of drawing them: img in [0, 1], trig and pent 0/1, each
-                [N, 14, 14], the mask of the shape that is absent all one value.
-            absent_mask: what the mask of the absent shape is: all "zeros", or all "ones" as in the published file.
+            file: .npz file of training images to read instead of drawing them: img in [0, 1], trig
+                and pent 0/1, each [N, 14, 14], the mask of the shape that is absent all one value.
+            absent_mask: what the mask of the absent shape is: all "zeros", or all "ones" as in the
+                published file.
             count: so many training images are made, or drawn at random from `file`.
             test_size: so many test images are made, with or without `file`.
             seed: of the images.
@@ -102,19 +109,23 @@ class Shapes(ImageData):
 def with_absent(split: Split, absent_mask: AbsentMask) -> Split:
     """The same with the masks of absent shapes, which are all one value, set to zeros or ones."""
     filled = torch.full_like(split.targets, float(absent_mask == "ones"))
-    return Split(split.inputs, torch.where(is_absent(split.targets)[..., None, None], filled, split.targets))
+    return Split(
+        split.inputs, torch.where(is_absent(split.targets)[..., None, None], filled, split.targets)
+    )
 
 
 def is_absent(masks: Tensor) -> Tensor:
-    """Which masks [N, K, H, W] are all one value: bool [N, K]. A shape is neither nowhere nor everywhere."""
+    """Which masks [N, K, H, W] are all one value: bool [N, K]. A shape is neither nowhere nor
+    everywhere."""
     return masks.flatten(2).amin(2) == masks.flatten(2).amax(2)
 
 
-# --- drawing --------------------------------------------------------------------------------------------------------------------
+# --- drawing
 
 
 def draw_shapes(count: int, seed: int, part: str) -> Split:
-    """Images [count, 1, 14, 14] of shapes drawn at random and their masks, zeros where absent; both float32."""
+    """Images [count, 1, 14, 14] of shapes drawn at random and their masks, zeros where absent; both
+    float32."""
     draws = torch.rand(count, 4, generator=generator(seed, f"{part} shapes"))
     which = (draws[:, 0] < 0.5).long()
     radius = RADIUS[0] + (RADIUS[1] - RADIUS[0]) * draws[:, 1]
@@ -122,7 +133,10 @@ def draw_shapes(count: int, seed: int, part: str) -> Split:
     batches = zip(*(t.split(AT_A_TIME) for t in (which, radius, centre)), strict=True)
     ink = torch.cat([render(*batch) for batch in batches])
     # Inside is where at least half of a pixel's ink is, as in the published masks.
-    masks = torch.nn.functional.one_hot(which, len(SIDES))[..., None, None] * (ink > 0.5).float()[:, None]
+    masks = (
+        torch.nn.functional.one_hot(which, len(SIDES))[..., None, None]
+        * (ink > 0.5).float()[:, None]
+    )
     return Split(1 - INK * ink[:, None], masks)
 
 
@@ -139,47 +153,63 @@ def render(which: Tensor, radius: Tensor, centre: Tensor) -> Tensor:
     covered = torch.ones(len(which), SIDE * FINE, SIDE * FINE)
     for normals, apothem in zip(*half_planes(), strict=True):  # of one edge of each kind of polygon
         to_x, to_y = normals[which].unbind(1)
-        distance = (apothem[which] * radius)[:, None, None] - (to_x[:, None] * x)[:, None, :] - (to_y[:, None] * y)[:, :, None]
-        # The part of a fine square inside the edge: it saves a much finer grid, as many edges run along it.
+        distance = (
+            (apothem[which] * radius)[:, None, None]
+            - (to_x[:, None] * x)[:, None, :]
+            - (to_y[:, None] * y)[:, :, None]
+        )
+        # The part of a fine square inside the edge: it saves a much finer grid, as many edges run
+        # along it.
         covered = torch.minimum(covered, (distance * FINE + 0.5).clamp(0, 1))
     across, down = (smoothing(point, half) for half in WINDOW)
     return down @ covered @ across.T
 
 
 def half_planes() -> tuple[Tensor, Tensor]:
-    """Outer unit normals [5, 2, 2] (edge, kind, x and y) and distances from the centre [5, 2] per unit of radius.
+    """Outer unit normals [5, 2, 2] (edge, kind, x and y) and distances from the centre [5, 2] per
+    unit of radius.
 
-    The polygons have a corner on the right and are stretched along y. The triangle's edges come more than once.
+    The polygons have a corner on the right and are stretched along y. The triangle's edges come
+    more than once.
     """
     normals, apothems = torch.empty(max(SIDES), len(SIDES), 2), torch.empty(max(SIDES), len(SIDES))
     for kind, sides in enumerate(SIDES):
         angle = math.pi / sides * (2 * (torch.arange(max(SIDES)) % sides) + 1)
         normal = torch.stack([angle.cos(), angle.sin() / STRETCH], dim=1)
         length = normal.norm(dim=1)
-        normals[:, kind], apothems[:, kind] = normal / length[:, None], math.cos(math.pi / sides) / length
+        normals[:, kind], apothems[:, kind] = (
+            normal / length[:, None],
+            math.cos(math.pi / sides) / length,
+        )
     return normals, apothems
 
 
 def smoothing(point: Tensor, half_window: float) -> Tensor:
-    """Weights [14, P] with which the pixels of a row see its fine points [P], none outside the window."""
+    """Weights [14, P] with which the pixels of a row see its fine points [P], none outside the
+    window."""
     pixel = torch.arange(SIDE) + 0.5
     weights = torch.exp(-((pixel[:, None] - point) ** 2) / (2 * BLUR**2))
     seen = ((half_window - (point - SIDE / 2).abs()) * FINE + 0.5).clamp(0, 1)
     return weights / weights.sum(1, keepdim=True) * seen
 
 
-# --- reading --------------------------------------------------------------------------------------------------------------------
+# --- reading
 
 
 def read_shapes(path: Path) -> Split:
-    """The images of a file and their masks as they are there; DataError if it is not of the form that `Shapes` says."""
+    """The images of a file and their masks as they are there; DataError if it is not of the form
+    that `Shapes` says."""
     arrays = read_npz(path, ("img", "trig", "pent"))
     for name in ("img", "trig", "pent"):
         array = arrays[name]
         if array.shape != (len(arrays["img"]), SIDE, SIDE) or len(array) == 0:
-            raise DataError(f"{path}: array {name!r} is {list(array.shape)}; [N, {SIDE}, {SIDE}], N alike, would be right.")
+            raise DataError(
+                f"{path}: array {name!r} is {list(array.shape)}; [N, {SIDE}, {SIDE}], N alike, would be right."
+            )
         if name != "img" and not is_binary(array):
-            raise DataError(f"{path}: array {name!r} is not of 0 and 1 alone; a mask, 1 inside the shape, would be right.")
+            raise DataError(
+                f"{path}: array {name!r} is not of 0 and 1 alone; a mask, 1 inside the shape, would be right."
+            )
     masks = torch.from_numpy(np.stack([arrays["trig"], arrays["pent"]], axis=1).astype(np.float32))
     present = (~is_absent(masks)).sum(1)
     if (present != 1).any():

@@ -1,7 +1,9 @@
-"""Two little characters, drawn here, whose rotation matters within a quarter turn only (Augerino, section 5).
+"""Two little characters, drawn here, whose rotation matters within a quarter turn only (Augerino,
+section 5).
 
-The label says which sprite it is and whether it is upright or upside down, so a network may ignore rotations within +-45 degrees
-and must not ignore larger ones: the right width of the learned rotation is pi/2.
+The label says which sprite it is and whether it is upright or upside down, so a network may ignore
+rotations within +-45 degrees and must not ignore larger ones: the right width of the learned
+rotation is pi/2.
 """
 
 import torch
@@ -36,26 +38,35 @@ class Sprites(ImageData):
             seed: of the angles and of the order of the classes.
         """
         pair = torch.stack([draw_snail(), draw_bird()])
-        splits = sprite_splits(pair, {"train": train_size, "val": val_size, "test": test_size}, seed)
+        splits = sprite_splits(
+            pair, {"train": train_size, "val": val_size, "test": test_size}, seed
+        )
         info = sprite_info("sprites", ("snail", "bird"), splits, "Two sprites drawn by code.", seed)
         super().__init__(info, splits, augment)
         self.prototypes = sprite_prototypes(pair)
 
 
 class Canvas:
-    """A black RGB image [3, 32, 32], uint8, on which shapes are painted one over the other; x to the right, y down, in pixels."""
+    """A black RGB image [3, 32, 32], uint8, on which shapes are painted one over the other; x to
+    the right, y down, in pixels."""
 
     def __init__(self) -> None:
         self.pixels = torch.zeros(3, SIDE, SIDE, dtype=torch.uint8)
-        self.y, self.x = torch.meshgrid(torch.arange(SIDE) + 0.5, torch.arange(SIDE) + 0.5, indexing="ij")
+        self.y, self.x = torch.meshgrid(
+            torch.arange(SIDE) + 0.5, torch.arange(SIDE) + 0.5, indexing="ij"
+        )
 
     def paint(self, where: Tensor, colour: Colour) -> None:
         """Give the pixels [32, 32] that are True a colour (red, green, blue in 0..255)."""
         self.pixels[:, where] = torch.tensor(colour, dtype=torch.uint8)[:, None]
 
-    def ellipse(self, x: float, y: float, half_width: float, half_height: float, colour: Colour) -> None:
+    def ellipse(
+        self, x: float, y: float, half_width: float, half_height: float, colour: Colour
+    ) -> None:
         """An ellipse with its axes along x and y."""
-        self.paint(((self.x - x) / half_width) ** 2 + ((self.y - y) / half_height) ** 2 <= 1, colour)
+        self.paint(
+            ((self.x - x) / half_width) ** 2 + ((self.y - y) / half_height) ** 2 <= 1, colour
+        )
 
     def box(self, left: int, top: int, right: int, bottom: int, colour: Colour) -> None:
         """All pixels from column `left` to before `right`, from row `top` to before `bottom`."""
@@ -72,7 +83,13 @@ class Canvas:
 def draw_snail() -> Tensor:
     """A green snail with an orange shell, looking to the right: [3, 32, 32], uint8."""
     canvas = Canvas()
-    skin, shade, shell, dark, rim = (124, 200, 80), (72, 140, 56), (240, 140, 40), (176, 76, 24), (252, 204, 108)
+    skin, shade, shell, dark, rim = (
+        (124, 200, 80),
+        (72, 140, 56),
+        (240, 140, 40),
+        (176, 76, 24),
+        (252, 204, 108),
+    )
     canvas.ellipse(15, 24.4, 11.5, 2.6, skin)
     canvas.triangle(((3.5, 26.8), (6.5, 22.5), (9, 26.8)), skin)
     canvas.box(7, 26, 24, 27, shade)
@@ -84,7 +101,9 @@ def draw_snail() -> Tensor:
         canvas.box(x + 1, top + 1, x + 2, top + 2, (24, 24, 48))
     canvas.box(26, 15, 28, 16, (200, 60, 60))
     for radius, colour in ((8.3, dark), (7.3, shell), (5.0, dark), (4.1, shell), (2.0, dark)):
-        canvas.ellipse(13 + 0.12 * (8.3 - radius), 16 + 0.12 * (8.3 - radius), radius, radius, colour)
+        canvas.ellipse(
+            13 + 0.12 * (8.3 - radius), 16 + 0.12 * (8.3 - radius), radius, radius, colour
+        )
     canvas.ellipse(9.5, 11.5, 1.6, 1.1, rim)
     canvas.box(8, 13, 9, 15, rim)
     return canvas.pixels
@@ -93,7 +112,13 @@ def draw_snail() -> Tensor:
 def draw_bird() -> Tensor:
     """A blue bird in a red cap, walking to the left: [3, 32, 32], uint8."""
     canvas = Canvas()
-    blue, wing, belly, beak, red = (72, 132, 236), (36, 76, 172), (236, 232, 212), (252, 188, 36), (220, 44, 52)
+    blue, wing, belly, beak, red = (
+        (72, 132, 236),
+        (36, 76, 172),
+        (236, 232, 212),
+        (252, 188, 36),
+        (220, 44, 52),
+    )
     canvas.triangle(((23, 17), (29.5, 12), (27, 20)), wing)
     for x, bottom in ((14, 28), (19, 27)):
         canvas.box(x, 23, x + 1, bottom, beak)
@@ -106,7 +131,10 @@ def draw_bird() -> Tensor:
     canvas.triangle(((2, 13), (7.5, 10), (8, 14.5)), beak)
     canvas.ellipse(9.8, 10.6, 2.0, 2.2, (255, 255, 255))
     canvas.box(9, 10, 10, 12, (24, 24, 48))
-    canvas.paint(((canvas.x - 12.6) / 5.2) ** 2 + ((canvas.y - 8) / 4.6) ** 2 + 1e3 * (canvas.y > 8) <= 1, red)
+    canvas.paint(
+        ((canvas.x - 12.6) / 5.2) ** 2 + ((canvas.y - 8) / 4.6) ** 2 + 1e3 * (canvas.y > 8) <= 1,
+        red,
+    )
     canvas.box(5, 7, 17, 8, (148, 20, 36))
     canvas.ellipse(13, 3.6, 1.3, 1.3, (255, 255, 255))
     return canvas.pixels

@@ -6,9 +6,9 @@ import torch
 
 from learnsym.data.augment import AugmentName
 from learnsym.data.base import Form, ImageData, Split
-from learnsym.data.images.cifar import MEAN, STD
 from learnsym.data.download import unpack
 from learnsym.data.from_files import Parts, from_file_or
+from learnsym.data.images.cifar import MEAN, STD
 from learnsym.data.splits import choose, classification_info, take
 from learnsym.errors import DataError
 from learnsym.schema import Count, Fraction, Size
@@ -47,9 +47,15 @@ class STL10(ImageData):
         def canonical() -> Parts:
             return load_canonical(data_dir)
 
-        train, test, source = from_file_or(canonical, file, data_dir, test_fraction, seed, SHAPE, len(CLASSES))
-        splits = take(train, test, choose(len(train), len(test), train_size, val_size, test_size, seed))
-        super().__init__(classification_info("stl10", splits, CLASSES, MEAN, STD, source), splits, augment)
+        train, test, source = from_file_or(
+            canonical, file, data_dir, test_fraction, seed, SHAPE, len(CLASSES)
+        )
+        splits = take(
+            train, test, choose(len(train), len(test), train_size, val_size, test_size, seed)
+        )
+        super().__init__(
+            classification_info("stl10", splits, CLASSES, MEAN, STD, source), splits, augment
+        )
 
 
 def load_canonical(data_dir: str) -> Parts:
@@ -57,7 +63,8 @@ def load_canonical(data_dir: str) -> Parts:
     import torchvision.datasets
 
     class Labelled(torchvision.datasets.STL10):
-        # Without the 2.7 GB of unlabelled images, which nothing here reads: they need not be there, and are not checked.
+        # Without the 2.7 GB of unlabelled images, which nothing here reads: they need not be there,
+        # and are not checked.
         train_list = torchvision.datasets.STL10.train_list[:2]
 
     root = unpack("stl10", Labelled, data_dir, ("", "stl10"))

@@ -1,4 +1,5 @@
-"""Symbols of the elements, and the check that a molecule has only such as a network can tell apart."""
+"""Symbols of the elements, and the check that a molecule has only such as a network can tell
+apart."""
 
 import numpy as np
 
@@ -16,7 +17,8 @@ CHARGES = {symbol: number for number, symbol in enumerate(SYMBOLS, 1)}
 
 
 def check_elements(charges: np.ndarray, where: str) -> None:
-    """Refuse molecules [N, A] (atomic numbers, 0 = padding) without atoms, or with others than H, C, N, O and F.
+    """Refuse molecules [N, A] (atomic numbers, 0 = padding) without atoms, or with others than H,
+    C, N, O and F.
 
     Raises:
         DataError: it names the first such molecule (counted from 0) and the element.

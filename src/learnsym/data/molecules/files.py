@@ -7,25 +7,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learnsym.data.readers.arrays import find_named, read_npz
 from learnsym.data.base import DataInfo, Split
-from learnsym.data.molecules.elements import check_elements
 from learnsym.data.molecules.base import PointAugmentName, PointData
-from learnsym.data.splits import choose, split_off_test, take
+from learnsym.data.molecules.elements import check_elements
 from learnsym.data.molecules.units import QM9_UNITS, Unit, reported
+from learnsym.data.readers.arrays import find_named, read_npz
 from learnsym.data.readers.xyz import read_xyz
+from learnsym.data.splits import choose, split_off_test, take
 from learnsym.errors import DataError
 from learnsym.schema import Count, Fraction, Size
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Atomic numbers [N, A] with 0 for padding, positions [N, A, 3] in angstrom, values of the target [N]."""
+"""Atomic numbers [N, A] with 0 for padding, positions [N, A, 3] in angstrom, values of the target
+[N]."""
 
 
 class Molecules(PointData):
-    """A .npz with charges [N, A] (atomic numbers, 0 = padding), positions [N, A, 3] (angstrom) and one array [N] per property, or
-    extended .xyz files with the property in the second line of every molecule.
+    """A .npz with charges [N, A] (atomic numbers, 0 = padding), positions [N, A, 3] (angstrom) and
+    one array [N] per property, or extended .xyz files with the property in the second line of every
+    molecule.
 
-    The target is reported in meV if it is an energy. All examples are shuffled by `seed` before they are split.
+    The target is reported in meV if it is an energy. All examples are shuffled by `seed` before
+    they are split.
     """
 
     def __init__(
@@ -59,9 +62,14 @@ class Molecules(PointData):
         parts = [as_examples(reader(path)(path, target), str(path), unit) for path in paths]
         names = ", ".join(map(str, paths))
         source = f"{target} ({unit} in the file) of the molecules of {names}."
-        splits = split_molecules(concatenate(parts), test_fraction, train_size, val_size, test_size, seed, names)
+        splits = split_molecules(
+            concatenate(parts), test_fraction, train_size, val_size, test_size, seed, names
+        )
         super().__init__(
-            molecule_info("molecules", splits, reported(unit)[1], f"{source} {how_split(seed)}"), splits, augment, center
+            molecule_info("molecules", splits, reported(unit)[1], f"{source} {how_split(seed)}"),
+            splits,
+            augment,
+            center,
         )
 
 
@@ -84,15 +92,30 @@ def read_arrays(path: Path, target: str) -> Arrays:
     """The arrays of a .npz file; a DataError says which one is missing or of another form."""
     arrays = read_npz(path, ("charges", "positions"))
     charges, positions = arrays["charges"], arrays["positions"]
-    properties = [k for k, a in arrays.items() if a.ndim == 1 and a.dtype.kind in "iuf" and len(a) == len(charges)]
-    if charges.ndim != 2 or 0 in charges.shape or charges.dtype.kind not in "iuf" or (charges != np.rint(charges)).any():
+    properties = [
+        k
+        for k, a in arrays.items()
+        if a.ndim == 1 and a.dtype.kind in "iuf" and len(a) == len(charges)
+    ]
+    if (
+        charges.ndim != 2
+        or 0 in charges.shape
+        or charges.dtype.kind not in "iuf"
+        or (charges != np.rint(charges)).any()
+    ):
         raise DataError(
             f"{path}: array 'charges' is {_form(charges)}; atomic numbers, [N, A] with 0 for padding, would be right."
         )
     if positions.shape != (*charges.shape, 3) or positions.dtype.kind != "f":
-        raise DataError(f"{path}: array 'positions' is {_form(positions)}; numbers {[*charges.shape, 3]} would be right.")
+        raise DataError(
+            f"{path}: array 'positions' is {_form(positions)}; numbers {[*charges.shape, 3]} would be right."
+        )
     if target not in properties:
-        what = f"array {target!r} is {_form(arrays[target])}" if target in arrays else f"there is no array {target!r}"
+        what = (
+            f"array {target!r} is {_form(arrays[target])}"
+            if target in arrays
+            else f"there is no array {target!r}"
+        )
         raise DataError(
             f"{path}: dataset.target={target}, but {what}; one number for each of its {len(charges)} molecules would be right, "
             f"as in {', '.join(properties) or 'none of its arrays'}."
@@ -105,14 +128,17 @@ def _form(array: np.ndarray) -> str:
 
 
 def as_examples(arrays: Arrays, where: str, unit: Unit) -> Split:
-    """Molecules [N, A, 4] as `PointData` holds them, targets [N, 1] in the reported unit, float64: total energies need it."""
+    """Molecules [N, A, 4] as `PointData` holds them, targets [N, 1] in the reported unit, float64:
+    total energies need it."""
     charges, positions, values = arrays
     check_elements(charges, where)
     there = charges != 0
     for name, numbers in (("a position", positions[there]), ("a target", values)):
         if not np.isfinite(numbers).all():
             raise DataError(f"{where}: {name} is not a finite number; finite ones would be right.")
-    order = np.argsort(~there, axis=1, kind="stable")[:, : there.sum(1).max()]  # the atoms first, the padding last
+    order = np.argsort(~there, axis=1, kind="stable")[
+        :, : there.sum(1).max()
+    ]  # the atoms first, the padding last
     held = np.concatenate([np.where(there[..., None], positions, 0), charges[..., None]], -1)
     inputs = torch.from_numpy(np.take_along_axis(held, order[..., None], 1).astype(np.float32))
     return Split(inputs, torch.from_numpy(values.astype(np.float64) * reported(unit)[0])[:, None])
@@ -125,11 +151,20 @@ def concatenate(parts: list[Split]) -> Split:
     def padded(inputs: Tensor) -> Tensor:
         return torch.nn.functional.pad(inputs, (0, 0, 0, most - inputs.shape[1]))
 
-    return Split(torch.cat([padded(part.inputs) for part in parts]), torch.cat([part.targets for part in parts]))
+    return Split(
+        torch.cat([padded(part.inputs) for part in parts]),
+        torch.cat([part.targets for part in parts]),
+    )
 
 
 def split_molecules(
-    everything: Split, test_fraction: float, train_size: int | None, val_size: int, test_size: int | None, seed: int, what: str
+    everything: Split,
+    test_fraction: float,
+    train_size: int | None,
+    val_size: int,
+    test_size: int | None,
+    seed: int,
+    what: str,
 ) -> dict[str, Split]:
     """Training, validation and test part, all drawn at random by the seed."""
     train, test = split_off_test(everything, test_fraction, seed, what)

@@ -5,7 +5,19 @@ from typing import Literal
 EV_PER_HARTREE = 27.2114
 """As in the papers that report errors on QM9 in meV (CODATA: 27.211386, the same to 5e-7)."""
 
-Unit = Literal["hartree", "ev", "mev", "kcal_per_mol", "kj_per_mol", "debye", "bohr2", "bohr3", "cal_per_mol_k", "ghz", "none"]
+Unit = Literal[
+    "hartree",
+    "ev",
+    "mev",
+    "kcal_per_mol",
+    "kj_per_mol",
+    "debye",
+    "bohr2",
+    "bohr3",
+    "cal_per_mol_k",
+    "ghz",
+    "none",
+]
 """What a property of one's own can be in; "none" is dimensionless."""
 
 _ENERGIES = {
@@ -26,11 +38,13 @@ QM9_UNITS: dict[str, Unit] = {
     "cv": "cal_per_mol_k",
     **dict.fromkeys(("a", "b", "c"), "ghz"),
 }
-"""Properties of QM9, names in lower case, in the units of its own files (Ramakrishnan et al. 2014, table 3)."""
+"""Properties of QM9, names in lower case, in the units of its own files (Ramakrishnan et al. 2014,
+table 3)."""
 
 
 def reported(unit: Unit) -> tuple[float, str]:
-    """Factor from a unit to the one that results are reported in, and that one's name in metrics: energies in meV.
+    """Factor from a unit to the one that results are reported in, and that one's name in metrics:
+    energies in meV.
 
     >>> reported("ev")
     (1000.0, 'mev')

@@ -1,4 +1,5 @@
-"""The text files of MNIST-rot: one picture per line, 784 pixels in [0, 1] row by row, then the digit."""
+"""The text files of MNIST-rot: one picture per line, 784 pixels in [0, 1] row by row, then the
+digit."""
 
 import os
 import tempfile
@@ -9,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from learnsym.data.readers.arrays import read_npz
 from learnsym.data.base import Split
 from learnsym.data.download import download, find
+from learnsym.data.readers.arrays import read_npz
 from learnsym.errors import DataError
 
 SIDE = 28
@@ -25,19 +26,26 @@ URLS = (
     "http://www.iro.umontreal.ca/~lisa/icml2007data/mnist_rotation_new.zip",
     "https://www.iro.umontreal.ca/~lisa/icml2007data/mnist_rotation_new.zip",
 )
-# The md5 that several independent public projects check this archive against. We had no copy of it to compute it from ourselves;
-# what is unpacked is therefore also checked by its contents, in `parse`.
+# The md5 that several independent public projects check this archive against. We had no copy of it
+# to compute it from ourselves; what is unpacked is therefore also checked by its contents, in
+# `parse`.
 CHECKSUM = "md5:0f9a947ff3d30e95cd685462cbf3b847"
 
 
 def official_part(part: str, rows: int, data_dir: str) -> Split:
-    """The official part "train" (which includes validation) or "test", `rows` examples: inputs [N, 1, 28, 28], float32 in [0, 1].
+    """The official part "train" (which includes validation) or "test", `rows` examples: inputs [N,
+    1, 28, 28], float32 in [0, 1].
 
-    Parsing text takes seconds, so the arrays are kept as a .npz file beside it where that can be written.
+    Parsing text takes seconds, so the arrays are kept as a .npz file beside it where that can be
+    written.
     """
     name = FILES[part]
     text = find(data_dir, SUBFOLDERS, (name,))
-    cache = text.with_suffix(".npz") if text else find(data_dir, SUBFOLDERS, (Path(name).with_suffix(".npz").name,))
+    cache = (
+        text.with_suffix(".npz")
+        if text
+        else find(data_dir, SUBFOLDERS, (Path(name).with_suffix(".npz").name,))
+    )
     if text is None and cache is None:
         text = fetch(name, Path(data_dir).expanduser() / SUBFOLDERS[0])
         cache = text.with_suffix(".npz")
@@ -50,14 +58,20 @@ def official_part(part: str, rows: int, data_dir: str) -> Split:
 
 
 def fetch(name: str, folder: Path) -> Path:
-    """The text file `name` in `folder`, out of the official archive, which is downloaded unless it lies there."""
+    """The text file `name` in `folder`, out of the official archive, which is downloaded unless it
+    lies there."""
     archive = download("rotmnist", ARCHIVE, folder, URLS, CHECKSUM)
     try:
-        with zipfile.ZipFile(archive) as contents, tempfile.TemporaryDirectory(dir=folder) as scratch:
+        with (
+            zipfile.ZipFile(archive) as contents,
+            tempfile.TemporaryDirectory(dir=folder) as scratch,
+        ):
             member = next(entry for entry in contents.namelist() if Path(entry).name == name)
             Path(contents.extract(member, scratch)).replace(folder / name)
     except (OSError, zipfile.BadZipFile, StopIteration) as error:
-        raise DataError(f"{archive} cannot be unpacked ({error}); {name} from it would be right in {folder}.") from error
+        raise DataError(
+            f"{archive} cannot be unpacked ({error}); {name} from it would be right in {folder}."
+        ) from error
     return folder / name
 
 
@@ -93,7 +107,8 @@ def as_split(table: np.ndarray, rows: int, path: Path) -> Split:
 
 
 def read_cache(cache: Path, stamp: list[int] | None) -> np.ndarray | None:
-    """The table kept in `cache`; None if there is none, or not of the text file with this `stamp` (size and time of change)."""
+    """The table kept in `cache`; None if there is none, or not of the text file with this `stamp`
+    (size and time of change)."""
     if not cache.is_file():
         return None
     try:
@@ -106,7 +121,8 @@ def read_cache(cache: Path, stamp: list[int] | None) -> np.ndarray | None:
 
 
 def write_cache(cache: Path, table: np.ndarray, stamp: list[int] | None) -> None:
-    """Keep the table, all or nothing. A folder that cannot be written to only means parsing again the next time."""
+    """Keep the table, all or nothing. A folder that cannot be written to only means parsing again
+    the next time."""
     try:
         with tempfile.TemporaryDirectory(dir=cache.parent) as scratch:
             part = Path(scratch) / "table.npz"

@@ -15,13 +15,16 @@ from learnsym.errors import DataError
 
 
 class Hdf5Images:
-    """Images [N, H, W, C] of an HDF5 file, seen as a tensor [N, C, H, W] that is read only where it is indexed.
+    """Images [N, H, W, C] of an HDF5 file, seen as a tensor [N, C, H, W] that is read only where it
+    is indexed.
 
-    Of a tensor it has what a `Split` needs: `len`, `shape`, `dtype`, `device`, `nbytes`, indexing of the first axis, and `to`.
-    The file is opened by each process when it first reads; an instance can be pickled, and survives a fork.
+    Of a tensor it has what a `Split` needs: `len`, `shape`, `dtype`, `device`, `nbytes`, indexing
+    of the first axis, and `to`. The file is opened by each process when it first reads; an instance
+    can be pickled, and survives a fork.
 
-    A random batch costs one read per image, whatever the batch: files that are not chunked, or in chunks of whole images, are
-    fast. One whose chunks cut through images has to be repacked (h5repack) to be of use.
+    A random batch costs one read per image, whatever the batch: files that are not chunked, or in
+    chunks of whole images, are fast. One whose chunks cut through images has to be repacked
+    (h5repack) to be of use.
     """
 
     device = torch.device("cpu")
@@ -40,7 +43,9 @@ class Hdf5Images:
         self._open: tuple[int, Any] | None = None
         array = open_array(path, key)
         if array.ndim != 4:
-            raise DataError(f"{path}: array {key!r} has shape {list(array.shape)}; [N, H, W, C] would be right.")
+            raise DataError(
+                f"{path}: array {key!r} has shape {list(array.shape)}; [N, H, W, C] would be right."
+            )
         stored, height, width, channels = array.shape
         self.rows = torch.arange(stored) if rows is None else torch.arange(stored)[rows]
         self.shape = torch.Size((len(self.rows), channels, height, width))
@@ -55,7 +60,8 @@ class Hdf5Images:
         return self.shape.numel() * self.dtype.itemsize
 
     def __getitem__(self, index: int | slice | Tensor) -> Tensor:
-        """The images at `index`, as a tensor of the same shape would give them: [C, H, W] for a number, [B, C, H, W] else."""
+        """The images at `index`, as a tensor of the same shape would give them: [C, H, W] for a
+        number, [B, C, H, W] else."""
         rows = self.rows[index]
         return self._read(rows.reshape(-1)).view(*rows.shape, *self.shape[1:])
 
@@ -79,8 +85,8 @@ class Hdf5Images:
     def _read(self, rows: Tensor) -> Tensor:
         """The images in these rows of the file: [B, C, H, W].
 
-        Rows are read in their order in the file, neighbours at once. h5py's own reading of a list of rows is a hundred times
-        slower where an array is chunked.
+        Rows are read in their order in the file, neighbours at once. h5py's own reading of a list
+        of rows is a hundred times slower where an array is chunked.
         """
         if self._open is None or self._open[0] != os.getpid():
             self._open = os.getpid(), open_array(self.path, self.key)
@@ -94,12 +100,15 @@ class Hdf5Images:
                 first = int(wanted[start])
                 read[start:stop] = array[first : first + stop - start]
         except OSError as error:
-            raise DataError(f"{self.path} cannot be read ({error}); a whole copy of it would be right.") from error
+            raise DataError(
+                f"{self.path} cannot be read ({error}); a whole copy of it would be right."
+            ) from error
         return torch.from_numpy(read).permute(0, 3, 1, 2)[back].contiguous()
 
 
 def open_array(path: Path, key: str) -> Any:
-    """The array `key` of an HDF5 file, open for reading; it keeps its file open as long as it is referred to.
+    """The array `key` of an HDF5 file, open for reading; it keeps its file open as long as it is
+    referred to.
 
     Raises:
         DataError: there is none.
@@ -109,10 +118,14 @@ def open_array(path: Path, key: str) -> Any:
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        raise DataError(f"{path} cannot be opened ({error}); a whole HDF5 file would be right.") from error
+        raise DataError(
+            f"{path} cannot be opened ({error}); a whole HDF5 file would be right."
+        ) from error
     if not isinstance(file.get(key), h5py.Dataset):
         has = ", ".join(file) or "nothing"
-        raise DataError(f"{path} has {has} but no array {key!r}; an HDF5 file with that array would be right.")
+        raise DataError(
+            f"{path} has {has} but no array {key!r}; an HDF5 file with that array would be right."
+        )
     array = file[key]
     stored = array.id.get_storage_size()
     if array.external or array.is_virtual or array.nbytes > MOST_DEFLATED * stored:

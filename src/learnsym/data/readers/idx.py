@@ -1,4 +1,5 @@
-"""The idx format of MNIST and its kin: magic number, sizes (big-endian), then bytes; gzipped or not."""
+"""The idx format of MNIST and its kin: magic number, sizes (big-endian), then bytes; gzipped or
+not."""
 
 import gzip
 import math
@@ -17,7 +18,8 @@ MOST_DEFLATED = 1032
 
 
 def read_idx(path: Path, dimensions: int) -> Tensor:
-    """An array of bytes with so many dimensions: uint8. A DataError names a file that is not of that form."""
+    """An array of bytes with so many dimensions: uint8. A DataError names a file that is not of
+    that form."""
     header = 4 + 4 * dimensions
     right = f"an idx file of bytes in {dimensions} dimensions would be right"
     try:
@@ -27,12 +29,18 @@ def read_idx(path: Path, dimensions: int) -> Tensor:
                 raise DataError(f"{path} begins with {head[:4].hex(' ') or 'nothing'}; {right}.")
             shape = struct.unpack(f">{dimensions}I", head[4:])
             size, most = math.prod(shape), path.stat().st_size * MOST_DEFLATED
-            content = file.read(size + 1) if size <= most else b""  # nothing is allocated for a size that is a lie
+            content = (
+                file.read(size + 1) if size <= most else b""
+            )  # nothing is allocated for a size that is a lie
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(
             f"{path} cannot be read ({error}); an idx file, gzipped if its name ends in .gz, would be right."
         ) from error
     if len(content) != size:
-        held = "more" if len(content) > size else len(content) if size <= most else f"at most {most}"
-        raise DataError(f"{path} has {held} bytes of data where its header says {list(shape)}; {right}.")
+        held = (
+            "more" if len(content) > size else len(content) if size <= most else f"at most {most}"
+        )
+        raise DataError(
+            f"{path} has {held} bytes of data where its header says {list(shape)}; {right}."
+        )
     return torch.from_numpy(np.frombuffer(content, np.uint8).reshape(shape).copy())

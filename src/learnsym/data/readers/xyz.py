@@ -1,7 +1,9 @@
-"""Molecules from (extended) .xyz files: per molecule a line with the number of atoms, a line of key=value pairs, a line an atom.
+"""Molecules from (extended) .xyz files: per molecule a line with the number of atoms, a line of
+key=value pairs, a line an atom.
 
-The second line may say which columns there are, Properties=species:S:1:pos:R:3:..., and carries the molecule's own numbers,
-homo=-0.25; without Properties the columns are species, x, y, z, in angstrom.
+The second line may say which columns there are, Properties=species:S:1:pos:R:3:..., and carries the
+molecule's own numbers, homo=-0.25; without Properties the columns are species, x, y, z, in
+angstrom.
 """
 
 import re
@@ -20,7 +22,8 @@ _PAIR = re.compile(r"""([^\s=]+)\s*=\s*(?:"([^"]*)"|'([^']*)'|\{([^}]*)\}|\[([^\
 
 
 def read_xyz(path: Path, target: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Atomic numbers [N, A] (0 = padding), positions [N, A, 3] in angstrom, and the number `target` of every molecule [N].
+    """Atomic numbers [N, A] (0 = padding), positions [N, A, 3] in angstrom, and the number `target`
+    of every molecule [N].
 
     Raises:
         DataError: the file and line, what is there, and what would be right.
@@ -66,24 +69,36 @@ def _frames(path: Path, target: str) -> Iterator[Frame]:
 
 def _frame(path: Path, place: int, lines: list[str], target: str) -> Frame:
     """The molecule whose number of atoms stands at `place`, of its other lines."""
-    pairs = {m[1]: next((v for v in m.groups()[1:] if v is not None), "") for m in _PAIR.finditer(lines[0])}
+    pairs = {
+        m[1]: next((v for v in m.groups()[1:] if v is not None), "")
+        for m in _PAIR.finditer(lines[0])
+    }
     where = f"{path}, line {place + 2}"
     species, position, columns = _columns(pairs.get("Properties", "species:S:1:pos:R:3"), where)
     if target not in pairs:
-        others = ", ".join(k for k in pairs if k not in ("Properties", "Lattice", "pbc")) or "nothing"
-        raise DataError(f"{where}: dataset.target={target} is not there; it has {others}, and {target}=<number> would be right.")
+        others = (
+            ", ".join(k for k in pairs if k not in ("Properties", "Lattice", "pbc")) or "nothing"
+        )
+        raise DataError(
+            f"{where}: dataset.target={target} is not there; it has {others}, and {target}=<number> would be right."
+        )
     numbers, places = [], []
     for row, line in enumerate(lines[1:], place + 3):
         words = line.split()
         if len(words) < columns:
-            raise DataError(f"{path}, line {row} has {len(words)} columns, {line!r}; {columns} would be right.")
+            raise DataError(
+                f"{path}, line {row} has {len(words)} columns, {line!r}; {columns} would be right."
+            )
         numbers.append(_charge(words[species], f"{path}, line {row}"))
-        places.append([_number(word, f"{path}, line {row}") for word in words[position : position + 3]])
+        places.append(
+            [_number(word, f"{path}, line {row}") for word in words[position : position + 3]]
+        )
     return numbers, places, _number(pairs[target], f"{where}, {target}")
 
 
 def _columns(properties: str, where: str) -> tuple[int, int, int]:
-    """Where the species and the first coordinate stand in a line of an atom, and the least number of columns."""
+    """Where the species and the first coordinate stand in a line of an atom, and the least number
+    of columns."""
     words = properties.split(":")
     found, offset = {}, 0
     try:
@@ -96,21 +111,29 @@ def _columns(properties: str, where: str) -> tuple[int, int, int]:
         if species[1] != 1 or found["pos"][1] != 3:
             raise ValueError
     except (ValueError, KeyError):
-        raise DataError(f"{where}: Properties={properties}; species:S:1:pos:R:3 (and other columns) would be right.") from None
+        raise DataError(
+            f"{where}: Properties={properties}; species:S:1:pos:R:3 (and other columns) would be right."
+        ) from None
     return species[0], found["pos"][0], offset
 
 
 def _whole(word: str, where: str) -> int:
     if not re.fullmatch(r"\s*[1-9]\d{0,8}\s*", word):
-        raise DataError(f"{where} is {word.strip()[:40]!r}; the number of atoms of a molecule, at least 1, would be right.")
+        raise DataError(
+            f"{where} is {word.strip()[:40]!r}; the number of atoms of a molecule, at least 1, would be right."
+        )
     return int(word)
 
 
 def _charge(word: str, where: str) -> int:
     """The atomic number of a symbol, or of a number as it is."""
-    number = CHARGES.get(word[:1].upper() + word[1:].lower()) or (int(word) if re.fullmatch(r"\d{1,3}", word) else 0)
+    number = CHARGES.get(word[:1].upper() + word[1:].lower()) or (
+        int(word) if re.fullmatch(r"\d{1,3}", word) else 0
+    )
     if not number:
-        raise DataError(f"{where}: {word!r} is no element; its symbol or atomic number would be right.")
+        raise DataError(
+            f"{where}: {word!r} is no element; its symbol or atomic number would be right."
+        )
     return number
 
 

@@ -1,19 +1,21 @@
-"""Dense layers of many members, one after the other, whose gradients over many batches are added up in place."""
+"""Dense layers of many members, one after the other, whose gradients over many batches are added up
+in place."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from learnsym.utils.double_backward import asked_twice
+from learnsym.utils.double_backward import double_backward_enabled
 
 
 class Spare:
     """Memory of activations that is used over and over, batch after batch.
 
-    The same addresses stay in a CPU's caches; whatever the allocator hands out next may not (a sixth of the time on small
-    networks). Between a forward and its backward pass nobody else has the memory; whoever goes back through a graph a second
-    time, after the memory was used again, gets autograd's error about a tensor that was modified in place.
+    The same addresses stay in a CPU's caches; whatever the allocator hands out next may not (a
+    sixth of the time on small networks). Between a forward and its backward pass nobody else has
+    the memory; whoever goes back through a graph a second time, after the memory was used again,
+    gets autograd's error about a tensor that was modified in place.
     """
 
     MOST = 8
@@ -38,11 +40,14 @@ class Spare:
 
 
 def dense_chain(x: Tensor, weights: list[Tensor], slope: float, spare: Spare) -> Tensor:
-    """x -> x W_0^T -> LeakyReLU -> ... -> W_L^T for every member; LeakyReLU between the layers, not after the last.
+    """x -> x W_0^T -> LeakyReLU -> ... -> W_L^T for every member; LeakyReLU between the layers, not
+    after the last.
 
-    Where a weight is a leaf that has a gradient already (zeros at first), the backward pass adds to it in place. Autograd would
-    make the gradient of every batch a tensor of its own and then add it, and keep a gradient of the activations for every layer:
-    more memory traffic than the products of small batches need. Once differentiable (but see `learnsym.utils.double_backward`).
+    Where a weight is a leaf that has a gradient already (zeros at first), the backward pass adds to
+    it in place. Autograd would make the gradient of every batch a tensor of its own and then add
+    it, and keep a gradient of the activations for every layer:
+    more memory traffic than the products of small batches need. Once differentiable (but see
+    `learnsym.utils.double_backward`).
 
     Args:
         x: [M, B, in], or [1, B, in] if all members see the same.
@@ -53,7 +58,7 @@ def dense_chain(x: Tensor, weights: list[Tensor], slope: float, spare: Spare) ->
     Returns:
         [M, B, out].
     """
-    if asked_twice():
+    if double_backward_enabled():
         return plain_chain(x, weights, slope)
     return _DenseChain.apply(x, slope, spare, *weights)
 
@@ -73,7 +78,8 @@ def matrix_of(weight: Tensor, columns: int) -> Tensor:
 
 
 def gradient_so_far(weight: Tensor, columns: int) -> Tensor | None:
-    """A leaf's gradient as [M, out, in], in the same memory; None if there is none or if its strides do not allow it."""
+    """A leaf's gradient as [M, out, in], in the same memory; None if there is none or if its
+    strides do not allow it."""
     if not weight.is_leaf or weight.grad is None:
         return None
     matrix = matrix_of(weight.grad, columns)
@@ -82,7 +88,9 @@ def gradient_so_far(weight: Tensor, columns: int) -> Tensor | None:
 
 class _DenseChain(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, slope: float, spare: Spare, *weights: Tensor) -> Tensor:
+    def forward(
+        ctx: FunctionCtx, x: Tensor, slope: float, spare: Spare, *weights: Tensor
+    ) -> Tensor:
         x = x.expand(len(weights[0]), -1, -1)
         seen = [x]
         for weight in weights[:-1]:
@@ -114,10 +122,18 @@ class _DenseChain(torch.autograd.Function):
                 else:
                     of_weights[place] = torch.bmm(grad.mT, x).view(weight.shape)
             if place:  # the sign of what LeakyReLU gave is that of what it was given
-                grad = torch.bmm(grad, matrix_of(weight, x.shape[-1]), out=ctx.spare.take(x, *x.shape))
-                torch.ops.aten.leaky_relu_backward.grad_input(grad, x, ctx.slope, True, grad_input=grad)
+                grad = torch.bmm(
+                    grad, matrix_of(weight, x.shape[-1]), out=ctx.spare.take(x, *x.shape)
+                )
+                torch.ops.aten.leaky_relu_backward.grad_input(
+                    grad, x, ctx.slope, True, grad_input=grad
+                )
                 used += [x, grad]
-        of_x = torch.bmm(grad, matrix_of(weights[0], seen[0].shape[-1])) if ctx.needs_input_grad[0] else None
+        of_x = (
+            torch.bmm(grad, matrix_of(weights[0], seen[0].shape[-1]))
+            if ctx.needs_input_grad[0]
+            else None
+        )
         for tensor in used:
             ctx.spare.give(tensor)
         return of_x, None, None, *of_weights

@@ -8,21 +8,25 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from learnsym.utils.double_backward import asked_twice
+from learnsym.utils.double_backward import double_backward_enabled
 
 Corners = tuple[tuple[int, int], ...]
 """The taps of a kernel as (row, column)."""
 CHUNK_BYTES = {"cpu": 32e6}
-"""Size of the buffer of gathered pixels: on a CPU what its cache nearly holds is quickest; elsewhere `ELSEWHERE`."""
+"""Size of the buffer of gathered pixels: on a CPU what its cache nearly holds is quickest;
+elsewhere `ELSEWHERE`."""
 ELSEWHERE = 1e9
 
 
-def per_image_conv(images: Tensor, kernels: Tensor, corners: Corners, padding: int, side: int) -> Tensor:
+def per_image_conv(
+    images: Tensor, kernels: Tensor, corners: Corners, padding: int, side: int
+) -> Tensor:
     """The convolution (as torch means it) of each image with its own kernel, stride 1.
 
-    A grouped conv2d computes the same, but also the taps that are zero, and several times more slowly: here the pixels under the
-    taps are gathered for some images at a time and multiplied with their kernels. The gathered pixels are not kept for the
-    backward pass. Differentiable once (but see `learnsym.utils.double_backward`).
+    A grouped conv2d computes the same, but also the taps that are zero, and several times more
+    slowly: here the pixels under the taps are gathered for some images at a time and multiplied
+    with their kernels. The gathered pixels are not kept for the backward pass. Differentiable once
+    (but see `learnsym.utils.double_backward`).
 
     Args:
         images: [B, C, H, W].
@@ -37,17 +41,23 @@ def per_image_conv(images: Tensor, kernels: Tensor, corners: Corners, padding: i
     if torch.is_autocast_enabled(images.device.type):
         dtype = torch.get_autocast_dtype(images.device.type)
         images, kernels = images.to(dtype), kernels.to(dtype)
-    if asked_twice():
+    if double_backward_enabled():
         height, width = (n + 2 * padding - side + 1 for n in images.shape[-2:])
         padded = F.pad(images, [padding] * 4)
-        seen = torch.stack([padded[..., row : row + height, column : column + width] for row, column in corners], 2)
-        return torch.bmm(kernels.flatten(2), seen.flatten(1, 2).flatten(2)).unflatten(-1, (height, width))
+        seen = torch.stack(
+            [padded[..., row : row + height, column : column + width] for row, column in corners], 2
+        )
+        return torch.bmm(kernels.flatten(2), seen.flatten(1, 2).flatten(2)).unflatten(
+            -1, (height, width)
+        )
     return _PerImageConv.apply(images, kernels, corners, padding, side)
 
 
 class _PerImageConv(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, images: Tensor, kernels: Tensor, corners: Corners, padding: int, side: int) -> Tensor:
+    def forward(
+        ctx: Any, images: Tensor, kernels: Tensor, corners: Corners, padding: int, side: int
+    ) -> Tensor:
         ctx.save_for_backward(images, kernels)
         ctx.settings = corners, padding
         height, width = (n + 2 * padding - side + 1 for n in images.shape[-2:])
@@ -73,14 +83,23 @@ class _PerImageConv(torch.autograd.Function):
                 torch.bmm(kernels[rows].flatten(2).transpose(1, 2), grad[rows], out=pixels)
                 parts = pixels.view(len(pixels), -1, len(corners), height, width)
                 for tap, (row, column) in enumerate(corners):
-                    of_images[rows, :, row : row + height, column : column + width].add_(parts[:, :, tap])
+                    of_images[rows, :, row : row + height, column : column + width].add_(
+                        parts[:, :, tap]
+                    )
         if of_images is not None:
-            of_images = of_images[..., padding : of_images.shape[-2] - padding, padding : of_images.shape[-1] - padding]
+            of_images = of_images[
+                ...,
+                padding : of_images.shape[-2] - padding,
+                padding : of_images.shape[-1] - padding,
+            ]
         return of_images, of_kernels, None, None, None
 
 
-def _gathered(padded: Tensor, corners: Corners, height: int, width: int) -> Iterator[tuple[slice, Tensor]]:
-    """For some images at a time: which, and the pixels under each tap, [b, C * taps, H' * W'], in a buffer that is used again."""
+def _gathered(
+    padded: Tensor, corners: Corners, height: int, width: int
+) -> Iterator[tuple[slice, Tensor]]:
+    """For some images at a time: which, and the pixels under each tap, [b, C * taps, H' * W'], in a
+    buffer that is used again."""
     count, channels = padded.shape[:2]
     each = channels * len(corners) * height * width * padded.element_size()
     chunk = max(1, min(count, int(CHUNK_BYTES.get(padded.device.type, ELSEWHERE) / each)))

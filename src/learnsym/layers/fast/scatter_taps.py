@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 Runs = tuple[tuple[int, int, int], ...]
-"""Neighbouring taps: (first place in the flat kernel, one past the last, place of the first among the taps)."""
+"""Neighbouring taps: (first place in the flat kernel, one past the last, place of the first among
+the taps)."""
 
 
 def runs_of(taps: list[int]) -> Runs:
@@ -21,10 +22,12 @@ def runs_of(taps: list[int]) -> Runs:
 
 
 class Scatter(torch.autograd.Function):
-    """[..., taps], of whatever strides, to [..., places], contiguous and zero elsewhere, in `dtype`.
+    """[..., taps], of whatever strides, to [..., places], contiguous and zero elsewhere, in
+    `dtype`.
 
-    One pass over the values, where a permutation and an index_copy make three, and one over the gradient. Differentiable any
-    number of times: the backward pass is `Gather`, whose own is this one.
+    One pass over the values, where a permutation and an index_copy make three, and one over the
+    gradient. Differentiable any number of times: the backward pass is `Gather`, whose own is this
+    one.
     """
 
     @staticmethod
@@ -41,11 +44,17 @@ class Scatter(torch.autograd.Function):
 
 
 class Gather(torch.autograd.Function):
-    """[..., places] to `shape` [..., taps] with these strides, in `dtype`; the inverse of `Scatter`."""
+    """[..., places] to `shape` [..., taps] with these strides, in `dtype`; the inverse of
+    `Scatter`."""
 
     @staticmethod
     def forward(
-        ctx: Any, dense: Tensor, runs: Runs, shape: tuple[int, ...], strides: tuple[int, ...], dtype: torch.dtype
+        ctx: Any,
+        dense: Tensor,
+        runs: Runs,
+        shape: tuple[int, ...],
+        strides: tuple[int, ...],
+        dtype: torch.dtype,
     ) -> Tensor:
         ctx.runs, ctx.places, ctx.dtype = runs, dense.shape[-1], dense.dtype
         out = torch.empty_strided(shape, strides, dtype=dtype, device=dense.device)

@@ -1,0 +1,32 @@
+"""TODO."""
+
+from pathlib import Path
+from typing import Any
+
+from learnsym.modes.train import spread_of_turned, tested
+from learnsym.run.context import Session
+from learnsym.schema import Count
+
+
+class Test:
+    """Test a checkpoint on the test set (and the validation set where there is one)."""
+
+    reads_checkpoint = True
+    needs_checkpoint = True
+    __test__ = False  # not a test of pytest's
+
+    def __init__(self, turned_molecules: Count = 500) -> None:
+        """
+        Args:
+            turned_molecules: test molecules that are turned at random, to see how much the prediction varies; 0: none.
+        """
+        self.turned_molecules = turned_molecules
+
+    def __call__(self, session: Session) -> dict[str, Any]:
+        """Metrics; learned extents as in the checkpoint."""
+        session.load(Path(session.cfg.checkpoint))
+        names = [n for n in ("val", "test") if n in session.data.splits]
+        metrics = {k: v for n in names for k, v in tested(session, n).items()}
+        if session.fabric.is_global_zero:
+            metrics |= spread_of_turned(session, self.turned_molecules)
+        return {"metrics": metrics | session.training.extents()}

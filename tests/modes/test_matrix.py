@@ -1,0 +1,235 @@
+"""mode=matrix: verdicts are those of the command line; every valid combination trains a batch on a
+twin of its data."""
+
+import csv
+import math
+import random
+from dataclasses import replace
+from functools import cache
+
+import pytest
+import torch
+from hydra import compose
+from lightning_fabric import Fabric
+from omegaconf import OmegaConf
+from twins import TWINS
+
+from learnsym.config.build import build
+from learnsym.config.explain import choices_of
+from learnsym.config.resolvers import register_resolvers
+from learnsym.config.validate import CONFIG_DIR
+from learnsym.modes.combinations import Combinations, composing, narrow_down, sentence_of
+from learnsym.modes.matrix import pattern
+from learnsym.modes.train import Train
+from learnsym.run import context as session
+from learnsym.run.context import build_context
+from learnsym.run.directory import RunDirectory
+from learnsym.run.run import check, check_building, check_effect
+
+NETS = [
+    f"{net}/{backbone}" if backbone else net
+    for net in choices_of("net")
+    for backbone in (choices_of("net/backbone") if net.startswith("augerino") else [""])
+]
+NARROW = OmegaConf.to_container(OmegaConf.load(CONFIG_DIR / "mode" / "matrix.yaml").narrow)
+
+
+@pytest.fixture(scope="module")
+def combinations():
+    torch.set_num_threads(1)
+    register_resolvers()
+    return Combinations(NARROW)
+
+
+@pytest.fixture(scope="module")
+def twin_of(tmp_path_factory):
+    """twin_of(dataset) gives the overrides that read its twin, for data sets that read files."""
+    folder = tmp_path_factory.mktemp("twins")
+    return lambda dataset: TWINS[dataset](folder) if dataset in TWINS else []
+
+
+@pytest.fixture(scope="module")
+def data_of(twin_of, combinations):
+    """data_of(dataset) builds it, once, from a twin of its files."""
+
+    @cache
+    def built(dataset):
+        twin = twin_of(dataset)
+        words = (
+            twin if any(w.startswith("dataset=") for w in twin) else [f"dataset={dataset}", *twin]
+        )
+        held_out = (
+            ["dataset.val_size=10"] if dataset in ("rotmnist", "qm9") else []
+        )  # more than there are by default
+        data = build(compose("config", overrides=[*words, *held_out]), "dataset")
+        if dataset == "qm9":
+            data.info = replace(data.info, name="qm9")
+        return data
+
+    with composing():
+        yield built
+
+
+def test_all_choices_are_there(combinations):
+    assert combinations.nets == NETS
+    assert combinations.datasets == choices_of("dataset")
+    assert {cell.base_group for cell in combinations.cells()} == {None, *choices_of("base_group")}
+    assert {cell.conv for cell in combinations.cells()} == {None, *choices_of("conv")}
+
+
+# --- the verdicts are those of the command line
+
+
+def sampled(combinations):
+    """Combinations with recipes: some at random, and more of those that get as far as data, which
+    are few."""
+    draw = random.Random(0)
+    everything, recipes = list(combinations.cells()), list(combinations.recipes())
+    without = [c for c in everything if c == combinations.stripped(c)]
+    chosen = draw.sample(everything, 25) + draw.sample(without, 35)
+    return [replace(c, optimizer=o, schedule=s) for c in chosen for o, s in [draw.choice(recipes)]]
+
+
+@pytest.mark.long
+def test_verdicts_are_those_of_the_command_line(combinations, data_of):
+    valid = 0
+    for cell in sampled(combinations):
+        missing = [f"dataset.{key}=FILE" for key in combinations.missing[cell.dataset]]
+        cfg = compose("config", overrides=cell.overrides + missing)
+        assert cfg == combinations.config(cell)
+        said = sentence_of(lambda cfg=cfg, words=cell.overrides: checks_of_a_run(cfg, words))
+        if said is None and cell.dataset not in combinations.own:
+            said = sentence_of(lambda cfg=cfg, data=data_of(cell.dataset): fit_of_a_run(cfg, data))
+        found = combinations.refusal(cell)
+        if said is None and cell.dataset in combinations.own:
+            found = None  # only the file can tell
+        assert found == said, cell
+        valid += said is None
+    assert valid > 3
+
+
+def checks_of_a_run(cfg, overrides):
+    """As `learnsym.run.run.run` makes them."""
+    check(cfg)
+    check_effect(cfg, overrides)
+    check_building(cfg, "train", Train)
+
+
+def fit_of_a_run(cfg, data):
+    """As `learnsym.run.context.build_context` does it, networks at their own width."""
+    net = build(
+        cfg,
+        "net",
+        in_channels=data.in_channels,
+        num_outputs=data.info.num_outputs,
+        task=data.info.task,
+    )
+    session.dry_forward(net, data)
+
+
+@pytest.mark.parametrize("dataset", choices_of("dataset"))
+def test_data_are_of_the_form_that_they_declare(combinations, data_of, dataset):
+    data, form = data_of(dataset), combinations._data_class(dataset).form
+    if dataset in combinations.own:
+        assert form is None
+        return
+    found = data.info.input_shape
+    if form.kind == "points":
+        assert found[1:] == form.shape[1:]
+    else:
+        assert found == form.shape
+    assert (data.info.num_outputs, data.info.task, data.kind) == (
+        form.outputs,
+        form.task,
+        form.kind,
+    )
+
+
+# --- every valid combination trains
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("net", NETS)
+def test_every_valid_combination_trains_a_batch(combinations, data_of, tmp_path, monkeypatch, net):
+    """Data sets of one form share what is trained, save that every data set trains every network
+    once; recipes take turns."""
+    seen, recipes = set(), list(combinations.recipes())
+    for cell in (
+        c for c in combinations.cells() if c.net == net and combinations.refusal(c) is None
+    ):
+        data = data_of(cell.dataset)
+        parts = (cell.conv, cell.base_group, data.info.input_shape, data.info.num_outputs)
+        own = cell.dataset in combinations.own and combinations.refusal(
+            replace(cell, dataset="cifar10")
+        )
+        if own or (parts in seen and cell.dataset in seen):
+            continue  # of a data set of one's own, the twin is of CIFAR-10's shape, which is not what all networks take
+        optimizer, schedule = recipes[len(seen) % len(recipes)]
+        seen |= {parts, cell.dataset}
+        monkeypatch.setattr(
+            session,
+            "build",
+            lambda c, path, d=data, **more: d if path == "dataset" else build(c, path, **more),
+        )
+        train_a_batch(
+            combinations.config(replace(cell, optimizer=optimizer, schedule=schedule)), tmp_path
+        )
+    assert seen or net == "augerino_partial/lieconv", (
+        "of images alone, around a backbone for point clouds"
+    )
+
+
+def train_a_batch(cfg, folder):
+    """A step of four examples changes the weights, and its loss is a number."""
+    narrow_down(cfg, NARROW)
+    cfg.train.update({"epochs": 1, "max_steps": 1, "batch_size": 4})
+    cfg.trainer.progress = False
+    training = build_context(
+        Fabric(accelerator="cpu", devices=1), cfg, RunDirectory(folder)
+    ).training
+    before = [p.detach().clone() for p in training.plain_net.parameters()]
+    assert math.isfinite(training._train_epoch()["train_loss"])
+    assert training.progress.step == 1
+    assert any(
+        (p != old).any() for p, old in zip(training.plain_net.parameters(), before, strict=True)
+    )
+
+
+# --- the command
+
+
+def test_the_command_prints_and_writes_tables(tmp_path, capsys):
+    from learnsym.modes.matrix import Matrix
+
+    register_resolvers()
+    cfg = OmegaConf.create({"paths": {"out": str(tmp_path)}})
+    path = Matrix(["simple_conv", "projected_linear"], ["digits", "graphs", "shapes"], NARROW)(cfg)
+    text = path.read_text()
+    assert capsys.readouterr().out.strip() == text.strip()
+    with (path.parent / "matrix.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert f"of {len(rows)} combinations" in text
+    good = {
+        (row["net"], row["base_group"], row["dataset"]) for row in rows if row["valid"] == "yes"
+    }
+    assert good == {
+        ("simple_conv", "", "digits"),
+        ("simple_conv", "", "graphs"),
+        ("projected_linear", "permutation", "graphs"),
+    }
+    assert all((row["reason"] == "") == (row["valid"] == "yes") for row in rows)
+    assert "| projected_linear | -" in text
+    assert (
+        "| simple_conv, projected_linear " in text.partition("## Refused")[2]
+        or "| projected_linear, simple_conv " in text
+    )
+    assert "ProjectedLinear needs images of at least 14 x 14 pixels and got 8 x 8" in "".join(
+        row["reason"] for row in rows
+    )
+
+
+def test_refusals_are_grouped_by_their_reason():
+    first = "base_group=se2 would have no effect: Conv5 takes no base_group; choose a net that does, such as net=augerino."
+    second = "base_group=e2 would have no effect: Conv13 takes no base_group; choose a net that does, such as net=augerino."
+    third = "conv=full would have no effect: Conv5 takes no conv; choose a net that does, such as net=ckresnet."
+    assert pattern(first) == pattern(second) != pattern(third)
