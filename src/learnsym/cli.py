@@ -34,7 +34,8 @@ WHY_NOT_OPTUNA = (
 
 def main(job: Callable[[], None]) -> None:
     """Run Hydra's main function; exit 0, or 1 for a failed run or sweep, or 2 for a mistake in the
-    command."""
+    command.
+    """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions reach us as they are; we print the sentence
     # A person reads our output: libraries' remarks about their own future do not belong there.
     warnings.filterwarnings("ignore", category=DeprecationWarning)
@@ -63,7 +64,8 @@ def main(job: Callable[[], None]) -> None:
 
 def _stop(sentence: str, code: int, details: str = "") -> None:
     """Say what went wrong and exit. Where several processes fail alike, the first says it for
-    all."""
+    all.
+    """
     here = launch_env()
     if here.is_first or wait_for_the_first(code):
         print(f"{details}error: {sentence}", file=sys.stderr, flush=True)
@@ -78,7 +80,8 @@ def _stop(sentence: str, code: int, details: str = "") -> None:
 
 def _check_flags(arguments: list[str]) -> None:
     """Refuse a flag that Hydra does not know, in one sentence, which its own parser does not
-    manage; and another sweeper."""
+    manage; and another sweeper.
+    """
     from hydra._internal.utils import get_args_parser
 
     def refuse(message: str) -> None:
@@ -94,7 +97,7 @@ def _check_flags(arguments: list[str]) -> None:
     parser.error = refuse  # type: ignore[method-assign, assignment]
     if parser.parse_args(arguments).multirun and launch_env().shared:
         _stop(
-            f"-m: {place().starter} starts the processes of a single run; a sweep is started without it.",
+            f"-m: {launch_env().starter} starts the processes of a single run; a sweep is started without it.",
             2,
         )
 

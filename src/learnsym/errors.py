@@ -1,17 +1,20 @@
 """What went wrong, for a person: one sentence, no traceback. `main.py` prints it and exits with
-`exit_code`."""
+`exit_code`.
+"""
 
 
 class LearnSymError(Exception):
     """Something the user can put right. The message is one sentence that names what was found and
-    what would be valid."""
+    what would be valid.
+    """
 
     exit_code = 2
 
 
 class ConfigError(LearnSymError):
     """A key, value, type, choice or combination that is not valid: said before anything is
-    built."""
+    built.
+    """
 
 
 class DataError(LearnSymError):
@@ -24,6 +27,7 @@ class CheckpointError(LearnSymError):
 
 class RunError(LearnSymError):
     """A run could not go on (numbers that are not finite, a full disk); what it had computed is
-    kept."""
+    kept.
+    """
 
     exit_code = 1

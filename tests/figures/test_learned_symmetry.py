@@ -1,6 +1,5 @@
 """What the figures of learned layers show: read from the artists, not from the pixels."""
 
-import importlib
 import math
 
 import pytest
@@ -106,11 +105,7 @@ def test_names_of_layers_are_short():
 
 def test_one_figure_for_a_run(tmp_path, monkeypatch):
     saved = []
-    monkeypatch.setattr(
-        importlib.import_module("learnsym.figures.run"),
-        "save",
-        lambda figure, path: saved.append(figure),
-    )
+    monkeypatch.setattr("learnsym.figures.style.render", lambda figure: saved.append(figure) or b"")
     curve = {"angles_deg": [-180.0, 0.0, 180.0], "probability": [0.0, 1.0, 0.0], "classes": 2}
     curve |= {"per_class": {"six": [0.1, 0.9, 0.1], "nine": [0.0, 1.0, 0.0]}}
     draw_layers(tmp_path / "figure.png", [{"epoch": 1}], resnet(E2()), curve)

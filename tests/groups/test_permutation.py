@@ -136,7 +136,7 @@ def test_the_action_is_associative_and_undone_by_inverses(group, seed):
 @settings(deadline=None)
 @given(st.integers(1, 10), st.integers(0, 2**32))
 def test_sampled_permutations_and_their_products_permute_rows_and_columns_alike(n, seed):
-    """Permutation(10) has too many elements to list; what makes a table one of them is checked
+    """SymmetricGroup(10) has too many elements to list; what makes a table one of them is checked
     instead."""
     group = SymmetricGroup(n)
     a, b = group.sample(2, torch.Generator().manual_seed(seed))
@@ -441,7 +441,7 @@ def test_permutations_of_ten_nodes_are_projected_by_patterns():
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("permutation", "Permutation(10)"),
+        ("permutation", "SymmetricGroup(10)"),
         ("shift_x", "CyclicShifts1d(14)"),
         ("shift_xy", "CyclicShifts2d(14)"),
         ("quarter_turns", "QuarterTurns(14)"),

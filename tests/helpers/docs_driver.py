@@ -31,6 +31,7 @@ import learnsym.run.run
 from learnsym.config.allowed_classes import get_class
 from learnsym.config.resolvers import register_resolvers
 from learnsym.errors import LearnSymError
+from learnsym.figures import style
 
 NO_FILES = {
     "Sprites",
@@ -110,7 +111,7 @@ def call(words):
     ):
         try:
             runpy.run_path(
-                str(Path(learnsym.run.run.__file__).parents[2] / "main.py"), run_name="__main__"
+                str(Path(learnsym.run.run.__file__).parents[3] / "main.py"), run_name="__main__"
             )
             code = 0
         except SystemExit as stop:
@@ -144,7 +145,7 @@ def first_job(words):
             overrides.append(override.input_line)
     GlobalHydra.instance().clear()
     with initialize_config_dir(
-        str(Path(learnsym.run.run.__file__).parents[2] / "cfg"), version_base="1.3"
+        str(Path(learnsym.run.run.__file__).parents[3] / "cfg"), version_base="1.3"
     ):
         cfg = compose("config", overrides=overrides, return_hydra_config=True)
         if "experiment" in (cfg.hydra.sweeper.params or {}):
@@ -283,10 +284,7 @@ def main():
     path = Path(sys.argv[1])
     torch.set_num_threads(1)
     register_resolvers()
-    figures = importlib.import_module("learnsym.figures.run")
-    figures.save = lambda figure, path: figures.write_atomically(
-        path, b""
-    )  # rendering would take half of the time
+    style.render = lambda figure: b""  # rendering would take half of the time
     wrong = []
     for page, steps in json.loads(path.read_text()).items():
         folder = path.parent / "places" / page.replace("/", "_")

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from hydra.core.global_hydra import GlobalHydra
 
-from learnsym.figures import run as figures
+from learnsym.figures import style
 
 MAIN = Path(__file__).parents[2] / "main.py"
 
@@ -80,9 +80,7 @@ def prepare():
     torch.set_num_threads(1)
     report = os.dup(1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the runs speak there
-    figures.save = lambda figure, path: figures.write_atomically(
-        path, b""
-    )  # rendering would take half of the time
+    style.render = lambda figure: b""  # rendering would take half of the time
     return report
 
 

@@ -12,7 +12,7 @@ import pytest
 from command_line import check_one_sentence
 from filelock import FileLock
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1] / "helpers"
 ALONE = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from learnsym.report.measured import Section, load
-from learnsym.run import directory as record
+from learnsym.run import versions as record
 
 ROOT = Path(__file__).parents[2]
 
@@ -118,17 +118,17 @@ def git(folder, *words):
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
-    """A checkout that looks like this one, whose record.py is asked for its commit."""
+    """A checkout that looks like this one, whose versions.py is asked for its commit."""
     package = tmp_path / "there" / "src" / "learnsym"
-    (package / "results").mkdir(parents=True)
+    (package / "run").mkdir(parents=True)
     for file in (
-        package / "run.py",
-        package / "results" / "record.py",
+        package / "run" / "run.py",
+        package / "run" / "versions.py",
         tmp_path / "there" / "main.py",
     ):
         file.write_text("")
     (tmp_path / "there" / "cfg").mkdir()
-    monkeypatch.setattr(record, "__file__", str(package / "results" / "record.py"))
+    monkeypatch.setattr(record, "__file__", str(package / "run" / "versions.py"))
     return tmp_path / "there"
 
 

@@ -265,9 +265,9 @@ def test_groups_that_were_done_are_not_done_again(main, monkeypatch):
 
     monkeypatch.setattr(GradientFlows, "step", stopping)
     assert main(*words).code == 130
-    allowed.append("Permutation(10)")
+    allowed.append("SymmetricGroup(10)")
     again = main(*words)
-    assert done == ["QuarterTurns(10)"] * 2 + ["Permutation(10)"] * 2
+    assert done == ["QuarterTurns(10)"] * 2 + ["SymmetricGroup(10)"] * 2
     assert again.result["metrics"] == expected.result["metrics"]
 
 
@@ -301,7 +301,7 @@ def test_a_training_that_diverges_says_so(main):
         ((*GRAPHS, "net.features=null", "net.hidden=[]"), "features=null does not go with a classification"),
         ((*GRAPHS, "mode.groups=[turns]"), "mode.groups"),
         ((*GRAPHS, "mode.ensemble_chunk=0"), "mode.ensemble_chunk"),
-        ((*GRAPHS, "augmentation.passes=exact"), "augmentation.passes=exact: Permutation(10) has 3628800 elements"),
+        ((*GRAPHS, "augmentation.passes=exact"), "augmentation.passes=exact: SymmetricGroup(10) has 3628800 elements"),
         ((*GRAPHS, "base_group.n=9"), "net does not fit dataset=graphs"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",

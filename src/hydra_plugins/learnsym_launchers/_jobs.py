@@ -1,5 +1,6 @@
 """What the launchers share: jobs by number, a record of each before it starts, and how a process
-anywhere does one of them."""
+anywhere does one of them.
+"""
 
 import json
 import os
@@ -32,7 +33,8 @@ class Job:
 
 class Work:
     """Does a job, in whatever process it is unpickled. All of them need the same folder: a cluster,
-    a shared file system."""
+    a shared file system.
+    """
 
     def __init__(
         self, hydra_context: HydraContext, config: DictConfig, task_function: TaskFunction
@@ -67,7 +69,8 @@ class Work:
 
 class SweepLauncher(Launcher):
     """Starts jobs somewhere, waits for all of them, and sees to it that every one has a record in
-    the sweep's directory."""
+    the sweep's directory.
+    """
 
     package: ClassVar[tuple[str, str] | None] = None
     """What it cannot do without, and the extra that brings it."""

@@ -22,14 +22,16 @@ ConfigStore.instance().store(
 
 class JoblibLauncher(SweepLauncher):
     """joblib's processes. If one is killed, joblib ends them all: their jobs are started again, and
-    go on where they were."""
+    go on where they were.
+    """
 
     skips_finished = False  # they take a moment here, and show what they found
 
     def start(self, jobs: list[Job]) -> None:
         """All of them. Those that were at work when a process died come last (one of them killed
         it, perhaps by its hunger for memory), and then, if a process dies again, one by one: none
-        is started more than three times."""
+        is started more than three times.
+        """
         from joblib import effective_n_jobs
 
         suspects: list[Job] = []

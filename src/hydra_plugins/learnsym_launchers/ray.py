@@ -78,7 +78,8 @@ class RayLauncher(SweepLauncher):
 
     def _check_room(self, nodes: list[dict[str, Any]]) -> None:
         """Ray waits for ever for a machine that is large enough; one of its own making never
-        grows."""
+        grows.
+        """
         if self.settings["address"] != "local":
             return
         keys = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory_gb"}

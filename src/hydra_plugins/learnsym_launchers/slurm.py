@@ -72,7 +72,8 @@ class SlurmWork(Work):
 
     def checkpoint(self, job: Job) -> Any:
         """What submitit queues again when the job is preempted or its time is up: the same, for a
-        run goes on by itself."""
+        run goes on by itself.
+        """
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self, job)
@@ -80,7 +81,8 @@ class SlurmWork(Work):
 
 class SlurmLauncher(SweepLauncher):
     """An array of Slurm jobs. They outlive this process: the same command again waits for those
-    that are still there."""
+    that are still there.
+    """
 
     package = ("submitit", "slurm")
 
@@ -176,7 +178,8 @@ class SlurmLauncher(SweepLauncher):
 
     def _wait(self, ids: dict[Job, str], handles: dict[Job, Any]) -> None:
         """Until all have left the queue; a job that is queued again (preempted, out of time) has
-        not."""
+        not.
+        """
         left, started = dict(ids), time.monotonic()
         while left:
             if self.settings["cluster"] == "slurm":
@@ -220,7 +223,8 @@ class SlurmLauncher(SweepLauncher):
 
     def _active(self, numbers: set[str]) -> set[str]:
         """Those of the numbers that wait or are at work; while Slurm does not answer, all of
-        them."""
+        them.
+        """
         if not numbers:
             return set()
         listed = _output("squeue", "--noheader", "--array", "--format=%i", f"--user={os.getuid()}")

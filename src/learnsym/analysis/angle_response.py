@@ -1,5 +1,6 @@
 """How the probability of the right class moves as the input turns through the full circle
-(Augerino, section 5)."""
+(Augerino, section 5).
+"""
 
 import math
 from typing import Any

@@ -72,7 +72,8 @@ def assert_equivariant(
     relative_to: Literal["norm", "spread"] = "norm",
 ) -> dict[str, float]:
     """Raise an AssertionError that lists every case, if an error exceeds `tolerance` (or is not a
-    number); else return them."""
+    number); else return them.
+    """
     errors = equivariance_errors(function, inputs, transforms, outputs, dtype, relative_to)
     if not all(error <= tolerance for error in errors.values()):
         listed = ", ".join(f"{name}: {error:.2e}" for name, error in errors.items())
@@ -94,7 +95,8 @@ def assert_invariant(
 
 def quarter_turns() -> dict[str, Transform]:
     """Turns of images [B, C, H, W] by 90, 180 and 270 degrees counter-clockwise: exact on the
-    grid."""
+    grid.
+    """
     return {f"{90 * k} degrees": lambda x, k=k: torch.rot90(x, k, (-2, -1)) for k in (1, 2, 3)}
 
 
@@ -110,7 +112,8 @@ def mirror_images() -> dict[str, Transform]:
 
 def rotations(*degrees: float) -> dict[str, Transform]:
     """Turns of images [B, C, H, W] by any angle, counter-clockwise, bilinear: interpolation adds an
-    error of its own."""
+    error of its own.
+    """
     return {
         f"{a:g} degrees": lambda x, a=a: rotate_images(x, torch.full((len(x),), a).deg2rad().to(x))
         for a in degrees

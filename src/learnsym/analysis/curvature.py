@@ -56,8 +56,7 @@ class Curvature:
         penalty: Callable[[], Tensor | float] | None = None,
         home: torch.device | str = "cpu",
     ) -> None:
-        """
-        Args:
+        """Args:
             net: in evaluation mode; all passes over the batches must see the same function of its
                 parameters.
             loss: see `Loss`.
@@ -121,7 +120,8 @@ class Curvature:
 
     def _check(self, slopes: Iterable[Tensor]) -> None:
         """Refuse derivatives of which a part ends, silently, in a backward pass that is
-        differentiable once."""
+        differentiable once.
+        """
         if not self._checked:
             self._checked = True
             if has_error_node(slopes):
@@ -176,7 +176,8 @@ class Curvature:
 
 def has_error_node(tensors: Iterable[Tensor]) -> bool:
     """Whether a graph has a node that stands for "cannot be differentiated": autograd passes it
-    over in silence."""
+    over in silence.
+    """
     nodes = [t.grad_fn for t in tensors if t.grad_fn is not None]
     seen = set(nodes)
     while nodes:
@@ -200,9 +201,8 @@ class Subspace:
     def __init__(
         self, curvature: Curvature, restriction: Literal["equivariant", "complement"]
     ) -> None:
-        """
-        Raises:
-            ConfigError: the network has no orthogonal projection, or there is nothing in the space.
+        """Raises:
+        ConfigError: the network has no orthogonal projection, or there is nothing in the space.
         """
         net = curvature.net
         if not isinstance(net, EnsembleNet):

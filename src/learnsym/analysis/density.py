@@ -50,7 +50,7 @@ class Quadrature:
 
     @property
     def trace(self) -> float:
-        """tr A."""
+        """Tr A."""
         return self.dimension * float(self.weights @ self.nodes)
 
     @property
@@ -60,7 +60,8 @@ class Quadrature:
 
     def density(self, broadening: float, points: int) -> tuple[Tensor, Tensor]:
         """A grid [points] and on it the density, each node a Gaussian whose deviation is
-        `broadening` times the range."""
+        `broadening` times the range.
+        """
         low, high = float(self.nodes.min()), float(self.nodes.max())
         sigma = broadening * ((high - low) or abs(high) or 1.0)
         grid = torch.linspace(low - 6 * sigma, high + 6 * sigma, points, dtype=torch.float64)

@@ -75,7 +75,8 @@ class AnalysisSettings:
 
 class Distance:
     """d(net) gives the row keys: in total, per layer, and in total relative to the norm of the
-    layers."""
+    layers.
+    """
 
     def __init__(self, net: nn.Module, example: Tensor, group: GroupName) -> None:
         """See `AnalysisSettings`; all that does not depend on the weights is found here, once."""
@@ -200,7 +201,8 @@ def stencil_of(conv: nn.Conv2d, side_in: int, side_out: int) -> Stencil:
 
 def owners(net: nn.Module) -> dict[str, nn.Module]:
     """The outermost modules that bring a measure of their own, `distance_to_equivariance(group) ->
-    {layer: distance}`."""
+    {layer: distance}`.
+    """
     found: dict[str, nn.Module] = {}
     for name, module in net.named_modules():
         if hasattr(module, KEY) and not _inside(name, found):

@@ -69,11 +69,10 @@ class Trace(TorchFunctionMode):
     """One pass: every operation in order, and every call of the layers to be measured."""
 
     def __init__(self, net: nn.Module, layers: Collection[str], example: Tensor) -> None:
-        """
-        Args:
-            net: left as it is; a copy in evaluation and float64 makes the pass.
-            layers: names of the modules to watch.
-            example: an input.
+        """Args:
+        net: left as it is; a copy in evaluation and float64 makes the pass.
+        layers: names of the modules to watch.
+        example: an input.
         """
         super().__init__()
         self.operations: list[Operation] = []
@@ -107,14 +106,16 @@ class Trace(TorchFunctionMode):
 
     def end_at(self, layers: Collection[str]) -> None:
         """What these layers give, maps or numbers that the group leaves alone, is not traced
-        further back."""
+        further back.
+        """
         made = [use.made for name in layers for use in self.uses[name]]
         self._ends = {id(x) for x in made if not has_space(x)}
         self._grids = {id(x) for x in made if has_space(x)}
 
     def carried(self, use: Use) -> Carried | None:
         """How the group acts on the input [B, F, ...] of a layer without space; None: in no way
-        known here."""
+        known here.
+        """
         maps, path = self._origin(use.given, use.before)
         draw = torch.Generator().manual_seed(0)
         random = {
@@ -139,7 +140,8 @@ class Trace(TorchFunctionMode):
 
     def unfolded(self) -> bool:
         """Whether a map was made of what a layer gave without space: on it the group would have to
-        do something after all."""
+        do something after all.
+        """
         for place, operation in enumerate(self.operations):
             made = [
                 x for x in tree_leaves(operation.made) if isinstance(x, Tensor) and has_space(x)
@@ -158,7 +160,8 @@ class Trace(TorchFunctionMode):
 
     def _origin(self, tensor: Tensor, before: int) -> tuple[dict[int, Tensor], list[int]]:
         """The maps that a tensor was made of, by their ids, and the operations in between in their
-        order."""
+        order.
+        """
         maps: dict[int, Tensor] = {}
         path: set[int] = set()
         open_ = [(tensor, before)]
@@ -217,7 +220,8 @@ def _way(
     before: Tensor, after: Tensor, channels: list[int], orders: list[Tensor]
 ) -> Carried | None:
     """What numbers [B, F] have become when the pixels of the maps that they were made of were put
-    in these orders."""
+    in these orders.
+    """
     if _same(before, after):
         return "vector"
     if len(orders) != 1 or before.shape[1] != channels[0] * len(orders[0]):

@@ -67,18 +67,17 @@ class Lanczos:
         precision: torch.dtype = torch.float64,
         home: torch.device | str = "cpu",
     ) -> None:
-        """
-        Args:
-            size: P.
-            order: steps at most.
-            seed, name: decide the start.
-            project: an orthogonal projection; the run then is of its product with A from both
-                sides.
-            deflated: [k, P], orthonormal rows that are left out likewise.
-            dimension: of the space that is left; None: P less k.
-            restarts: see above.
-            precision: that A is applied in; decides what counts as zero.
-            home: where vectors live.
+        """Args:
+        size: P.
+        order: steps at most.
+        seed, name: decide the start.
+        project: an orthogonal projection; the run then is of its product with A from both
+            sides.
+        deflated: [k, P], orthonormal rows that are left out likewise.
+        dimension: of the space that is left; None: P less k.
+        restarts: see above.
+        precision: that A is applied in; decides what counts as zero.
+        home: where vectors live.
         """
         self.size, self.seed, self.name, self.restarts = size, seed, name, restarts
         self.project = project or (lambda vector: vector)
@@ -139,13 +138,15 @@ class Lanczos:
 
     def _append(self, vector: Tensor, place: int) -> None:
         """A unit vector that may have been tiny before: what was left of the others in it is taken
-        out once more."""
+        out once more.
+        """
         vector = self._without(self.project(vector), place)
         self.basis[place] = (vector / vector.norm()).to(self.basis.dtype)
 
     def _without(self, vector: Tensor, count: int) -> Tensor:
         """A vector [P] less its part in what is deflated and in the first `count` of the basis;
-        twice is enough."""
+        twice is enough.
+        """
         for _ in range(2):
             for rows in (self.deflated, self.basis[:count]):
                 vector = vector - combination(rows, inner(rows, vector)) if len(rows) else vector
@@ -163,7 +164,8 @@ class Lanczos:
 
     def keep(self, folder: Path) -> None:
         """Write what is new: vectors first, then the coefficients that say how many of them
-        count."""
+        count.
+        """
         needed = 0 if self.done and not self.restarts else self._vectors()
         for place in range(self._written, needed):
             buffer = io.BytesIO()

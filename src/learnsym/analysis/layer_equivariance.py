@@ -42,7 +42,8 @@ Features = dict[str, tuple[Tensor, Elements | None]]
 def captured(net: nn.Module) -> Iterator[Features]:
     """Within this context a pass of `net` leaves here what its layers gave, in the order of the
     pass: of a network with a `stabiliser` those with elements, of a plain one those that have
-    weights and give maps [B, C, H, W]."""
+    weights and give maps [B, C, H, W].
+    """
     found: Features = {}
 
     def hook(name: str, weighs: bool) -> Callable[..., None]:
@@ -71,7 +72,8 @@ def captured(net: nn.Module) -> Iterator[Features]:
 
 def even_and_double(net: nn.Module) -> nn.Module:
     """A copy in evaluation and float64 with fixed, even sets: what errors are left are not those of
-    rounding."""
+    rounding.
+    """
     net = copy.deepcopy(net).double().eval()
     for elements in group_samplers(net):
         elements.even_evaluation = True
@@ -138,7 +140,8 @@ def compare(
     features: Tensor, moved: Tensor, motion: Move, elements: Elements | None
 ) -> dict[str, Any]:
     """F(x) and F(g x), [B, C, n, H, W], on the same n elements, or [B, C, H, W] and None: see
-    `layer_errors`."""
+    `layer_errors`.
+    """
     side = features.shape[-2:]
     mask = torch.ones(side).to(features) if motion.exact else inscribed_disc(*side).to(features)
     if elements is None:
@@ -178,7 +181,8 @@ def inscribed_disc(height: int, width: int) -> Tensor:
 @torch.no_grad()
 def sampled_kernel(net: nn.Module, layer: str, images: Tensor) -> tuple[Tensor, Elements]:
     """The kernel of a convolution as a pass uses it, [C', n', C, n, k, k], and the n' elements of
-    its output."""
+    its output.
+    """
     conv, made = net.get_submodule(layer), []
     handle = conv.kernel.register_forward_hook(lambda _m, _i, kernel: made.append(kernel))
     try:
@@ -200,7 +204,8 @@ def turning_features(
 ) -> tuple[Sequence[float], Tensor, Tensor, Elements]:
     """Of one image [1, C, H, W] turned by angles in degrees: the angles, the pictures [A, C, H, W],
     and of the channel of `layer` that varies most the features [A, n, H', W'] and the n
-    elements."""
+    elements.
+    """
     pictures = torch.cat([Motion(a).on_images(pixels) for a in angles])
     with captured(net) as found:
         net(data.prepare(pictures).double())

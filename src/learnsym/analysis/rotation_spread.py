@@ -1,5 +1,6 @@
 """How much the prediction for a molecule varies as it is turned: its energy does not depend on how
-it lies in space."""
+it lies in space.
+"""
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +56,8 @@ def rotation_spread(
 
 def turned(points: Tensor, rotations: Tensor) -> Tensor:
     """Turn clouds [B, N, 3 + C], each about its centroid, by a rotation of [B, 3, 3]; rows without
-    features are padding."""
+    features are padding.
+    """
     positions, features = points[..., :3], points[..., 3:]
     there = (features != 0).any(-1, keepdim=True)
     centroid = (positions * there).sum(1, keepdim=True) / there.sum(1, keepdim=True).clamp(min=1)

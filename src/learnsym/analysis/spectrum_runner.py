@@ -1,5 +1,6 @@
 """What `mode=spectrum` works with: a function that is the same in every pass, and runs that can be
-interrupted."""
+interrupted.
+"""
 
 import math
 from collections.abc import Iterator
@@ -29,11 +30,10 @@ class TrainingExamples:
     """
 
     def __init__(self, session: Any, images: int | None, batch_size: int) -> None:
-        """
-        Args:
-            session: of the run.
-            images: examples at most; None: all.
-            batch_size: examples at a time.
+        """Args:
+        session: of the run.
+        images: examples at most; None: all.
+        batch_size: examples at a time.
         """
         self.split, self.data, self.device = (
             session.data.splits["train"],
@@ -79,7 +79,8 @@ class TrainingExamples:
 @contextmanager
 def in_evaluation(net: nn.Module, copies: int | None) -> Iterator[None]:
     """Batch norm with running statistics, no dropout, but as many transformations of an input as in
-    training (or `copies`)."""
+    training (or `copies`).
+    """
     averaged = [
         (module, module.test_copies) for module in net.modules() if isinstance(module, Augerino)
     ]
@@ -102,7 +103,8 @@ def project_own_weights(net: EnsembleNet) -> None:
 
 class SpectrumRunner:
     """Lanczos runs one after the other: progress, and what is done kept in a folder so that the
-    same command goes on."""
+    same command goes on.
+    """
 
     def __init__(
         self,
@@ -113,14 +115,13 @@ class SpectrumRunner:
         batches: int,
         seconds: float,
     ) -> None:
-        """
-        Args:
-            session: whose recorder shows progress.
-            product: the operator.
-            folder: where runs are kept, each in a folder of its name.
-            runs: in all.
-            batches: in a product.
-            seconds: between writes, at least; ten times what a write takes, if that is more.
+        """Args:
+        session: whose recorder shows progress.
+        product: the operator.
+        folder: where runs are kept, each in a folder of its name.
+        runs: in all.
+        batches: in a product.
+        seconds: between writes, at least; ten times what a write takes, if that is more.
         """
         self.session, self.product, self.folder = session, product, folder
         self.runs, self.batches, self.seconds = runs, batches, seconds

@@ -49,7 +49,8 @@ class Move(Protocol):
 
     def places(self, elements: Elements) -> Tensor:
         """For each element h the index of g^-1 h in the same set, or -1 where it is not in it,
-        [n]."""
+        [n].
+        """
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,8 @@ class Motion:
 
     def places(self, elements: Elements) -> Tensor:
         """For each element h the index of g^-1 h in the same set, or -1 where it is not in it,
-        [n]."""
+        [n].
+        """
         # y runs down, so that counter-clockwise on the screen is the angle -r.
         one = torch.ones(1, dtype=elements.angle.dtype, device=elements.angle.device)
         motion = Elements(-math.radians(self.degrees) * one, -one if self.mirror else one)
@@ -123,7 +125,8 @@ class Motion:
 @dataclass(frozen=True)
 class Permuted:
     """Elements of a group that permutes the pixels of side x side images, one drawn for each image;
-    exact, shifts are cyclic."""
+    exact, shifts are cyclic.
+    """
 
     group: PermutationGroup
     name: str
@@ -144,7 +147,8 @@ class Permuted:
 
     def places(self, elements: Elements) -> Tensor:
         """A shift leaves the element as it is; of other groups this is not looked into, and the
-        maximum is compared."""
+        maximum is compared.
+        """
         index = torch.arange(len(elements), device=elements.angle.device)
         return index if self.name in ("shift_x", "shift_xy") else torch.full_like(index, -1)
 

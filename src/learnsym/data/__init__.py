@@ -1,5 +1,6 @@
 """Data sets of images and of molecules behind one interface (`base.Data`); each is imported only
-when it is used."""
+when it is used.
+"""
 
 from importlib import import_module
 from typing import Any

@@ -1,5 +1,6 @@
 """The one interface of all data sets: what is in them, their splits, and how a batch becomes the
-input of a network."""
+input of a network.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -55,7 +56,8 @@ class DataInfo:
     @property
     def output_shape(self) -> tuple[int, ...]:
         """What a network has to give for one example: [K], or [K, H, W], a map of logits for every
-        mask."""
+        mask.
+        """
         return (
             (self.num_outputs, *self.input_shape[1:])
             if self.task == "segmentation"
@@ -120,12 +122,14 @@ class Data(ABC):
     @abstractmethod
     def in_channels(self) -> int:
         """What a network is built for: channels of an image, numbers per point besides its
-        coordinates."""
+        coordinates.
+        """
 
     @abstractmethod
     def prepare(self, inputs: Tensor, train: bool = False) -> Tensor:
         """What a network sees of stored examples [B, ...], on their device; augmented if
-        `train`."""
+        `train`.
+        """
 
 
 class ImageData(Data):
@@ -136,11 +140,10 @@ class ImageData(Data):
     def __init__(
         self, info: DataInfo, splits: Mapping[str, Split], augment: AugmentName = "none"
     ) -> None:
-        """
-        Args:
-            info: the description.
-            splits: "train" and "test", and "val" where there is one.
-            augment: fixed augmentation of the training images, a name in `learnsym.data.augment`.
+        """Args:
+        info: the description.
+        splits: "train" and "test", and "val" where there is one.
+        augment: fixed augmentation of the training images, a name in `learnsym.data.augment`.
         """
         self.info = info
         self.splits = dict(splits)
@@ -154,7 +157,8 @@ class ImageData(Data):
 
     def prepare(self, inputs: Tensor, train: bool = False) -> Tensor:
         """Stored pixels [B, C, H, W] -> float32, same shape and device: scaled to [0, 1], augmented
-        if `train`, normalised."""
+        if `train`, normalised.
+        """
         images = inputs.float()
         peak = 255.0 if inputs.dtype == torch.uint8 else 1.0
         if train:
@@ -164,7 +168,8 @@ class ImageData(Data):
 
     def _constants(self, device: torch.device, peak: float) -> tuple[Tensor, Tensor]:
         """Per-channel scale and shift [C, 1, 1] with scale * x + shift = (x / peak - mean) / std,
-        made once per device."""
+        made once per device.
+        """
         if (device, peak) not in self._scale_shift:
             mean = torch.tensor(self.info.mean, dtype=torch.float64)
             std = torch.tensor(self.info.std, dtype=torch.float64)

@@ -1,5 +1,6 @@
 """Getting a file once, from the first mirror that has it with the right checksum; otherwise a
-sentence on where to put it."""
+sentence on where to put it.
+"""
 
 import logging
 import os
@@ -19,7 +20,8 @@ TIMEOUT_S = 20
 
 def find(data_dir: str, subfolders: Iterable[str], names: Iterable[str]) -> Path | None:
     """The first file called one of `names` in one of the `subfolders` of `data_dir` ("" is
-    `data_dir` itself), if any."""
+    `data_dir` itself), if any.
+    """
     names = list(names)
     for subfolder in subfolders:
         for name in names:

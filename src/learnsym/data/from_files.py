@@ -1,5 +1,6 @@
 """What the known classification data sets share: the user's own file in place of the canonical
-ones, and a check of its form."""
+ones, and a check of its form.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -22,7 +23,8 @@ def from_file_or(
     classes: int,
 ) -> Parts:
     """The parts that `file` holds, or `load()` if it is None; DataError if they are not images of
-    `shape` in so many classes."""
+    `shape` in so many classes.
+    """
     if file is None:
         return load()
     train, test, paths = read_files(file, data_dir, "classification")

@@ -1,5 +1,6 @@
 """Turning stored images once and for all, when a data set is made (not while it is trained on: that
-is `augment`)."""
+is `augment`).
+"""
 
 import math
 from collections.abc import Mapping

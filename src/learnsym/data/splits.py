@@ -1,5 +1,6 @@
 """Who is trained on, who is held out: seeded random choices that never touch the global random
-numbers."""
+numbers.
+"""
 
 from collections.abc import Mapping
 
@@ -70,7 +71,8 @@ def split_off_test(
     everything: Split, test_fraction: float, seed: int, what: str
 ) -> tuple[Split, Split]:
     """Training and test part of data that come as one set; `what` names it in the error if one of
-    the parts would be empty."""
+    the parts would be empty.
+    """
     count = len(everything)
     test_count = round(test_fraction * count)
     if not 0 < test_count < count:
@@ -86,7 +88,8 @@ def split_off_test(
 
 def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation per channel of images [N, C, H, W], of pixels scaled to [0, 1]; a
-    constant channel gets 1."""
+    constant channel gets 1.
+    """
     peak = 255.0 if images.dtype == torch.uint8 else 1.0
     total, squares = torch.zeros(2, images.shape[1], dtype=torch.float64)
     for chunk in images.split(AT_A_TIME):
@@ -110,7 +113,8 @@ def classification_info(
     true_widths: Mapping[str, float] | None = None,
 ) -> DataInfo:
     """The description of a classification data set, with what can be read off its splits filled
-    in."""
+    in.
+    """
     channels, height, width = splits["train"].inputs.shape[1:]
     return DataInfo(
         name=name,

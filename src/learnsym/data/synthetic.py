@@ -1,5 +1,6 @@
 """Synthetic twins: random examples of the form that a data set declares, so that what fits it can
-be tried without its files."""
+be tried without its files.
+"""
 
 import torch
 

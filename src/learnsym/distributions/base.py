@@ -1,5 +1,6 @@
 """What every learned (or fixed) distribution on a group tells of itself, in one form for all three
-papers."""
+papers.
+"""
 
 from dataclasses import asdict, dataclass
 
@@ -25,7 +26,8 @@ class LearnedRange:
     @property
     def metric_name(self) -> str:
         """Name in result.json: learned_rotation_width_rad, learned_stretch_width,
-        learned_rotation_fraction."""
+        learned_rotation_fraction.
+        """
         suffix = (
             "_fraction"
             if self.unit == "fraction"
@@ -42,12 +44,14 @@ class LearnedSymmetry(nn.Module):
 
     def extents(self) -> list[LearnedRange]:
         """The extents along every generator, in the group's order. Reads values from the device:
-        not for the hot path."""
+        not for the hot path.
+        """
         raise NotImplementedError(f"{type(self).__name__} must report its extents")
 
     def anneal(self, fraction: float) -> None:
         """Called before every training step with the fraction of the training that is done; for
-        temperatures."""
+        temperatures.
+        """
 
     def project(self) -> None:
         """Called after every training step, to put parameters back into their range."""
@@ -61,7 +65,8 @@ def symmetry_parameters(net: nn.Module) -> list[nn.Parameter]:
 
 def learned_symmetry(net: nn.Module) -> dict[str, dict[str, dict[str, float | str | bool]]]:
     """Per layer (module path) and generator, the extent: {"augmentation": {"rotation": {"value":
-    1.57, "unit": "rad", ...}}}."""
+    1.57, "unit": "rad", ...}}}.
+    """
     found = ((name, m) for name, m in net.named_modules() if isinstance(m, LearnedSymmetry))
     return {
         name or "input": {e.generator: asdict(e) | {"metric": e.metric_name} for e in m.extents()}
@@ -71,5 +76,6 @@ def learned_symmetry(net: nn.Module) -> dict[str, dict[str, dict[str, float | st
 
 def penalty(net: nn.Module) -> Tensor | float:
     """Sum of the penalties that the modules of a network add to the loss (Augerino's -lambda R(w);
-    0.0 where there is none)."""
+    0.0 where there is none).
+    """
     return sum((m.penalty() for m in net.modules() if hasattr(m, "penalty")), 0.0)

@@ -86,7 +86,8 @@ class GroupSampler(LearnedSymmetry):
         shared_offset: Tensor | None = None,
     ) -> Elements:
         """A set of elements, [n] for all images or [images, n]; `shared_offset` [] is that of the
-        network, if it has one."""
+        network, if it has one.
+        """
         if self._on_host():
             self._refresh()
         fixed = not self.training and self.even_evaluation
@@ -120,14 +121,15 @@ class GroupSampler(LearnedSymmetry):
         if shared_offset is not None:
             return shared_offset
         if self.plan.sets == "image":
-            return randomness.uniform(images, device=device, dtype=dtype)
+            return randomness.batch_uniform(images, device=device, dtype=dtype)
         return torch.rand((), device=device, dtype=dtype)
 
     def _gates(self, images: int) -> Tensor:
         """[images, n]: 1 for elements that are there; the derivative with respect to the logits is
-        that of the soft gate."""
+        that of the soft gate.
+        """
         assert self.logits is not None
-        noise = randomness.uniform(
+        noise = randomness.batch_uniform(
             images, self._drawn(), device=self.logits.device, dtype=torch.float32
         )
         raised = self._keep_logits() + torch.logit(noise.to(self.logits.dtype), eps=1e-6)
@@ -144,7 +146,8 @@ class GroupSampler(LearnedSymmetry):
 
     def _always(self) -> int:
         """How many elements are always there, the first ones: the identity, or the rotations of a
-        continuous group."""
+        continuous group.
+        """
         return 1 if self.stabiliser.order is not None else self._count
 
     def _drawn(self) -> int:

@@ -1,5 +1,6 @@
 """How the layers of a network sample a stabiliser: what a configuration says, and what that comes
-to for a group."""
+to for a group.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -40,9 +41,10 @@ class FullSampling:
                 f"sample_sets={self.sample_sets} needs sampling=random"
             )
 
-    def resolve(self, stabiliser: Stabiliser) -> "Plan":
+    def resolve(self, stabiliser: Stabiliser) -> "ResolvedSampling":
         """What these settings come to for a stabiliser; ValueError where they make no sense with
-        it."""
+        it.
+        """
         samples, sampling = self.samples, self.sampling
         if stabiliser.order is not None:
             if samples not in (None, stabiliser.order):
@@ -121,7 +123,8 @@ _ONE_SET = (
 @dataclass(frozen=True)
 class ResolvedSampling:
     """Settings as resolved for a stabiliser: a number of samples, random or not, and who shares a
-    set."""
+    set.
+    """
 
     stabiliser: Stabiliser
     samples: int

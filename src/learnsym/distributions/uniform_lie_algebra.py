@@ -1,5 +1,6 @@
 """The learned distribution of Augerino: uniform on a box of a Lie algebra (Benton et al. 2020,
-section 3)."""
+section 3).
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -101,7 +102,8 @@ class UniformLieAlgebra(LearnedSymmetry):
 
     def sample(self, count: int, device: torch.device | str | None = None) -> Tensor:
         """[count, d + 1, d + 1] elements, one per example (see `learnsym.utils.rng`), by default
-        where the widths are."""
+        where the widths are.
+        """
         widths = self.widths() if device is None else self.widths().to(device)
         n = self.group.dim
         drawn = batch_uniform(
@@ -122,7 +124,8 @@ class UniformLieAlgebra(LearnedSymmetry):
 
     def norm(self, cap: Positive = math.inf) -> Tensor:
         """||w||_2 over the learned generators; those whose width has reached `cap` are left out, as
-        if they were absent."""
+        if they were absent.
+        """
         return torch.linalg.vector_norm(self._rewarded(cap))
 
     def sum_of_squares(self, cap: Positive = math.inf) -> Tensor:
@@ -136,7 +139,8 @@ class UniformLieAlgebra(LearnedSymmetry):
 
     def extents(self) -> list[LearnedRange]:
         """Width per generator; a mirror as a fraction: 1 if both halves are equally likely, 0 if
-        one never occurs."""
+        one never occurs.
+        """
         values = zip(self.group.names, self.widths().tolist(), self.group.units, strict=True)
         found = [
             LearnedRange(name, width, unit, learned=name in self.learned)

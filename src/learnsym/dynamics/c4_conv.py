@@ -1,5 +1,6 @@
 """The convolutional network of the dynamics paper's second version: kernels on five of nine taps,
-symmetric under C_4 or not."""
+symmetric under C_4 or not.
+"""
 
 import itertools
 from typing import Literal
@@ -47,8 +48,7 @@ class C4Conv(EnsembleNet):
         order: Literal["tanh_pool", "pool_tanh"] = "tanh_pool",
         start_variance: Positive = 1.0,
     ) -> None:
-        """
-        Args:
+        """Args:
             in_channels, num_outputs: of the data.
             side: of the images, a multiple of 4 from 12 on. Of 8 pixels the last layer norm leaves
                 2 x 2 points, one orbit, over which it makes every sum zero: equivariant weights
@@ -120,7 +120,8 @@ class C4Conv(EnsembleNet):
 
     def free(self, weights: Weights, generator: torch.Generator) -> Weights:
         """The same kernels [1, ...] in this network's own basis: what the free training starts
-        from."""
+        from.
+        """
         if self.basis == "orthonormal":
             return dict(weights)
         found = dict(weights)
@@ -157,7 +158,8 @@ class C4Conv(EnsembleNet):
 
     def outside(self, maps: Weights) -> Weights:
         """On all nine taps: the mean over the group of a kernel on the skew support has all four
-        corners."""
+        corners.
+        """
         means = self._means(maps)
         return {
             name: (self._nine(maps[name]) if name in self.convs else maps[name]) - means[name]

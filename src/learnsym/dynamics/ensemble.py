@@ -35,11 +35,13 @@ class EnsembleNet(nn.Module, ABC):
     @abstractmethod
     def draw(self, generator: torch.Generator) -> Weights:
         """Weights of one member ([1, ...], float32, on the CPU), equivariant; the same for the same
-        generator state."""
+        generator state.
+        """
 
     def respond(self, weights: Weights, images: Tensor) -> Tensor:
         """Outputs [M, B, ...] of M members on images [M, B, C, H, W], or [1, B, C, H, W] if all see
-        the same."""
+        the same.
+        """
         return self.evaluate(self.compact(weights), images)
 
     @abstractmethod
@@ -52,23 +54,27 @@ class EnsembleNet(nn.Module, ABC):
 
     def compact_adjoint(self, gradient: Weights, weights: Weights) -> Weights:
         """The gradient with respect to the (trained) weights from that with respect to the compact
-        ones."""
+        ones.
+        """
         return gradient
 
     @abstractmethod
     def project(self, weights: Weights) -> Weights:
         """The orthogonal projection onto the equivariant ones among the weights that the network
-        can have, or of a gradient."""
+        can have, or of a gradient.
+        """
 
     @abstractmethod
     def equivariant_dimension(self) -> int:
         """The dimension of what `project` projects one member's (trained) weights onto: of E, and
-        of all other weights."""
+        of all other weights.
+        """
 
     @abstractmethod
     def linear_maps(self, weights: Weights) -> Weights:
         """The layers as linear maps [M, ...] in a basis that is orthonormal: where norms are those
-        of the theory."""
+        of the theory.
+        """
 
     @abstractmethod
     def outside(self, maps: Weights) -> Weights:
@@ -115,7 +121,8 @@ class EnsembleNet(nn.Module, ABC):
 
 def norm(tensor: Tensor) -> Tensor:
     """Frobenius norm of every member of [M, ...]: [M], float64. Chunks keep the copy in float64
-    small."""
+    small.
+    """
     parts = tensor.detach().flatten(1).split(1 << 18, dim=1)
     return torch.linalg.vector_norm(
         torch.stack([torch.linalg.vector_norm(p, dim=1, dtype=torch.float64) for p in parts]), dim=0

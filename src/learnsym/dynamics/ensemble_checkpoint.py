@@ -13,7 +13,8 @@ from learnsym.training import checkpoint
 @dataclass
 class Saved:
     """A checkpoint of an ensemble: the records so far, and the weights of the chunk at work. Draws depend on seed, member and
-    step alone, so nothing else is needed to go on exactly."""
+    step alone, so nothing else is needed to go on exactly.
+    """
 
     path: Path
     seconds: float = 30.0

@@ -54,7 +54,8 @@ def risk_gradient(
     examples: int,
 ) -> tuple[Weights, Tensor]:
     """The gradient of the mean loss over `examples` examples in batches, for every member, and that
-    loss [M], float64."""
+    loss [M], float64.
+    """
     leaves = {name: w.detach().requires_grad_() for name, w in net.compact(weights).items()}
     for leaf in leaves.values():
         leaf.grad = torch.zeros_like(leaf)  # added to in place, batch by batch
@@ -105,7 +106,8 @@ def stack(parts: list[Weights]) -> Weights:
 
 def plain(split: Split, rows: int) -> Iterator[Batch]:
     """A split (inputs as the network sees them), the same for all members, so many rows at a
-    time."""
+    time.
+    """
     for start in range(0, len(split), rows):
         yield Batch(
             split.inputs[None, start : start + rows], split.targets[None, start : start + rows]
@@ -185,7 +187,8 @@ class Augmentation:
 
 def member_draws(seed: int, members: range, purpose: str) -> list[torch.Generator]:
     """A generator for every member, which depends on nothing but the seed, the member's number and
-    the purpose."""
+    the purpose.
+    """
     return [generator(seed, f"member {m}/{purpose}") for m in members]
 
 
@@ -213,18 +216,17 @@ class GradientFlows:
         members: range,
         equivariant: EquivariantArm = "projected_gradient",
     ) -> None:
-        """
-        Args:
-            net: the function.
-            per_example: its loss.
-            split: the training examples; inputs as the network sees them, on its device.
-            augmentation: of the augmented arm.
-            lr: step size times the gradient of the mean loss.
-            rows: examples at a time (per member).
-            seed, members: decide the start and all draws.
-            equivariant: step along the projected gradient, or train the free numbers of the
-                equivariant weights in an orthonormal basis (the same in exact arithmetic; only for
-                nets that have coordinates).
+        """Args:
+        net: the function.
+        per_example: its loss.
+        split: the training examples; inputs as the network sees them, on its device.
+        augmentation: of the augmented arm.
+        lr: step size times the gradient of the mean loss.
+        rows: examples at a time (per member).
+        seed, members: decide the start and all draws.
+        equivariant: step along the projected gradient, or train the free numbers of the
+            equivariant weights in an orthonormal basis (the same in exact arithmetic; only for
+            nets that have coordinates).
         """
         self.net, self.per_example, self.split, self.augmentation = (
             net,
@@ -256,7 +258,8 @@ class GradientFlows:
 
     def gradients(self) -> tuple[Weights, Weights, Tensor]:
         """Gradients of R [2 M, ...] at the nominal and the equivariant arm and of R_aug [M, ...] at
-        the augmented one; the losses [2 M] of the first two."""
+        the augmented one; the losses [2 M] of the first two.
+        """
         count, examples = len(self.members), len(self.split)
         both = take(self.weights, 0, 2 * count)
         raw, losses = risk_gradient(
@@ -272,7 +275,8 @@ class GradientFlows:
 
     def step(self) -> Tensor:
         """One step of every arm and member; the losses [2 M] of the nominal and the equivariant arm
-        before it."""
+        before it.
+        """
         count = len(self.members)
         raw, augmented, losses = self.gradients()
         self._descend("nominal", take(raw, 0, count))

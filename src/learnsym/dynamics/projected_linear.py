@@ -1,5 +1,6 @@
 """Networks of fully linear layers on channels x pixels, their equivariant weights known in closed
-form (dynamics paper, v1)."""
+form (dynamics paper, v1).
+"""
 
 import copy
 import itertools
@@ -60,8 +61,7 @@ class ProjectedLinear(EnsembleNet):
         softmax: bool = False,
         seed: int | None = None,
     ) -> None:
-        """
-        Args:
+        """Args:
             in_channels, num_outputs, task: of the data.
             group: finite, acting on n x n pixels; decides which weights are equivariant.
             channels: outputs of the equivariant layers (without `features`: of all but the last).
@@ -230,7 +230,8 @@ class ProjectedLinear(EnsembleNet):
 
     def coordinates(self, weights: Weights) -> Weights:
         """The free numbers of equivariant weights, in an orthonormal basis (of others: of their
-        projection)."""
+        projection).
+        """
         found = dict(weights)
         for name in self.linears:
             found[name] = self.group.equivariant_coordinates(weights[name])
@@ -252,7 +253,8 @@ class ProjectedLinear(EnsembleNet):
 
     def compact(self, weights: Weights) -> Weights:
         """The invariant map with its outputs first, [M, features, n^2, c], as all others; the first
-        layer folded."""
+        layer folded.
+        """
         found = dict(weights)
         if self.features is not None:
             found["invariant"] = weights["invariant"].permute(0, 3, 1, 2).contiguous()

@@ -1,5 +1,6 @@
 """What a lockstep training records: per arm, member, step and layer. Kept in memory, in checkpoints
-and as records.npz."""
+and as records.npz.
+"""
 
 import io
 from collections.abc import Sequence
@@ -50,7 +51,8 @@ class Records:
 
     def median(self, name: str) -> Tensor:
         """The median over members [arms, steps + 1] (of an even number: the mean of the two in the
-        middle)."""
+        middle).
+        """
         return self.total(name).quantile(0.5, dim=1)
 
     def rows(self, offset: int = 0) -> list[dict[str, float]]:
@@ -72,7 +74,8 @@ class Records:
 
     def packed(self) -> bytes:
         """The content of a .npz file: an array for every series, and the names of arms and
-        layers."""
+        layers.
+        """
         buffer = io.BytesIO()
         arrays = {name: series.numpy() for name, series in self.series.items()}
         np.savez_compressed(

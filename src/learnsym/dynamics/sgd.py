@@ -43,8 +43,7 @@ class MiniBatchSGD:
         seed: int,
         members: range,
     ) -> None:
-        """
-        Args:
+        """Args:
             net, per_example: the function and its loss.
             split: training examples, inputs as the network sees them, on its device.
             group: whose elements transform them.
@@ -108,7 +107,8 @@ class MiniBatchSGD:
 
     def order(self, epoch: int) -> Tensor:
         """Numbers example * copies + element, [M, examples x copies], in the order of this
-        epoch."""
+        epoch.
+        """
         if self._order is None or self._order[0] != epoch:
             rows = [
                 self._member_order(

@@ -1,5 +1,6 @@
 """Linear maps of symmetric matrices, such as adjacency matrices, at almost half the cost (dynamics
-paper, v1)."""
+paper, v1).
+"""
 
 import torch
 from torch import Tensor, nn
@@ -35,5 +36,6 @@ class SymmetricInputs(nn.Module):
 
     def adjoint(self, gradient: Tensor) -> Tensor:
         """Give both of two equal entries the gradient of their sum, [M, n^2, c', K, c] to [M, n^2,
-        c', n^2, c]."""
+        c', n^2, c].
+        """
         return gradient.index_select(3, self.place)

@@ -1,5 +1,6 @@
 """The figure of `mode=compare`: a row for each kind of run in its own terms, and below what all of
-them have in common."""
+them have in common.
+"""
 
 import math
 import re
@@ -98,7 +99,8 @@ def bars_of(found: Sequence[Entry]) -> list[Entry]:
 
 def common_limits(known: Known) -> tuple[float, float]:
     """Of the logarithmic axes of all bars: a decade below the smallest, some room for numbers above
-    the largest."""
+    the largest.
+    """
     positive = [
         m for found in known.values() for e in bars_of(found) if (m := mean_and_sd(e.values)[0]) > 0
     ] or [1.0]
@@ -168,7 +170,8 @@ def draw_bars(
     axes: "Axes", entries: Sequence[Entry], colour: str, limits: tuple[float, float]
 ) -> None:
     """Distances on a logarithmic axis; what is exactly equivariant has no place on one, and is
-    named."""
+    named.
+    """
     means = [mean_and_sd(e.values)[0] for e in entries]
     low = limits[0]
     names = [re.sub(r"[()]", "", e.where.removeprefix("all layers ")) for e in entries]
@@ -226,7 +229,8 @@ def draw_distances(
     axes: "Axes", groups: Sequence[Group], known: Known, colours: Mapping[str, str]
 ) -> None:
     """A line for each arm (or for all layers), the mean over seeds; what is exactly equivariant has
-    no place on the axis."""
+    no place on the axis.
+    """
     for g in groups:
         arms: dict[
             str, list[list[tuple[float, float]]]

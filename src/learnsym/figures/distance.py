@@ -14,7 +14,8 @@ ROUNDING = 1e-12
 
 def draw_distances(path: Path, rows: Sequence[Mapping[str, Any]]) -> bool:
     """Draw the rows of a run that measured `distance_to_equivariance`; False, and nothing drawn,
-    where none did."""
+    where none did.
+    """
     from learnsym.figures.style import new_figure, save, style
 
     rows = [row for row in rows if KEY in row]
@@ -69,7 +70,8 @@ def draw_line(
     axes: "Axes", rows: Sequence[Mapping[str, Any]], key: str, floor: float = -1.0, **settings: Any
 ) -> None:
     """A number over the epochs, where it is above `floor`; the epochs are marked where they are
-    few."""
+    few.
+    """
     points = [(row["epoch"], row[key]) for row in rows if row[key] > floor]
     axes.plot(
         *zip(*points, strict=True) if points else ([], []),

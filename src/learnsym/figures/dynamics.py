@@ -1,5 +1,6 @@
 """Figures of the optimisation dynamics: distance from the equivariant weights against how far a
-training has moved."""
+training has moved.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from learnsym.figures import run as figures
+from learnsym.figures import style as figures
 from learnsym.figures.style import COLOURS, new_figure, style
 
 if TYPE_CHECKING:

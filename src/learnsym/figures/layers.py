@@ -1,5 +1,6 @@
 """The figures of mode=equivariance: errors layer by layer, sampled kernels, feature maps as the
-input turns."""
+input turns.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import learnsym.figures.run as figures
+from learnsym.figures import style as figures
 from learnsym.groups.point_groups import Elements, wrapped
 
 FLOOR = 1e-17
@@ -22,7 +23,8 @@ PAIRS = 3
 
 def draw_errors(path: Path, rows: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
     """A panel for the features on the group and one for their maximum over elements: layers along
-    x, a line for each motion."""
+    x, a line for each motion.
+    """
     layers = list(next(iter(rows.values())))
     figure = figures.new_figure(max(8.0, 0.9 * len(layers) + 3), 3.6)
     panels = (
@@ -71,7 +73,8 @@ def draw_errors(path: Path, rows: Mapping[str, Mapping[str, Mapping[str, Any]]])
 
 def draw_kernels(path: Path, kernel: Tensor, elements: Elements, layer: str) -> None:
     """Kernels [C', n', C, n, k, k] as small images: a column for each output element, a row for
-    each of some pairs of channels; of the input elements the first."""
+    each of some pairs of channels; of the input elements the first.
+    """
     count = min(MOST, kernel.shape[1])
     outs = min(PAIRS, kernel.shape[0])
     images = kernel[:outs, :count, 0, 0]  # [rows, n', k, k]
@@ -105,7 +108,8 @@ def draw_features(
     layer: str,
 ) -> None:
     """One channel as the input turns: a row for each angle, with the picture [A, C, H, W] and its
-    features [A, n, H', W']."""
+    features [A, n, H', W'].
+    """
     count = min(MOST, features.shape[1])
     limit = float(features.abs().max()) or 1.0
     figure = figures.new_figure(max(4.5, 0.8 * (count + 1) + 0.6), 0.8 * len(angles) + 0.7)

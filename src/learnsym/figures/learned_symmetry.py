@@ -1,5 +1,6 @@
 """The figure of a network whose layers learn their part of the group: arcs on the circle, fractions
-over training."""
+over training.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,8 @@ KINDS = {"rotation": "part of the rotations", "reflection": "part of the mirror 
 
 def layers_that_learn(net: "nn.Module") -> "dict[str, GroupSampler]":
     """The element sets of a network by the names of their layers, in order; empty where none of
-    them learns."""
+    them learns.
+    """
     from learnsym.distributions.group_sampler import GroupSampler
 
     found = {
@@ -44,7 +46,8 @@ def draw_layers(
     response: Mapping[str, Any] | None,
 ) -> None:
     """Above the learned part of the group of every layer, below how it came about, and the response
-    to a turned input."""
+    to a turned input.
+    """
     from learnsym.figures.response import draw_response
     from learnsym.figures.style import new_figure, save
 
@@ -78,7 +81,8 @@ def draw_layers(
 
 def draw_circles(figure: Any, sets: "Mapping[str, GroupSampler]", per_row: int) -> None:
     """One small circle for each layer: its arc of rotations, or its elements, and on an inner ring
-    its mirror images."""
+    its mirror images.
+    """
     finite, mirror = (
         any(test(m.stabiliser) for m in sets.values())
         for test in (lambda h: h.order, lambda h: h.has_mirror)
@@ -104,7 +108,8 @@ def draw_circles(figure: Any, sets: "Mapping[str, GroupSampler]", per_row: int) 
 
 def draw_circle(axes: "Axes", elements: "GroupSampler") -> None:
     """The elements of one layer; upwards is the identity, angles grow clockwise, as on a screen
-    where y runs down."""
+    where y runs down.
+    """
     from learnsym.figures.style import COLOURS
 
     extents = {e.generator: e.value for e in elements.extents()}
@@ -148,7 +153,8 @@ def _arc(axes: "Axes", radius: float, fraction: float, **settings: Any) -> None:
 
 def _points(axes: "Axes", elements: "GroupSampler", colours: Sequence[str]) -> str:
     """The elements of a finite group, as opaque as they are probable, hollow where evaluation
-    leaves them out. How many stay."""
+    leaves them out. How many stay.
+    """
     whole = elements.stabiliser.elements()
     keep = [1.0] if elements.logits is not None else [1.0] * len(whole)
     keep += [] if elements.logits is None else elements.logits.detach().cpu().sigmoid().tolist()
@@ -209,7 +215,8 @@ def final_fractions(
     runs: Sequence[Mapping[str, Any]], kind: str = "rotation"
 ) -> dict[str, list[float]]:
     """Of the layers of some runs the fraction at the end, one for each run; empty where no layer
-    learns."""
+    learns.
+    """
     found: dict[str, list[float]] = {}
     learns = False
     for run in runs:

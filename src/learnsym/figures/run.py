@@ -1,5 +1,6 @@
 """The figure of one run: what it learned, how that came about, and what the network does with
-it."""
+it.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +21,8 @@ def draw_run(
     directory: RunDirectory, net: "nn.Module", data: "Data", curves: Mapping[str, Any]
 ) -> list[Path]:
     """Draw what there is to draw of a run into figures/: paths relative to the run's directory,
-    none where nothing was learned or measured."""
+    none where nothing was learned or measured.
+    """
     from learnsym.figures.distance import draw_distances
 
     path = directory.figures / "distance_to_equivariance.png"
@@ -34,7 +36,8 @@ def draw_learned(
     directory: RunDirectory, net: "nn.Module", data: "Data", curves: Mapping[str, Any]
 ) -> list[Path]:
     """What a run learned, how that came about, and what the network does with it:
-    figures/learned_symmetry.png."""
+    figures/learned_symmetry.png.
+    """
     from learnsym.figures.learned_symmetry import draw_layers, layers_that_learn
 
     rows, path = directory.rows(), directory.figures / "learned_symmetry.png"

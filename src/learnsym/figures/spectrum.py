@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from learnsym.figures import run as figures
+from learnsym.figures import style as figures
 from learnsym.figures.style import COLOURS, new_figure, style
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ def draw_spectrum(path: Path, curve: Curve) -> None:
 
 def draw_spectra(path: Path, runs: Mapping[str, Sequence[Curve]]) -> None:
     """Several networks together, and N_eff against the level of regularisation where that is what
-    tells them apart."""
+    tells them apart.
+    """
     levels = {label: curves[0].get("regularisation") for label, curves in runs.items()}
     by_level = None not in levels.values() and len(set(levels.values())) == len(levels) > 1
     if by_level:
@@ -52,7 +53,8 @@ def draw_spectra(path: Path, runs: Mapping[str, Sequence[Curve]]) -> None:
 
 def draw_leading(axes: "Axes", runs: Mapping[str, Sequence[Curve]]) -> None:
     """Positive leading eigenvalues in descending order; of several runs with one label, thin
-    lines."""
+    lines.
+    """
     for colour, (label, curves) in zip(_cycle(runs), runs.items(), strict=True):
         for place, curve in enumerate(curves):
             values, bounds = np.array(curve["eigenvalues"]), np.array(curve["bounds"])
@@ -122,7 +124,8 @@ def draw_effective(axes: "Axes", runs: Mapping[str, Sequence[Curve]]) -> None:
 
 def draw_against_level(axes: "Axes", by_level: Mapping[float, Sequence[Curve]]) -> None:
     """N_eff at the z that are reported against the level of regularisation, a dot for every run and
-    a line through the means."""
+    a line through the means.
+    """
     levels = sorted(by_level)
     shared = set.intersection(
         *(set(curve["n_eff_at"]) for curves in by_level.values() for curve in curves)

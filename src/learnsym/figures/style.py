@@ -1,5 +1,6 @@
-"""TODO."""
+"""Colours, axes and files that all figures share."""
 
+import io
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,12 +38,15 @@ def style(axes: "Axes", title: str, x: str, y: str) -> None:
 
 
 def save(figure: "Figure", path: Path) -> None:
-    """Write a PNG, atomically."""
-    import io
+    """Write a figure to a PNG file, atomically."""
+    write_atomically(path, render(figure))
 
+
+def render(figure: "Figure") -> bytes:
+    """Return a figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=130, format="png")
-    write_atomically(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def _cycle(count: int) -> list[str]:

@@ -7,7 +7,8 @@ from typing import Any
 
 def draw_sweep(path: Path, groups: Mapping[str, list[dict[str, Any]]]) -> Path | None:
     """One figure of all groups: learned rotation over training, its final width beside the truth,
-    the fractions that layers have learned, responses to rotation."""
+    the fractions that layers have learned, responses to rotation.
+    """
     from learnsym.figures.dynamics import draw_drift
     from learnsym.figures.learned_symmetry import draw_final_fractions, final_fractions
     from learnsym.figures.response import draw_responses

@@ -86,7 +86,8 @@ def sample_plainly(images: Tensor, grid: Tensor) -> Tensor:
 @torch.inference_mode(False)  # a constant first needed at test time must serve in training too
 def _coordinates(height: int, width: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """The linear map [9, H * W * 2] from an affine map [3, 3] to its sampling grid (x, y); the last
-    row is idle."""
+    row is idle.
+    """
 
     def axis(count: int) -> Tensor:
         return (
@@ -141,7 +142,8 @@ def act_on_points(elements: Tensor, points: Tensor, mask: Tensor | None = None) 
 
 def rotation_matrices(angles: Tensor) -> Tensor:
     """Rotations [..., 3, 3] by angles [...] in radians, [[cos, -sin], [sin, cos]] (clockwise on the
-    screen, as y runs down)."""
+    screen, as y runs down).
+    """
     zero, one = torch.zeros_like(angles), torch.ones_like(angles)
     cos, sin = torch.cos(angles), torch.sin(angles)
     rows = torch.stack([cos, -sin, zero, sin, cos, zero, zero, zero, one], dim=-1)

@@ -30,7 +30,7 @@ _NODES = {"float64": 16, "float32": 10}
 
 
 def affine_exp(algebra: Tensor) -> Tensor:
-    """exp of [[M, t], [0, 0]] [..., 3, 3] for any 2x2 matrix M and shift t: [..., 3, 3].
+    """Exp of [[M, t], [0, 0]] [..., 3, 3] for any 2x2 matrix M and shift t: [..., 3, 3].
 
     The integral phi(M) is a Gauss-Legendre sum, exact to rounding for |M| <= 20 (in float32: 13).
     """
@@ -69,7 +69,8 @@ class _HostExp(torch.autograd.Function):
 
 class _Entries(NamedTuple):
     """A = [[s + p, b, x], [c, s - p, y], [0, 0, 0]], q = p^2 + b c, and N t = (n_x, n_y): arrays of
-    the batch's shape."""
+    the batch's shape.
+    """
 
     s: Array
     p: Array
@@ -107,7 +108,8 @@ def _assemble(a: _Entries, weights: Array, xp: ModuleType) -> Array:
 
 def _adjoint(grad: np.ndarray, a: _Entries, weights: np.ndarray, slopes: np.ndarray) -> np.ndarray:
     """The gradient with respect to A [..., 3, 3], from the one with respect to exp(A); slopes are d
-    weights / d (s, q)."""
+    weights / d (s, q).
+    """
     first, of_b, g_x = (grad[..., 0, i] for i in range(3))
     of_c, last, g_y = (grad[..., 1, i] for i in range(3))
     _, odd, shift, turned = weights
@@ -141,7 +143,8 @@ def _adjoint(grad: np.ndarray, a: _Entries, weights: np.ndarray, slopes: np.ndar
 
 class _Weights(torch.autograd.Function):
     """`_weights`, differentiable any number of times: the derivatives of the next order are an
-    output of its own."""
+    output of its own.
+    """
 
     generate_vmap_rule = True
 
@@ -192,7 +195,8 @@ def _weights(s: Array, q: Array, order: int, xp: ModuleType) -> tuple[Array, Arr
 
 def _cosh_root(q: Array, order: int, xp: ModuleType) -> list[Array]:
     """c(q) = cosh(sqrt q) and its derivatives up to `order` >= 1, from 4 q c'' + 2 c' - c = 0; near
-    0 as power series."""
+    0 as power series.
+    """
     size = xp.abs(q)
     root = xp.sqrt(size + 1e-30)
     grows, near = q > 0, size < 1
@@ -213,7 +217,8 @@ def _cosh_root(q: Array, order: int, xp: ModuleType) -> list[Array]:
 
 def _series(q: Array, order: int) -> Array:
     """The derivative of c of the given order, sum_k k! / (k - order)! q^(k - order) / (2k)!, to
-    rounding for |q| <= 1."""
+    rounding for |q| <= 1.
+    """
     terms = _coefficients(order, 9 if q.dtype in (torch.float64, np.float64) else 6)
     total = q * terms[-1]
     for term in terms[-2:0:-1]:
@@ -230,7 +235,8 @@ def rotation_exp(angle: Tensor) -> Tensor:
 
 def turning_mean(angle: Tensor) -> Tensor:
     """V(a) = integral over tau in [0, 1] of R(tau a) = [[sin a, cos a - 1], [1 - cos a, sin a]] /
-    a, [..., 2, 2]; V(0) = 1."""
+    a, [..., 2, 2]; V(0) = 1.
+    """
     half = 0.5 * angle
     # V(a) = sin(a / 2) / (a / 2) R(a / 2), and sin h / h = 2 c'(-h^2)
     shrink = _Weights.apply(torch.zeros_like(half), -half * half, 0)[0][0, 2, ..., None, None]
@@ -239,14 +245,15 @@ def turning_mean(angle: Tensor) -> Tensor:
 
 def with_last_row(rows: Tensor) -> Tensor:
     """[..., d, d + 1] -> [..., d + 1, d + 1] with the last row (0, ..., 0, 1) of homogeneous
-    coordinates."""
+    coordinates.
+    """
     last = torch.zeros_like(rows[..., :1, :])
     last[..., -1] = 1
     return torch.cat([rows, last], -2)
 
 
 def _kind(array: Array) -> tuple[Any, torch.device | None]:
-    """dtype and device; NumPy has none."""
+    """Dtype and device; NumPy has none."""
     return array.dtype, array.device if isinstance(array, Tensor) else None
 
 

@@ -63,14 +63,16 @@ class LieGroup:
     @torch.inference_mode(False)  # what is kept from test time must serve in training too
     def _basis(self, device: torch.device, dtype: torch.dtype) -> Tensor:
         """The generators as rows [n, (d + 1)^2], copied once: a copy in every step would make the
-        host wait for the device."""
+        host wait for the device.
+        """
         if (device, dtype) not in self._on_device:
             self._on_device[device, dtype] = self.generators.to(device, dtype).flatten(1)
         return self._on_device[device, dtype]
 
     def exp(self, u: Tensor) -> Tensor:
         """exp(sum_i u_i G_i): [..., n] -> [..., d + 1, d + 1]. Any matrix group; subclasses know
-        closed forms."""
+        closed forms.
+        """
         return torch.linalg.matrix_exp(self.algebra(u))
 
     def __repr__(self) -> str:

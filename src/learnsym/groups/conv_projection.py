@@ -47,7 +47,8 @@ class Stencil:
 
     def pairs(self) -> tuple[Tensor, Tensor, Tensor]:
         """For every tap at every output point that it reaches an input from: the tap's number [n],
-        the output point's row and column [n, 2], and the input point's [n, 2]."""
+        the output point's row and column [n, 2], and the input point's [n, 2].
+        """
         start = torch.arange(self.side_out)
         reach = [
             start.unsqueeze(1) * s - p + d * torch.arange(k)
@@ -119,7 +120,8 @@ def _permutation(p: Tensor, q: Tensor, side_out: int, side: int) -> tuple[Tensor
 
 def _least(codes: Tensor, copies: int) -> tuple[Tensor, Tensor]:
     """From the codes [4, n] of the turned pairs: the least, and `copies` times how many different
-    ones there are."""
+    ones there are.
+    """
     return codes.amin(0), copies * 4 // (codes == codes[0]).sum(0)
 
 
@@ -139,7 +141,8 @@ ANY_SIDES = frozenset({"quarter_turns"})
 
 def point_codes(group: str, side: int) -> Tensor:
     """A number of the orbit of every point of a side x side map, [side^2]: that of the pair of the
-    point and itself."""
+    point and itself.
+    """
     place = torch.arange(side * side)
     point = torch.stack([place // side, place % side], -1)
     return PAIR_CODES[group](point, point, side, side)[0]
@@ -203,7 +206,8 @@ def _entries(tap: Tensor, place: Tensor, pairs: int, taps: int) -> tuple[Tensor,
 
 def _deviations(counts: Tensor, size: Tensor, times: Tensor) -> Tensor:
     """The rows whose squares sum to the formula above, from n_ot [orbits, T], |o| [orbits] and how
-    many such orbits there are."""
+    many such orbits there are.
+    """
     mean = counts / size.unsqueeze(1)
     orbit, member = counts.nonzero(as_tuple=True)
     own = -mean[orbit]

@@ -57,7 +57,8 @@ class _Exp(torch.autograd.Function):
 
 def _derivative(algebra: Tensor, along: Tensor) -> Tensor:
     """d/dh exp(A + h D) at h = 0, the upper right block of exp [[A, D], [0, A]] (Van Loan 1978):
-    [..., n, n]."""
+    [..., n, n].
+    """
     n = algebra.shape[-1]
     upper, lower = (
         torch.cat([algebra, along], -1),
@@ -85,6 +86,7 @@ def _steps(algebra: Tensor) -> Tensor:
 @torch.inference_mode(False)  # a constant first needed at test time must serve in training too
 def _factorials(device: torch.device, dtype: torch.dtype) -> Tensor:
     """1 / (4j + i)! [4, 4] for block j = 0, ..., 3 (rows) and the powers i = 1, ..., 4
-    (columns)."""
+    (columns).
+    """
     rows = [[1 / math.factorial(4 * j + i) for i in range(1, 5)] for j in range(4)]
     return torch.tensor(rows, dtype=torch.float64).to(device, dtype)

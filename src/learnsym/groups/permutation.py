@@ -1,5 +1,6 @@
 """Finite groups that act on images and on matrices by permuting their entries: exactly, without
-interpolation."""
+interpolation.
+"""
 
 import itertools
 import math
@@ -49,16 +50,19 @@ class PermutationGroup(ABC):
     @abstractmethod
     def sample(self, count: int, generator: torch.Generator | None = None) -> Tensor:
         """The tables of independent, uniformly distributed elements, [count, points] int64, from a
-        generator on the CPU."""
+        generator on the CPU.
+        """
 
     def sample_numbers(self, count: int, generator: torch.Generator | None = None) -> Tensor:
         """The numbers of independent, uniformly distributed elements, as `elements` orders them:
-        [count] int64."""
+        [count] int64.
+        """
         return torch.randint(self.order, (count,), generator=generator)
 
     def act(self, table: Tensor, x: Tensor) -> Tensor:
-        """g x for tables [..., points] and tensors [..., points], whose leading axes are
-        broadcast."""
+        """G x for tables [..., points] and tensors [..., points], whose leading axes are
+        broadcast.
+        """
         if table.shape[-1:] != (self.points,) or x.shape[-1:] != (self.points,):
             raise ValueError(
                 f"{self} acts by tables [..., {self.points}] on tensors [..., {self.points}]; "
@@ -69,17 +73,20 @@ class PermutationGroup(ABC):
 
     def orbits(self) -> Tensor:
         """The number of each point's orbit, [points] int64, from 0 in the order of their first
-        points."""
+        points.
+        """
         return self._orbits(1, torch.device("cpu")).labels[0]
 
     def pair_orbits(self) -> Tensor:
         """The number of the orbit of each pair of points under (p, q) -> (g p, g q), [points,
-        points] int64, from 0 as above."""
+        points] int64, from 0 as above.
+        """
         return self._orbits(2, torch.device("cpu")).labels
 
     def project_invariant(self, weight: Tensor) -> Tensor:
         """The orthogonal projection of weights [..., points, c] onto maps that do not change under
-        the group."""
+        the group.
+        """
         if weight.ndim < 2 or weight.shape[-2] != self.points:
             raise ValueError(
                 f"invariant maps of {self} have weights [..., {self.points}, c]; got {list(weight.shape)}"
@@ -91,7 +98,8 @@ class PermutationGroup(ABC):
 
     def project_equivariant(self, weight: Tensor) -> Tensor:
         """The orthogonal projection of weights [..., points, c_out, points, c_in] onto equivariant
-        maps; contiguous."""
+        maps; contiguous.
+        """
         if weight.ndim < 4 or (weight.shape[-4], weight.shape[-2]) != (self.points, self.points):
             raise ValueError(
                 f"equivariant maps of {self} have weights [..., {self.points}, c_out, {self.points}, c_in]; "
@@ -102,12 +110,14 @@ class PermutationGroup(ABC):
     def equivariant_coordinates(self, weight: Tensor) -> Tensor:
         """The free numbers [..., k, c_out, c_in] of an equivariant weight [..., points, c_out,
         points, c_in] (of others: of their projection) in an orthonormal basis, one vector for each
-        of the k orbits of pairs."""
+        of the k orbits of pairs.
+        """
         return _coordinates(weight, self._orbits(2, weight.device))
 
     def equivariant_weight(self, coordinates: Tensor) -> Tensor:
         """The equivariant weight [..., points, c_out, points, c_in] with these coordinates [..., k,
-        c_out, c_in]."""
+        c_out, c_in].
+        """
         return _from_coordinates(coordinates, self._orbits(2, coordinates.device))
 
     def invariant_coordinates(self, weight: Tensor) -> Tensor:
@@ -124,7 +134,8 @@ class PermutationGroup(ABC):
     @torch.inference_mode(False)  # what is kept from test time must serve in training too
     def _orbits(self, places: int, device: torch.device) -> Orbits:
         """The orbits of points (1 place) or of pairs (2 places), found once and copied to each
-        device once."""
+        device once.
+        """
         if (places, device) not in self._known:
             if device.type == "cpu":
                 self._known[places, device] = Orbits.of(
@@ -136,7 +147,8 @@ class PermutationGroup(ABC):
 
     def _first_of_orbits(self, places: int) -> Tensor:
         """For every point or pair of points, a number as `Orbits.of` takes it: here, the first
-        point or pair of its orbit."""
+        point or pair of its orbit.
+        """
         first = torch.arange(self.points**places)
         for table in self.elements():
             moved = table if places == 1 else (table.unsqueeze(-1) * self.points + table).flatten()
@@ -174,7 +186,8 @@ class SymmetricGroup(PermutationGroup):
 
     def _first_of_orbits(self, places: int) -> Tensor:
         """Two tuples of rows and columns are in one orbit exactly if the same members are equal
-        within each, whatever n!."""
+        within each, whatever n!.
+        """
         count = 2 * places
         nodes = torch.cartesian_prod(*[torch.arange(self.side)] * count)  # [n^count, count]
         # At each place, the first place with the same node: as an ordered list of digits, it grows
@@ -227,7 +240,8 @@ class CyclicShifts1d(Motions):
 
 class CyclicShifts2d(Motions):
     """Cyclic shifts along y and x; element dy * side + dx is `torch.roll(x, (dy, dx), (-2,
-    -1))`."""
+    -1))`.
+    """
 
     def __init__(self, side: Size) -> None:
         super().__init__(side, rows=side, columns=side)

@@ -109,7 +109,8 @@ class SE2(LieGroup, SemidirectProduct):
 
     def log(self, elements: Tensor) -> Tensor:
         """The coefficients [..., 3] of proper motions [..., 3, 3]; inverse of `exp` for angles in
-        (-pi, pi]."""
+        (-pi, pi].
+        """
         angle = _angle(elements)
         mean = turning_mean(
             angle
@@ -122,7 +123,8 @@ class SE2(LieGroup, SemidirectProduct):
 
 class E2(SE2):
     """E(2), all motions: SE(2) and its products with a mirror (left and right exchanged). `log` is
-    that of proper motions."""
+    that of proper motions.
+    """
 
     stabiliser = O2()
     mirrors = (torch.diag(torch.tensor([-1.0, 1.0, 1.0])),)

@@ -63,13 +63,15 @@ class Elements:
 
     def pull_back(self, grid: Tensor) -> Tensor:
         """h^-1 x of points [..., P, 2]: [*L, n, P, 2]. An orthogonal matrix has its transpose for
-        inverse: x^T h = (h^T x)^T."""
+        inverse: x^T h = (h^T x)^T.
+        """
         return grid @ self.matrices()
 
 
 def wrapped(angle: Tensor) -> Tensor:
     """The same angle in [-pi, pi), up to rounding: the half turn is -pi on either side (see
-    `CUT`)."""
+    `CUT`).
+    """
     return angle - 2 * math.pi * torch.floor((angle.detach() + (math.pi + CUT)) / (2 * math.pi))
 
 
@@ -114,7 +116,8 @@ class Stabiliser:
     def arc(self, places: Tensor, fraction: Tensor | float = 1.0) -> Elements:
         """Rotations r by 2 pi * fraction * u for u = `places` [*L, k] in [-1/2, 1/2), [*L, k]
         elements; where there are mirror images M, then also M r = (-r, -1) of each, so that the set
-        is closed under M: [*L, 2 k] elements."""
+        is closed under M: [*L, 2 k] elements.
+        """
         angle = 2 * math.pi * fraction * places
         if not self.has_mirror:
             return Elements(angle, torch.ones_like(angle))

@@ -31,7 +31,8 @@ class Orbits:
     @classmethod
     def of(cls, representatives: Tensor) -> "Orbits":
         """From a number for every entry, [rows, columns], that is the same exactly within an orbit
-        and grows with its first entry."""
+        and grows with its first entry.
+        """
         labels = torch.unique(representatives, return_inverse=True)[1]
         return cls(labels, labels.flatten().bincount())
 
@@ -41,13 +42,15 @@ class Orbits:
 
     def mean(self, weight: Tensor) -> Tensor:
         """The mean over orbits [..., rows, c, columns, d], of weights of this shape, for every c
-        and d; differentiable."""
+        and d; differentiable.
+        """
         return _SelfAdjoint.apply(weight, self)
 
 
 class _SelfAdjoint(torch.autograd.Function):
     """An orthogonal projection is its own adjoint: the gradient passes through the same means, and
-    nothing is kept for it."""
+    nothing is kept for it.
+    """
 
     @staticmethod
     def forward(ctx: FunctionCtx, weight: Tensor, orbits: Orbits) -> Tensor:
@@ -72,7 +75,8 @@ def orbit_mean(weight: Tensor, orbits: Orbits) -> Tensor:
 
 def orbit_values(weight: Tensor, orbits: Orbits) -> Tensor:
     """The mean of every orbit, [..., k, c, d], of weights [..., rows, c, columns, d]: the free
-    numbers of its projection."""
+    numbers of its projection.
+    """
     rows, columns = orbits.labels.shape
     c, d = weight.shape[-3], weight.shape[-1]
     copies = weight.shape[:-4].numel()
@@ -97,7 +101,8 @@ def orbit_values(weight: Tensor, orbits: Orbits) -> Tensor:
 
 def spread(values: Tensor, orbits: Orbits) -> Tensor:
     """The weight [..., rows, c, columns, d], contiguous, that has these values [..., k, c, d] on
-    the orbits."""
+    the orbits.
+    """
     rows, columns = orbits.labels.shape
     *leading, k, c, d = values.shape
     copies = math.prod(leading)
@@ -119,5 +124,6 @@ copy in memory."""
 
 def _rows_at_once(device: torch.device, rows: int, entries: int) -> int:
     """How many rows of points, each of so many entries, are transposed at a time; on a GPU all, for
-    it waits for launches."""
+    it waits for launches.
+    """
     return rows if device.type != "cpu" else min(rows, max(1, AT_ONCE // max(1, entries)))

@@ -62,7 +62,7 @@ def _coefficients(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...
 
 
 def _combined(u: Tensor, one: Tensor, cross: Tensor, outer: Tensor) -> Tensor:
-    """one 1 + cross hat(u) + outer u u^T: [..., 3, 3] of a vector [..., 3] and numbers [...]."""
+    """One 1 + cross hat(u) + outer u u^T: [..., 3, 3] of a vector [..., 3] and numbers [...]."""
     identity = torch.eye(3, device=u.device, dtype=u.dtype)
     product = (outer.unsqueeze(-1) * u).unsqueeze(-1) * u.unsqueeze(-2)
     return one[..., None, None] * identity + hat(cross.unsqueeze(-1) * u) + product
@@ -70,7 +70,8 @@ def _combined(u: Tensor, one: Tensor, cross: Tensor, outer: Tensor) -> Tensor:
 
 def rotation_exp(u: Tensor) -> Tensor:
     """R(u), rotations [..., 3, 3] by |u| radians about u [..., 3], counter-clockwise as seen from
-    the tip of u."""
+    the tip of u.
+    """
     c = stumpff(u.square().sum(-1))
     return _combined(u, c[0], c[1], c[2])
 
@@ -103,8 +104,9 @@ def rotation_log(rotations: Tensor) -> Tensor:
 
 
 def _angle_per_sine(square: Tensor, w: Tensor) -> Tensor:
-    """theta / sin(theta / 2) [...], given sin(theta / 2)^2 and w = cos(theta / 2) >= 0; a power
-    series of the tangent near 0."""
+    """Theta / sin(theta / 2) [...], given sin(theta / 2)^2 and w = cos(theta / 2) >= 0; a power
+    series of the tangent near 0.
+    """
     near = square < 0.04
     far = torch.where(near, 1.0, square).sqrt()
     cosine = torch.where(near, w, 1.0)
@@ -193,15 +195,17 @@ def uniform_rotations(draws: Tensor) -> Tensor:
 
 
 def motion_exp(u: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
-    """exp of a twist: u [..., 3] in radians, shift [..., 3] -> rotation R(u) [..., 3, 3] and
-    translation V(u) shift [..., 3]."""
+    """Exp of a twist: u [..., 3] in radians, shift [..., 3] -> rotation R(u) [..., 3, 3] and
+    translation V(u) shift [..., 3].
+    """
     c = stumpff(u.square().sum(-1))
     return _combined(u, c[0], c[1], c[2]), _times(_combined(u, c[1], c[2], c[3]), shift)
 
 
 def motion_log(rotations: Tensor, translations: Tensor) -> tuple[Tensor, Tensor]:
-    """u and shift [..., 3] of a motion x -> R x + t, R [..., 3, 3], t [..., 3]; inverse of
-    `motion_exp` for |u| < pi."""
+    """U and shift [..., 3] of a motion x -> R x + t, R [..., 3, 3], t [..., 3]; inverse of
+    `motion_exp` for |u| < pi.
+    """
     u = rotation_log(rotations)
     return u, _times(inverse_turning_mean(u), translations)
 

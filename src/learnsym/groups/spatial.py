@@ -130,7 +130,8 @@ class SO3(SpatialGroup):
 
     def log(self, elements: Tensor) -> Tensor:
         """The coefficients [..., 3] of rotations [..., 4, 4]; inverse of `exp` for angles below pi,
-        see `rotation_log`."""
+        see `rotation_log`.
+        """
         return rotation_log(elements[..., :3, :3])
 
 
@@ -151,7 +152,8 @@ class SE3(SpatialGroup):
 
     def log(self, elements: Tensor) -> Tensor:
         """The coefficients [..., 6] of proper motions [..., 4, 4]; inverse of `exp` for angles
-        below pi, see `motion_log`."""
+        below pi, see `motion_log`.
+        """
         turn, shift = motion_log(elements[..., :3, :3], elements[..., :3, 3])
         return torch.cat([shift / self.translation_scale, turn], -1)
 

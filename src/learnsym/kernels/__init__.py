@@ -1,2 +1,3 @@
 """Continuous kernels: small networks of coordinates whose values are the weights of a
-convolution."""
+convolution.
+"""

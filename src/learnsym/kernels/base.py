@@ -54,14 +54,16 @@ class PointLinear(nn.Linear):
 
     def reset_parameters(self) -> None:
         """PyTorch's own, but silent about maps of no channels (a pointwise convolution without
-        group coordinates)."""
+        group coordinates).
+        """
         bound = 1 / sqrt(max(self.in_features, 1))
         nn.init.uniform_(self.weight, -bound, bound)
         nn.init.uniform_(self.bias, -bound, bound)
 
     def forward(self, z: Tensor, scale: float | Tensor = 1.0) -> Tensor:
         """[B, in, points] to [B, out, points], times `scale` (on the weights: they are fewer than
-        the points)."""
+        the points).
+        """
         weight, bias = _times(self.weight, scale), _times(self.bias, scale)
         return torch.baddbmm(bias[:, None], weight.expand(z.shape[0], -1, -1), z)
 
@@ -87,7 +89,8 @@ class FirstLinear(PointLinear):
         self, space: Tensor, element: Tensor, scale: float | Tensor = 1.0
     ) -> tuple[Tensor, Tensor]:
         """[B, n_out, taps, s] and [B, n_out, n_in, d] to [B, h, n_out, taps] and [B, h, n_out,
-        n_in]."""
+        n_in].
+        """
         batch = space.shape[0]
         weight, bias = _times(self.weight, scale), _times(self.bias, scale)
         of_space = weight[:, : self.space_dim].expand(batch, -1, -1)
@@ -156,7 +159,7 @@ class ContinuousKernel(nn.Module, ABC):
         return k.squeeze(0) if shared else k.contiguous()
 
     def contracted(self, seen: Tensor, space: Tensor, element: Tensor) -> Tensor:
-        """sum over c, j, t of k[., i, c, j, t] seen[., c, j, t], without the kernel itself.
+        """Sum over c, j, t of k[., i, c, j, t] seen[., c, j, t], without the kernel itself.
 
         k = A f + a is linear in the features f, of which there are few (hidden) for all pairs of
         channels: where an output has few pixels, summing over elements and taps first costs less

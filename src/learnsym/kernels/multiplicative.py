@@ -55,7 +55,8 @@ class Filters(nn.Module):
 
     def forward(self, space: Tensor, element: Tensor) -> Iterator[Tensor]:
         """[B, n_out, taps, s] and [B, n_out, n_in, d] to K tensors [B, h, n_out, n_in, taps], each
-        made when it is asked for."""
+        made when it is asked for.
+        """
         x, y = channels_first(space), channels_first(element)
         sines, windows = self.waves(x, y), self.windows(x, y)
         of_space, of_element = (
@@ -69,7 +70,8 @@ class Filters(nn.Module):
 
     def waves(self, x: Tensor, y: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """sin(a + e) in two factors each: [B, s, P] and [B, d, Q] to [K, B, h, P] twice and [K, B,
-        h, Q] twice."""
+        h, Q] twice.
+        """
         s = self.space_dim
         a = self.frequency[:, None, :, :s] @ x + self.phase[:, None, :, None]
         e = self.frequency[:, None, :, s:] @ y

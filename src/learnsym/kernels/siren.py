@@ -1,5 +1,6 @@
 """SIREN: a network of sines (Sitzmann et al., "Implicit neural representations with periodic
-activation functions", 2020)."""
+activation functions", 2020).
+"""
 
 from dataclasses import dataclass
 from math import pi, sqrt

@@ -31,7 +31,8 @@ class SwishNorm(nn.BatchNorm1d):
 
     def forward(self, rows: Tensor, linear: nn.Linear | None = None) -> Tensor:
         """[P, C] to [P, C]; with `linear`, to linear(swish(batch norm(rows))) in the precision of
-        autocast, where that is on."""
+        autocast, where that is on.
+        """
         rows = rows.to(torch.promote_types(rows.dtype, self.weight.dtype))
         scale, shift = self.scale_and_shift(rows)
         if not self.training:
@@ -46,7 +47,8 @@ class SwishNorm(nn.BatchNorm1d):
 
     def scale_and_shift(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Both [C]: in training of the rows' own mean and variance, which move the running ones;
-        else of the running ones."""
+        else of the running ones.
+        """
         mean, variance = self.running_mean, self.running_var
         if self.training:
             count, mean, variance = self.moments(rows)
@@ -85,7 +87,8 @@ def column_sums(x: Tensor) -> Tensor:
 
 class _Moments(torch.autograd.Function):
     """Mean and biased variance of rows; torch.var_mean over the first axis takes several times as
-    long on a CPU."""
+    long on a CPU.
+    """
 
     @staticmethod
     def forward(rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -147,7 +150,8 @@ def _swish_backward(
     grad: Tensor, before: Tensor, rows: Tensor, scale: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of rows, scale and shift, given that of swish(before), before = rows * scale +
-    shift; it writes over `before`."""
+    shift; it writes over `before`.
+    """
     if torch.is_grad_enabled():  # for second derivatives, which torch's own function lacks
         bend = before.sigmoid()
         inner = grad * bend * (1 + before * (1 - bend))

@@ -1,5 +1,6 @@
 """The building block of every plain network here: convolution, batch normalisation, ReLU, and
-perhaps a pooling."""
+perhaps a pooling.
+"""
 
 import torch
 import torch.nn.functional as F

@@ -37,7 +37,7 @@ class Dropout(nn.Module):
         if self.probability == 1:
             return x * 0
         # float32 draws at any precision of x: the mask does not depend on the precision of the run.
-        drawn = randomness.uniform(*x.shape, device=x.device)
+        drawn = randomness.batch_uniform(*x.shape, device=x.device)
         keep = drawn >= self.probability
         return x * keep.to(x.dtype).div_(1 - self.probability)
 

@@ -34,7 +34,8 @@ training."""
 @lru_cache(maxsize=16)
 def disc(size: int) -> tuple[Tensor, Tensor]:
     """The taps of a size x size kernel inside the unit disc: places in the flat kernel [taps], and
-    float64 coordinates [taps, 2] (x, y) in [-1, 1]. 29 of 49 taps for size 7, 5 of 9 for size 3."""
+    float64 coordinates [taps, 2] (x, y) in [-1, 1]. 29 of 49 taps for size 7, 5 of 9 for size 3.
+    """
     half = size // 2
     steps = torch.arange(size) - half
     y, x = torch.meshgrid(steps, steps, indexing="ij")
@@ -125,7 +126,8 @@ class ContinuousGroupConv(nn.Module):
 
     def dense(self, kernel: Tensor) -> Tensor:
         """[C', n', C, n, taps] to the weight of a conv2d, [C' * n', C * n, k, k], zero outside the
-        disc; in the precision of the conv2d."""
+        disc; in the precision of the conv2d.
+        """
         size = self.kernel_size
         if kernel.shape[-1] != size * size:
             kernel = Scatter.apply(kernel, self.runs, size * size, self._dtype(kernel))
@@ -151,8 +153,9 @@ class ContinuousGroupConv(nn.Module):
         return pays(len(features), outputs * inputs, outputs + inputs, *size, self._dtype(kernel))
 
     def penalty(self) -> Tensor | float:
-        """decay * (squared norm of the kernel sampled last, mean over pairs of elements, + squared
-        norm of the bias)."""
+        """Decay * (squared norm of the kernel sampled last, mean over pairs of elements, + squared
+        norm of the bias).
+        """
         if not self.decay or self._norm is None:
             return 0.0
         norm, self._norm = self._norm, None
@@ -165,7 +168,8 @@ class ContinuousGroupConv(nn.Module):
 
 class LiftingConv(ContinuousGroupConv):
     """From images to features on elements; its set is always drawn from the whole group. Arguments:
-    see `GroupConv`."""
+    see `GroupConv`.
+    """
 
     def __init__(
         self,
@@ -255,7 +259,8 @@ class GroupConv(ContinuousGroupConv):
 
     def contracted(self, features: Tensor, out: Elements, inputs: Elements) -> Tensor:
         """The convolution of few output pixels, without padding, and without its kernel (see
-        `ContinuousKernel.contracted`), [B, C, n, H, W] to [B, C', n', H', W']."""
+        `ContinuousKernel.contracted`), [B, C, n, H, W] to [B, C', n', H', W'].
+        """
         height, width = (n - self.kernel_size + 1 for n in features.shape[-2:])
         seen = [
             features[..., row : row + height, column : column + width]

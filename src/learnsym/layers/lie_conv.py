@@ -1,5 +1,6 @@
 """LieConv: the convolution over points of a group (Finzi et al. 2020), with the PointConv trick (Wu
-et al. 2019)."""
+et al. 2019).
+"""
 
 from itertools import pairwise
 
@@ -19,7 +20,8 @@ the cache."""
 
 class WeightNetwork(nn.Module):
     """linear, batch norm, swish, as often as there are widths and once more: pairs [M, d] to [M,
-    mixing]."""
+    mixing].
+    """
 
     def __init__(
         self, pair_size: Size, mixing: Size = 16, widths: tuple[Size, ...] = (32, 32)
@@ -81,7 +83,8 @@ def mixed_linear(
     features: Tensor, mixing: Tensor, weight: Tensor, bias: Tensor, blocks: tuple[Block, ...]
 ) -> Tensor:
     """W vec(sum_u m(v, u) f_u^T) + b, [P, C'], of features [P, C], m [M, mixing], W [C', mixing *
-    C] and b [C']."""
+    C] and b [C'].
+    """
     return torch.cat(
         [F.linear(mix(f, m, part), weight, bias) for part, f, m in parts(features, mixing, blocks)]
     )
@@ -89,7 +92,8 @@ def mixed_linear(
 
 def parts(features: Tensor, mixing: Tensor, blocks: tuple[Block, ...]) -> zip:
     """Consecutive blocks with their rows of points and of pairs, at least PART_ROWS of points where
-    there are so many."""
+    there are so many.
+    """
     found: list[tuple[Block, ...]] = [()]
     for block in blocks:
         if sum(b.rows for b in found[-1]) >= PART_ROWS:
@@ -117,8 +121,9 @@ def each_block(features: Tensor, mixing: Tensor, blocks: tuple[Block, ...]) -> z
 
 
 def by_point(mixing: Tensor, block: Block) -> Tensor:
-    """m of a block [b n q, mixing] as matrices [b, n mixing, n] of (v, j) and u; zero where u is no
-    neighbour of v."""
+    """M of a block [b n q, mixing] as matrices [b, n mixing, n] of (v, j) and u; zero where u is no
+    neighbour of v.
+    """
     m = mixing.reshape(block.clouds, block.points, block.neighbours, -1)
     if block.chosen is not None:
         everywhere = m.new_zeros(block.clouds, block.points, block.points, m.shape[-1])
@@ -128,7 +133,8 @@ def by_point(mixing: Tensor, block: Block) -> Tensor:
 
 def by_pair(matrices: Tensor, block: Block) -> Tensor:
     """Matrices [b, n mixing, n] as m [b n q, mixing]: of neighbours only, what `by_point` put
-    there."""
+    there.
+    """
     m = matrices.reshape(block.clouds, block.points, -1, block.points).transpose(2, 3)
     if block.chosen is not None:
         m = m.gather(2, block.chosen.unsqueeze(-1).expand(-1, -1, -1, m.shape[-1]))
@@ -137,7 +143,8 @@ def by_pair(matrices: Tensor, block: Block) -> Tensor:
 
 class _MixedLinear(torch.autograd.Function):
     """`mixed_linear`; what is mixed, `mixing` times as much as the features, is computed again in
-    the backward pass, not kept."""
+    the backward pass, not kept.
+    """
 
     @staticmethod
     def forward(

@@ -95,7 +95,8 @@ class _Translations(Lift):
 
 class _Rotations(Lift):
     """The columns of u are two unit vectors across x/|x|, the first the nearest to h e_x, and x/|x|
-    itself; at x = 0, u = h."""
+    itself; at x = 0, u = h.
+    """
 
     pair_size, sampled = 5, True
 

@@ -1,5 +1,6 @@
 """Normalisation of features on a group, [B, C, n, H, W]: the n elements count as so many more
-pixels."""
+pixels.
+"""
 
 from typing import Literal
 

@@ -65,7 +65,8 @@ class Neighbourhoods:
 
 def sorted_rows(present: Tensor, sizes: list[int]) -> Tensor:
     """Indices [P] of the points present [B, N] in the B N points, clouds by size (those of one size
-    as they come)."""
+    as they come).
+    """
     order = sorted(range(len(sizes)), key=sizes.__getitem__)
     n = present.shape[1]
     order = torch.tensor(order, device=present.device)

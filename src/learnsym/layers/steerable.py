@@ -64,7 +64,8 @@ class SteerableConv(nn.Module):
 
 class RegularReLU(nn.Module):
     """Batch normalisation and ReLU for regular fields, whose components the group permutes: one
-    mean and variance per field."""
+    mean and variance per field.
+    """
 
     def __init__(self, fields: int) -> None:
         super().__init__()
@@ -124,7 +125,8 @@ class RegularPool(nn.Module):
 
 class NormPool(nn.Module):
     """Norm pooling: for each irrep of each field its norm, or its value where it is trivial;
-    invariant scalars."""
+    invariant scalars.
+    """
 
     def __init__(self, fields: int, sizes: tuple[int, ...], trivial: tuple[bool, ...]) -> None:
         super().__init__()
@@ -141,5 +143,6 @@ class NormPool(nn.Module):
 
 def irrep_norm(part: Tensor) -> Tensor:
     """sqrt(v.v + 1e-12) over the components of an irrep, [B, F, s, H, W] to [B, F, H, W]; smooth at
-    zero."""
+    zero.
+    """
     return (part.square().sum(2) + 1e-12).sqrt()

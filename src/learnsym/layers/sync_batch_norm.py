@@ -14,11 +14,13 @@ from learnsym.utils.collectives import all_reduce_sum
 
 class GlobalBatchNorm2d(nn.BatchNorm2d):
     """nn.BatchNorm2d with the mean and variance of all processes' rows [B, C, H, W]; the same
-    state_dict."""
+    state_dict.
+    """
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise with the statistics of the global batch in training, with the running ones in
-        evaluation."""
+        evaluation.
+        """
         if (
             not self.training
             or not dist.is_initialized()
@@ -59,7 +61,8 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
 
 class GlobalSwishNorm(SwishNorm):
     """SwishNorm with the mean and variance of all processes' rows [P, C], of which each may have
-    its own number."""
+    its own number.
+    """
 
     def moments(self, rows: Tensor) -> tuple[int | Tensor, Tensor, Tensor]:
         """Number of rows, mean and variance [C] of the global batch."""
@@ -75,7 +78,8 @@ class GlobalSwishNorm(SwishNorm):
 
 def synchronise_norms(net: nn.Module) -> nn.Module:
     """Replace every nn.BatchNorm2d and SwishNorm of a network by its global twin, in place;
-    parameters and buffers are kept."""
+    parameters and buffers are kept.
+    """
     for module in net.modules():
         for name, child in list(module.named_children()):
             if type(child) is nn.BatchNorm2d:

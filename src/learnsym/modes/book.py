@@ -1,5 +1,6 @@
 """`mode=book`: record finished runs under results/, and write EXPERIMENTS.md and docs/fidelity.md
-from what is there."""
+from what is there.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -29,9 +30,8 @@ class Book:
     takes_runs = True
 
     def __init__(self, folder: str | None = None) -> None:
-        """
-        Args:
-            folder: where results/, EXPERIMENTS.md and docs/ are; null: this checkout.
+        """Args:
+        folder: where results/, EXPERIMENTS.md and docs/ are; null: this checkout.
         """
         self.folder = CONFIG_DIR.parent if folder is None else Path(folder).absolute()
 
@@ -155,7 +155,8 @@ def record_group(sections: dict[str, Section], runs: list[Finished]) -> tuple[st
 
 def by_its_listed_name(sections: dict[str, Section], run: Finished) -> Finished:
     """The same run, by the preset under which its table lists it: some are one preset under two
-    names."""
+    names.
+    """
     listed = next(
         (s.home(run.command.preset) for s in sections.values() if s.home(run.command.preset)), None
     )

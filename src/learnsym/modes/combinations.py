@@ -79,7 +79,8 @@ class Cell:
 @contextmanager
 def composing() -> Iterator[None]:
     """Within, Hydra composes from cfg/; what it was doing before, such as running `main.py`, is put
-    back."""
+    back.
+    """
     instance = GlobalHydra.instance()
     before = instance.hydra
     instance.clear()
@@ -103,10 +104,9 @@ class Combinations:
     """All combinations and their verdicts."""
 
     def __init__(self, narrow: Mapping[str, int]) -> None:
-        """
-        Args:
-            narrow: settings of networks -> the size with which they are tried (lists: for every
-                element).
+        """Args:
+        narrow: settings of networks -> the size with which they are tried (lists: for every
+            element).
         """
         self.narrow = narrow
         self.datasets, self.groups, self.convs = (
@@ -180,7 +180,8 @@ class Combinations:
 
     def cells(self) -> Iterator[Cell]:
         """All of them without recipes: what a network takes is typed, what it does not take is
-        typed or not."""
+        typed or not.
+        """
         for net in self.nets:
             options = [
                 [*choices, *([] if axis in self.takes(net) else [None])]
@@ -218,7 +219,8 @@ class Combinations:
 
     def refusal(self, cell: Cell) -> str | None:
         """The sentence with which `main.py` would refuse the combination; None where it is
-        valid."""
+        valid.
+        """
         untrained = replace(cell, optimizer=None, schedule=None)
         plain = self.stripped(untrained)
         kind = next(d for d in self.datasets if self.kinds[d] == self.kinds[cell.dataset])
@@ -286,7 +288,8 @@ class Combinations:
     @cached_property
     def own_forms(self) -> dict[str, list[Form]]:
         """For each kind of data, what one's own may be: examples in classes, of the shape of some
-        data set."""
+        data set.
+        """
         known = [(self.kinds[d], self._data_class(d).form) for d in self.datasets]
         forms = {
             (kind, replace(form, task="classification", outputs=2)): None
@@ -308,7 +311,8 @@ def network(cfg: DictConfig, data: Data, form: Form) -> Any:
 
 def narrow_down(cfg: DictConfig, sizes: Mapping[str, int]) -> None:
     """Set sizes of the network, of what it is around and of its kernels, where they have such
-    settings."""
+    settings.
+    """
     for path in ("net", "net.backbone", "kernel"):
         node = OmegaConf.select(cfg, path)
         for key, size in sizes.items() if isinstance(node, DictConfig) else ():

@@ -35,10 +35,9 @@ class Compare:
     needs_runs = True
 
     def __init__(self, out: str | None = None, across_code: bool = False) -> None:
-        """
-        Args:
-            out: folder that takes the files; None: compare/ under paths.out.
-            across_code: means are taken over runs of several versions of the code.
+        """Args:
+        out: folder that takes the files; None: compare/ under paths.out.
+        across_code: means are taken over runs of several versions of the code.
         """
         self.out, self.across_code = out, across_code
 

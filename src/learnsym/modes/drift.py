@@ -1,5 +1,6 @@
 """`mode=drift`: an equivariant training, then a free one on all transforms of the data (dynamics
-paper, version 2)."""
+paper, version 2).
+"""
 
 import json
 from typing import Any, Literal
@@ -48,13 +49,12 @@ class Drift:
         equivariant_lr: Positive = 5e-4,
         steps_shown: Size = 2400,
     ) -> None:
-        """
-        Args:
-            repetitions: members, each with a start and an order of its own.
-            ensemble_chunk: so many at a time; bounds the memory and changes nothing else but
-                rounding.
-            equivariant_epochs, equivariant_lr: of the equivariant training that comes first.
-            steps_shown: of the figure's second panel.
+        """Args:
+        repetitions: members, each with a start and an order of its own.
+        ensemble_chunk: so many at a time; bounds the memory and changes nothing else but
+            rounding.
+        equivariant_epochs, equivariant_lr: of the equivariant training that comes first.
+        steps_shown: of the figure's second panel.
         """
         self.repetitions, self.ensemble_chunk, self.steps_shown = (
             repetitions,
@@ -171,7 +171,8 @@ class Drift:
         batching: Batching | Literal["equivariant"],
     ) -> MiniBatchSGD:
         """The equivariant training, or the free one with a batching; a ConfigError for a batch that
-        does not hold whole orbits."""
+        does not hold whole orbits.
+        """
         settings, equivariant = session.training.settings, batching == "equivariant"
         try:
             return MiniBatchSGD(

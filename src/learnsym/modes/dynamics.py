@@ -1,5 +1,6 @@
 """`mode=dynamics`: nominal, equivariant and augmented gradient descent from one equivariant start
-(dynamics paper, version 1)."""
+(dynamics paper, version 1).
+"""
 
 import json
 from typing import Any, Literal
@@ -66,18 +67,17 @@ class Dynamics:
         groups: tuple[GroupName, ...] = (),
         convention: Literal["true", "published"] = "true",
     ) -> None:
-        """
-        Args:
-            repetitions: members, each with a start and draws of its own.
-            ensemble_chunk: so many at a time; bounds the memory and changes nothing else but
-                rounding.
-            equivariant: the equivariant arm steps along the projected gradient, or trains the free
-                numbers directly.
-            groups: the same experiment for several groups, one after the other; empty: for
-                `base_group` alone.
-            convention: of the figure. "true": norms; "published": squared distances, and the
-                nominal arm drawn at the change of the augmented one, as the paper's figures were
-                made.
+        """Args:
+        repetitions: members, each with a start and draws of its own.
+        ensemble_chunk: so many at a time; bounds the memory and changes nothing else but
+            rounding.
+        equivariant: the equivariant arm steps along the projected gradient, or trains the free
+            numbers directly.
+        groups: the same experiment for several groups, one after the other; empty: for
+            `base_group` alone.
+        convention: of the figure. "true": norms; "published": squared distances, and the
+            nominal arm drawn at the change of the augmented one, as the paper's figures were
+            made.
         """
         self.repetitions, self.ensemble_chunk, self.equivariant = (
             repetitions,
@@ -88,7 +88,8 @@ class Dynamics:
 
     def __call__(self, session: RunContext) -> dict[str, Any]:
         """Metrics final_loss_<arm>, change_<arm>, distance_to_equivariance_<arm> (medians; the last
-        two of all layers and, named after it, of each), records and figures."""
+        two of all layers and, named after it, of each), records and figures.
+        """
         net = session.net
         assert isinstance(net, ProjectedLinear)
         lr = float(session.cfg.train.optimizer.lr)
@@ -160,7 +161,8 @@ class Dynamics:
         self, flows: GradientFlows, task: Any, test: Split, rows: int, records: Records
     ) -> None:
         """Losses (those that the next step does not find anyway), distances and test metrics of one
-        chunk at its step."""
+        chunk at its step.
+        """
         step, members = flows.step_number, slice(flows.members.start, flows.members.stop)
         last = step == records.steps
         for place, arm in enumerate(ARMS):
@@ -249,7 +251,8 @@ def check_descent(cfg: DictConfig, mode: str, net: type, choice: str) -> None:
 
 def seen_by_network(session: RunContext, name: str) -> Split:
     """A split on the device as the network sees it, in the network's precision; with debug=true a
-    few examples of it."""
+    few examples of it.
+    """
     split, device = session.data.splits[name], session.fabric.device
     count = min(len(split), 64) if session.debug else len(split)
     inputs = session.data.prepare(split.inputs[torch.arange(count)].to(device)).to(

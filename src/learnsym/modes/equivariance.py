@@ -44,16 +44,15 @@ class Equivariance:
         mirror: bool | None = None,
         layer: str | None = None,
     ) -> None:
-        """
-        Args:
-            images: test examples that are moved.
-            group: rotations by the angles, or a group that permutes the pixels, of which each image
-                is moved by a random element.
-            angles: in degrees, for rotations alone; molecules turn about random axes.
-            mirror: whether a mirror image is compared too, for rotations alone; None: if the
-                network's group has them.
-            layer: whose kernels and feature maps are drawn, for group convolutions; None: the
-                lifting, which comes first.
+        """Args:
+        images: test examples that are moved.
+        group: rotations by the angles, or a group that permutes the pixels, of which each image
+            is moved by a random element.
+        angles: in degrees, for rotations alone; molecules turn about random axes.
+        mirror: whether a mirror image is compared too, for rotations alone; None: if the
+            network's group has them.
+        layer: whose kernels and feature maps are drawn, for group convolutions; None: the
+            lifting, which comes first.
         """
         if not angles:
             raise ValueError("angles=[]: at least one angle is needed")
@@ -67,7 +66,8 @@ class Equivariance:
 
     def __call__(self, session: Any) -> dict[str, Any]:
         """Metrics `equivariance_error_<motion>/<layer>`, or `equivariance_error_of_maximum_...`;
-        curves.json; figures."""
+        curves.json; figures.
+        """
         session.load(Path(session.cfg.checkpoint))
         stabiliser = getattr(session.net, "stabiliser", None)
         if stabiliser is None and self.layer is not None:
@@ -127,7 +127,8 @@ class Equivariance:
 
 def before_and_after(session: Any) -> dict[str, float]:
     """Metrics of a training's network as it is, against turns by `analysis.equivariance_angles`;
-    empty if there are none."""
+    empty if there are none.
+    """
     angles = session.cfg.analysis.equivariance_angles
     if not angles or not session.fabric.is_global_zero:
         return {}

@@ -1,5 +1,6 @@
 """A trained network made ready for use: frozen, written to a file that needs torch alone, and
-compared with what it was."""
+compared with what it was.
+"""
 
 import copy
 import io
@@ -34,18 +35,18 @@ class Freeze:
     def __init__(
         self, images: Size = 200, batch: Size = 64, repeats: Size = 10, tolerance: Positive = 1e-4
     ) -> None:
-        """
-        Args:
-            images: test images on which the outputs are compared.
-            batch: images at a time when the time is taken.
-            repeats: how often; the median counts.
-            tolerance: largest difference of outputs allowed, relative to the largest output.
+        """Args:
+        images: test images on which the outputs are compared.
+        batch: images at a time when the time is taken.
+        repeats: how often; the median counts.
+        tolerance: largest difference of outputs allowed, relative to the largest output.
         """
         self.images, self.batch, self.repeats, self.tolerance = images, batch, repeats, tolerance
 
     def __call__(self, session: Any) -> dict[str, Any]:
         """Metrics `test_*` of the frozen network, `largest_output_difference`, sizes and times;
-        frozen.pt2."""
+        frozen.pt2.
+        """
         session.load(Path(session.cfg.checkpoint))
         net = session.net.eval()
         try:
@@ -90,7 +91,8 @@ class Freeze:
 
 def exported(net: nn.Module, images: Tensor) -> bytes:
     """The file of a frozen network, for a batch of any size of images like these [B, C, H, W]; made
-    on the CPU."""
+    on the CPU.
+    """
     example = images[:1].cpu().repeat(2, 1, 1, 1)  # one image would fix the size of the batch
     program = torch.export.export(
         copy.deepcopy(net).cpu(), (example,), dynamic_shapes=({0: torch.export.Dim("batch")},)
@@ -105,7 +107,8 @@ def compare(
     one: Callable[[Tensor], Tensor], other: Callable[[Tensor], Tensor], images: Tensor
 ) -> tuple[float, float]:
     """The largest difference between the outputs of two networks on images, and the largest output
-    of the second."""
+    of the second.
+    """
     pairs = [(one(part), other(part)) for part in images.split(100)]
     return max(float((a - b).abs().max()) for a, b in pairs), max(
         float(b.abs().max()) for _, b in pairs

@@ -1,5 +1,6 @@
 """`mode=matrix`: which combinations of network, convolution, group, data set and recipe are valid,
-and why the others are not."""
+and why the others are not.
+"""
 
 import csv
 import io
@@ -36,11 +37,10 @@ class Matrix:
         datasets: tuple[str, ...] = (),
         narrow: Mapping[str, Size] | None = None,
     ) -> None:
-        """
-        Args:
-            nets: only these networks, "conv5" or, inside another, "augerino/conv5"; empty: all.
-            datasets: only these data sets; empty: all.
-            narrow: settings of networks -> the size with which they are tried on an example.
+        """Args:
+        nets: only these networks, "conv5" or, inside another, "augerino/conv5"; empty: all.
+        datasets: only these data sets; empty: all.
+        narrow: settings of networks -> the size with which they are tried on an example.
         """
         self.nets, self.datasets, self.narrow = nets, datasets, narrow or {}
 
@@ -108,7 +108,8 @@ def own_data(combinations: Combinations) -> str:
 
 def overview(combinations: Combinations, verdicts: Verdicts) -> tuple[list[str], list[list[str]]]:
     """A row for every network, a column for data sets that have the same everywhere; "." for
-    none."""
+    none.
+    """
     counts: Counter[tuple[str, str]] = Counter(
         (c.net, c.dataset) for c, refused in verdicts.items() if refused is None
     )
@@ -124,7 +125,8 @@ def overview(combinations: Combinations, verdicts: Verdicts) -> tuple[list[str],
 
 def which(combinations: Combinations, verdicts: Verdicts) -> list[list[str]]:
     """Rows of net, conv, base_group, data sets: the valid combinations, those groups together that
-    go with the same data sets."""
+    go with the same data sets.
+    """
     datasets: dict[tuple[str, str, str], list[str]] = {}
     for cell in (c for c, refused in verdicts.items() if refused is None):
         datasets.setdefault((cell.net, cell.conv or "-", cell.base_group or "-"), []).append(
@@ -149,7 +151,8 @@ class Reason:
 
 def why(combinations: Combinations, verdicts: Verdicts) -> list[list[str]]:
     """Rows of number, networks, sentence: refusals that differ in names and numbers alone are one
-    reason."""
+    reason.
+    """
     reasons: dict[str, Reason] = {}
     for cell, refused in verdicts.items():
         if refused:

@@ -1,5 +1,6 @@
 """`mode=report`: tables and a page of runs that are there already. The end of a sweep is the same,
-of its jobs."""
+of its jobs.
+"""
 
 import hashlib
 import re
@@ -17,7 +18,8 @@ from learnsym.results.grouping import group
 
 class Report:
     """Tables (Markdown, CSV, LaTeX) and one self-contained HTML page of the runs that `runs=`
-    stands for."""
+    stands for.
+    """
 
     works_on_results = True
     needs_runs = True
@@ -25,8 +27,7 @@ class Report:
     def __init__(
         self, out: str | None = None, metrics: list[str] | None = None, across_code: bool = False
     ) -> None:
-        """
-        Args:
+        """Args:
             out: folder that takes the files; None: reports/<name of the pattern> under paths.out.
             metrics: names or patterns of the metrics that tables show; None: those of testing and
                 of what was learned.

@@ -100,25 +100,24 @@ class Spectrum:
         z: tuple[Positive, ...] = (0.1, 1.0, 10.0),
         broadening: Positive = 0.01,
     ) -> None:
-        """
-        Args:
-            matrix: "hessian", or "ggn", the generalised Gauss-Newton matrix.
-            order: Lanczos steps, each a product over all examples, and so many vectors of the
-                network's size in memory.
-            probes: random vectors for the density; 0: only the first run's own, which leaves much
-                to chance.
-            probe_order: Lanczos steps for each of them.
-            images: training examples at most, drawn by the run's seed; None: all.
-            batch_size: examples at a time; bounds the memory and changes nothing else but rounding.
-            copies: transformations of an image of an Augerino network; None: as in training.
-            penalty: with the network's penalty (Augerino's reward for wide distributions); never in
-                a Gauss-Newton matrix.
-            restrict: to the equivariant weights of an `EnsembleNet`, or to their orthogonal
-                complement.
-            project_weights: put the weights of an `EnsembleNet` onto the equivariant ones first.
-            z: where N_eff is reported.
-            broadening: standard deviation of the Gaussians of the density, as a fraction of the
-                range of eigenvalues.
+        """Args:
+        matrix: "hessian", or "ggn", the generalised Gauss-Newton matrix.
+        order: Lanczos steps, each a product over all examples, and so many vectors of the
+            network's size in memory.
+        probes: random vectors for the density; 0: only the first run's own, which leaves much
+            to chance.
+        probe_order: Lanczos steps for each of them.
+        images: training examples at most, drawn by the run's seed; None: all.
+        batch_size: examples at a time; bounds the memory and changes nothing else but rounding.
+        copies: transformations of an image of an Augerino network; None: as in training.
+        penalty: with the network's penalty (Augerino's reward for wide distributions); never in
+            a Gauss-Newton matrix.
+        restrict: to the equivariant weights of an `EnsembleNet`, or to their orthogonal
+            complement.
+        project_weights: put the weights of an `EnsembleNet` onto the equivariant ones first.
+        z: where N_eff is reported.
+        broadening: standard deviation of the Gaussians of the density, as a fraction of the
+            range of eigenvalues.
         """
         if not z:
             raise ValueError("z=[]: at least one z is needed")
@@ -138,7 +137,8 @@ class Spectrum:
 
     def __call__(self, session: Any) -> dict[str, Any]:
         """Metrics n_eff_at_<z>, largest_eigenvalue and others; spectrum.npz, curves.json; a
-        figure."""
+        figure.
+        """
         metrics: dict[str, float] = {}
         if session.cfg.checkpoint is not None:
             session.load(Path(session.cfg.checkpoint))
@@ -158,7 +158,8 @@ class Spectrum:
 
     def curvature(self, session: Any, examples: TrainingExamples) -> Curvature:
         """The operator; vectors live on the device where that knows float64 (a GPU of CUDA's), on
-        the CPU otherwise."""
+        the CPU otherwise.
+        """
         device, net = session.fabric.device, session.net
         home = device if device.type == "cuda" else torch.device("cpu")
         reward = (lambda: penalty(net)) if self.penalty else None
@@ -168,7 +169,8 @@ class Spectrum:
         self, session: Any, curvature: Curvature, space: Subspace | None, batches: int
     ) -> tuple[Ritz, Quadrature]:
         """The run for leading eigenvalues and those of the probes, each from where an interrupted
-        command was."""
+        command was.
+        """
         folder = session.directory.checkpoints / "spectrum"
         order, probes = (
             (min(self.order, 3), min(self.probes, 1))

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from learnsym.modes.train import spread_of_turned, tested
-from learnsym.run.context import Session
+from learnsym.run.context import RunContext
 from learnsym.schema import Count
 
 
@@ -16,13 +16,12 @@ class Test:
     __test__ = False  # not a test of pytest's
 
     def __init__(self, turned_molecules: Count = 500) -> None:
-        """
-        Args:
-            turned_molecules: test molecules that are turned at random, to see how much the prediction varies; 0: none.
+        """Args:
+        turned_molecules: test molecules that are turned at random, to see how much the prediction varies; 0: none.
         """
         self.turned_molecules = turned_molecules
 
-    def __call__(self, session: Session) -> dict[str, Any]:
+    def __call__(self, session: RunContext) -> dict[str, Any]:
         """Metrics; learned extents as in the checkpoint."""
         session.load(Path(session.cfg.checkpoint))
         names = [n for n in ("val", "test") if n in session.data.splits]

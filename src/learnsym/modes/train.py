@@ -1,5 +1,6 @@
 """What a run does with its network and data: `mode=train` and `mode=test`. The analyses are modes
-too (learnsym.analysis)."""
+too (learnsym.analysis).
+"""
 
 import json
 from typing import Any
@@ -20,7 +21,8 @@ ROTATIONS = 8
 
 class Train:
     """Train, then test the best validation checkpoint, or the last where there is no validation
-    set."""
+    set.
+    """
 
     def __init__(
         self,
@@ -29,13 +31,12 @@ class Train:
         response_copies: Size = 12,
         turned_molecules: Count = 500,
     ) -> None:
-        """
-        Args:
-            response_images: test images whose response to rotation is drawn; 0: none.
-            response_angles: angles on the full circle.
-            response_copies: transformations averaged for it (the paper's figure: 12).
-            turned_molecules: test molecules that are turned at random, to see how much the
-                prediction varies; 0: none.
+        """Args:
+        response_images: test images whose response to rotation is drawn; 0: none.
+        response_angles: angles on the full circle.
+        response_copies: transformations averaged for it (the paper's figure: 12).
+        turned_molecules: test molecules that are turned at random, to see how much the
+            prediction varies; 0: none.
         """
         self.response_images, self.response_angles, self.response_copies = (
             response_images,
@@ -103,14 +104,16 @@ class Train:
 
 def tested(session: RunContext, split: str) -> dict[str, float]:
     """Metrics of a split, named after it; what predicting the training median gives on the test set
-    is no metric of the network and is called median_mae_<unit>."""
+    is no metric of the network and is called median_mae_<unit>.
+    """
     found = {f"{split}_{k}": v for k, v in session.training.evaluate(split).items()}
     return {k.replace("test_median_", "median_"): v for k, v in found.items()}
 
 
 def spread_of_turned(session: RunContext, molecules: int) -> dict[str, float]:
     """test_rotation_std_<unit>: by how much predictions for test molecules vary under random
-    rotations; none for images."""
+    rotations; none for images.
+    """
     task = session.training.task
     if session.data.kind != "points" or not isinstance(task, AbsoluteError) or not molecules:
         return {}

@@ -1,5 +1,6 @@
 """Loss, its gradient and accuracy as functions of a forced width of one generator (Augerino,
-figures of section 5)."""
+figures of section 5).
+"""
 
 import json
 import math
@@ -21,7 +22,8 @@ from learnsym.utils.files import write_atomically
 @contextmanager
 def forced_width(box: UniformLieAlgebra, generator: str, width: float) -> Iterator[None]:
     """Within this context the box has this width along a learned generator; its own width comes
-    back afterwards."""
+    back afterwards.
+    """
     place = learned_place(box, generator)
     with torch.no_grad():
         before = box.raw_widths.detach().clone()
@@ -66,12 +68,11 @@ class WidthSweep:
         at: tuple[float, ...] = (1.0, 1.3, 2.0, 3.0, 4.5),
         batches: Size = 25,
     ) -> None:
-        """
-        Args:
-            generator: whose width is forced.
-            raw_low, raw_high, points: evenly spaced grid of raw widths; width = softplus(raw).
-            at: widths measured besides and reported as metrics.
-            batches: of the training set.
+        """Args:
+        generator: whose width is forced.
+        raw_low, raw_high, points: evenly spaced grid of raw widths; width = softplus(raw).
+        at: widths measured besides and reported as metrics.
+        batches: of the training set.
         """
         if raw_low >= raw_high:
             raise ValueError(f"raw_low={raw_low} must lie below raw_high={raw_high}")
@@ -80,7 +81,8 @@ class WidthSweep:
 
     def __call__(self, session: Any) -> dict[str, Any]:
         """Metrics `gradient_at_width_<w>`, `accuracy_at_width_<w>`, `loss_at_width_<w>`;
-        curves.json; a figure."""
+        curves.json; a figure.
+        """
         box = getattr(session.net, "augmentation", None)
         if not isinstance(box, UniformLieAlgebra):
             raise ConfigError("mode=width_sweep needs a network with a learned box, net=augerino.")
@@ -114,7 +116,8 @@ class WidthSweep:
 
     def measure(self, session: Any, box: UniformLieAlgebra, width: float) -> dict[str, float]:
         """Task loss, its derivative with respect to the width, and accuracy, over the batches; the
-        same draws for every width."""
+        same draws for every width.
+        """
         training, fabric = session.training, session.fabric
         place = learned_place(box, self.generator)
         session.net.train()

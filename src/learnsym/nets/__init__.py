@@ -1,2 +1,3 @@
 """Whole networks, one file each. Plain arguments in, an nn.Module out: no configuration, no
-trainer."""
+trainer.
+"""

@@ -1,5 +1,6 @@
 """Augerino: a network averaged over transformations of its input, whose extent it learns (Benton et
-al. 2020)."""
+al. 2020).
+"""
 
 import math
 from collections.abc import Mapping
@@ -79,7 +80,8 @@ class Augerino(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Inputs -> [B, K], in float32 or better: log-probabilities (classification) or values
-        (regression)."""
+        (regression).
+        """
         copies = self.train_copies if self.training else self.test_copies
         outputs = self.backbone(self.augment(inputs, copies))
         outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))

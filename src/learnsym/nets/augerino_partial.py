@@ -1,5 +1,6 @@
 """Augerino on a learned part of the rotations: the input's counterpart of a partial group
-convolution (Romero and Lohit 2022)."""
+convolution (Romero and Lohit 2022).
+"""
 
 import torch
 import torch.nn.functional as F

@@ -1,5 +1,6 @@
 """CKResNet: the residual network of continuous group convolutions of Partial G-CNNs (Romero and
-Lohit 2022, section 5)."""
+Lohit 2022, section 5).
+"""
 
 import torch
 import torch.nn.functional as F

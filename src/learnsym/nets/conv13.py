@@ -1,5 +1,6 @@
 """Conv13: the "13-layer" CNN of Augerino's CIFAR-10 experiment (Benton et al., 2020): nine
-convolutions and a linear layer."""
+convolutions and a linear layer.
+"""
 
 from torch import Tensor, nn
 

@@ -1,5 +1,6 @@
 """Conv5: the five-block CNN of Augerino's rotated-MNIST experiment (Benton et al., 2020, section
-5)."""
+5).
+"""
 
 from torch import Tensor, nn
 

@@ -1,5 +1,6 @@
 """The E(2)-steerable baseline of Augerino (Benton et al., 2020), after Weiler and Cesa (2019);
-bases of kernels from e2cnn."""
+bases of kernels from e2cnn.
+"""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -106,7 +107,8 @@ class E2Steerable(nn.Module):
         group: PlanarGroup, order: int | None, max_frequency: int | None, **others: object
     ) -> None:
         """What the constructor refuses (ValueError), without the seconds that e2cnn takes to
-        build."""
+        build.
+        """
         _check_group(group, order, max_frequency)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -122,7 +124,8 @@ class E2Steerable(nn.Module):
 
 def _check_group(group: str, order: int | None, max_frequency: int | None) -> None:
     """A finite group has an order and no largest frequency, a continuous one the other way
-    round."""
+    round.
+    """
     if group in ("CN", "DN"):
         if order is None or order < 2:
             raise ValueError(
@@ -173,7 +176,8 @@ def _steerable_conv(
     padding: int,
 ) -> SteerableConv:
     """A 3 x 3 convolution from `in_fields` to `out_fields` fields: e2cnn's basis and
-    initialisation, our layer."""
+    initialisation, our layer.
+    """
     from learnsym.nets.e2cnn_compat import building, enn
 
     with building():

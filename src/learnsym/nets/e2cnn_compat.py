@@ -50,7 +50,8 @@ class _NumpyAsItWas:
 
 def _hash(basis: Any) -> int:
     """Hash of a basis of kernels between two irreps: what e2cnn computes, with `tobytes` for
-    `tostring`."""
+    `tostring`.
+    """
     return hash(
         (basis.in_irrep, basis.out_irrep, basis.mu.tobytes(), np.asarray(basis.gamma).tobytes())
     )

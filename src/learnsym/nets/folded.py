@@ -42,7 +42,8 @@ class FrozenConv(nn.Module):
 
     def forward(self, features: Tensor, *_: Any) -> tuple[Tensor, Elements]:
         """Images [B, C, H, W], or features [B, C, n, H, W], to [B, C', n', H', W'] and the n'
-        elements."""
+        elements.
+        """
         return self.convolve(features), Elements(self.angle, self.sign)
 
     def convolve(self, features: Tensor) -> Tensor:
@@ -96,7 +97,8 @@ def freeze(net: nn.Module) -> nn.Module:
 
 def _record(net: GroupNetwork) -> dict[str, tuple[Tensor, Elements]]:
     """Of every convolution the kernel and the elements of the output, as one pass of an empty image
-    uses them."""
+    uses them.
+    """
     convs = {name: m for name, m in net.named_modules() if isinstance(m, ContinuousGroupConv)}
     kernels: dict[str, Tensor] = {}
     outs: dict[str, Elements] = {}

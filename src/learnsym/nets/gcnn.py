@@ -1,5 +1,6 @@
 """GCNN: the 13-layer network of Laine and Aila (2017) with continuous group convolutions, as in
-Partial G-CNNs (section 5)."""
+Partial G-CNNs (section 5).
+"""
 
 import torch.nn.functional as F
 from torch import Tensor, nn

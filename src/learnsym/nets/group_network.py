@@ -1,5 +1,6 @@
 """What networks of group convolutions share: the settings that go together, and the losses on what
-their layers learn."""
+their layers learn.
+"""
 
 from collections.abc import Sequence
 
@@ -64,7 +65,8 @@ class GroupNetwork(nn.Module):
         self, in_channels: int, out_channels: int, valid: bool = False, planar: bool = False
     ) -> GroupConv:
         """A convolution with a (perhaps learned) set of its own; `planar`: on the identity
-        alone."""
+        alone.
+        """
         conv, stabiliser = (FullSampling(), Trivial()) if planar else (self.conv, self.stabiliser)
         elements = GroupSampler(
             conv, stabiliser, learned=not planar, even_offset=self._even_offset()
@@ -81,7 +83,8 @@ class GroupNetwork(nn.Module):
 
     def _even_offset(self) -> float:
         """The next layer's offset in evaluation: 1/2 for all where they share their sets; otherwise
-        steps of the golden ratio, so that no two layers stand in a special relation."""
+        steps of the golden ratio, so that no two layers stand in a special relation.
+        """
         self._layers += 1
         return (
             0.5
@@ -108,7 +111,8 @@ class GroupNetwork(nn.Module):
 
 def widths(channels: int, factors: Sequence[float]) -> list[int]:
     """Channels of every block from pairs (factor, number of blocks): (32, [1, 1, 2, 1]) is [32,
-    64]."""
+    64].
+    """
     if (
         len(factors) % 2
         or any(n != int(n) or n < 1 for n in factors[1::2])
@@ -147,7 +151,8 @@ def present(features: Tensor, elements: Elements) -> Tensor:
 
 def mean_over_elements(features: Tensor, elements: Elements) -> Tensor:
     """The mean over the elements of each image's set, [B, C, n, H, W] to [B, C, H, W]; absent ones
-    are zero already."""
+    are zero already.
+    """
     if elements.weight is None:
         return features.mean(2)
     return features.sum(2) / elements.weight.sum(-1)[:, None, None, None].to(features.dtype)

@@ -1,5 +1,6 @@
 """LieConvNet: the residual network of LieConv on molecules (Finzi et al. 2020; Benton et al. 2020,
-appendix on QM9)."""
+appendix on QM9).
+"""
 
 import torch
 from torch import Tensor, nn

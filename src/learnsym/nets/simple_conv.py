@@ -1,5 +1,6 @@
 """SimpleConv: the small CNN of Augerino's Mario & Iggy and Olivetti experiments (Benton et al.,
-2020, section 5)."""
+2020, section 5).
+"""
 
 from torch import Tensor, nn
 

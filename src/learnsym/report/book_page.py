@@ -1,5 +1,6 @@
 """EXPERIMENTS.md, from the presets and results/: every table of every paper with its commands, the
-paper's values and ours."""
+paper's values and ours.
+"""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -71,7 +72,8 @@ def section_blocks(name: str, section: Section, alone: bool) -> Iterator[str]:
 
 def rows(name: str, section: Section, sweep: Table | None) -> list[Row]:
     """Presets in their order; of each, the runs of the table first, then others that were
-    recorded."""
+    recorded.
+    """
     found = []
     for preset, label in section.presets.items():
         known = None if preset == "none" else preset
@@ -100,7 +102,8 @@ def rows(name: str, section: Section, sweep: Table | None) -> list[Row]:
 
 def stated(preset: str | None, overrides: tuple[str, ...]) -> Command:
     """The command for a run that has not been made: that of the preset's header, with the
-    overrides."""
+    overrides.
+    """
     if preset is None:
         return Command(None, overrides, "full", False)
     header = header_command(preset)
@@ -194,7 +197,8 @@ def code(command: str) -> str:
 
 def paper_cell(row: Row, column: Column) -> str:
     """The paper's values with their status; where they stand if that is another paper, or if there
-    are several."""
+    are several.
+    """
     entries = row.paper(column)
     several = len(entries) > 1
     return "; ".join(

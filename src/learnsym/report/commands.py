@@ -1,5 +1,6 @@
 """A command line of main.py as a record of what was run: the preset, what was changed in it, the
-scale."""
+scale.
+"""
 
 import re
 import shlex

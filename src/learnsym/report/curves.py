@@ -1,5 +1,6 @@
 """Training curves as the report's page draws them: numbers of all epochs, thinned where there are
-very many, as JSON."""
+very many, as JSON.
+"""
 
 import json
 import math
@@ -91,7 +92,8 @@ def rounded(value: Any) -> float | None:
 
 def start(metrics: Sequence[str]) -> str:
     """What is shown at first, of the metrics that change: a learned rotation, or else the first
-    loss."""
+    loss.
+    """
     for part in ("learned_rotation", "learned_", "val_loss", "loss"):
         for metric in metrics:
             if part in metric:

@@ -85,7 +85,8 @@ class Facts(BaseModel):
 
     def differing(self, preset: str) -> dict[str, Difference]:
         """The settings in which a preset is known to differ, by key; the last row for a key
-        counts."""
+        counts.
+        """
         return {row.key: row for row in self.differences if row.key and row.is_of(preset)}
 
 

@@ -139,7 +139,8 @@ def published(entry: Mapping[str, Any]) -> str:
 
 def learned(groups: Sequence[Group], figures: Sequence[Path]) -> str:
     """Figures of all groups together, and those that each run drew; of every group the first
-    seed's, then the others' while there is room."""
+    seed's, then the others' while there is room.
+    """
     shown = "".join(filter(None, (figure(path, "all rows of the table") for path in figures)))
     size = sum(path.stat().st_size for path in figures)
     kept: dict[Path, str] = {}
@@ -231,7 +232,8 @@ all of them have. Point at a curve, or use the arrow keys, for its run, epoch an
 
 def differences(groups: Sequence[Group]) -> str:
     """Settings that differ between rows of the table; keys that differ alike (a group and its
-    network's) share a line."""
+    network's) share a line.
+    """
     lines: dict[tuple[str, ...], list[str]] = {}
     for key in differing(groups):
         values = tuple(

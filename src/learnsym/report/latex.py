@@ -1,5 +1,6 @@
 """The table as LaTeX: booktabs, as many columns beside each other as a page is wide, every
-character as in the results."""
+character as in the results.
+"""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -31,7 +32,8 @@ PREAMBLE = (
 
 def latex(table: Table) -> str:
     """A `table` to be \\input. What does not fit beside each other comes below, with the runs'
-    names again."""
+    names again.
+    """
     lines = [PREAMBLE, r"\begin{table}", r"\centering\footnotesize"]
     for place, metrics in enumerate(m for block in table.blocks for m in packed(table, block)):
         lines += ([r"\par\medskip"] if place else []) + _tabular(table, metrics)
@@ -47,7 +49,8 @@ def latex(table: Table) -> str:
 
 def packed(table: Table, metrics: Sequence[str]) -> Iterator[list[str]]:
     """The metrics in groups that fit beside each other on a page; one that is too wide stands
-    alone."""
+    alone.
+    """
     rows = [row for row in table.rows if any(m in row.cells for m in metrics)]
     room = PAGE - max((len(row.label) for row in rows), default=0) - 7
     part: list[str] = []

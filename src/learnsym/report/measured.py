@@ -125,7 +125,8 @@ class Section(_Strict):
 
     def home(self, preset: str | None) -> str | None:
         """The listed preset that `preset` is, under this or another name; None if it is of another
-        table."""
+        table.
+        """
         name = self.aliases.get(preset or "none", preset or "none")
         return name if name in self.presets else None
 
@@ -157,7 +158,8 @@ class Outline(_Strict):
 
 class _Loader(yaml.SafeLoader):
     """YAML in which every scalar is the text that it is written as, no tag makes an object and no
-    key is there twice."""
+    key is there twice.
+    """
 
     yaml_implicit_resolvers = {}  # noqa: RUF012 - as PyYAML has it
 
@@ -204,7 +206,8 @@ def load(path: Path, kind: type[Model]) -> Model:
 
 def complaint(error: ValidationError) -> str:
     """What is wrong: the key, what is wanted, what was found; of several things a misspelt key, or
-    else the first."""
+    else the first.
+    """
     errors = error.errors(include_url=False)
     first = next((e for e in errors if e["type"] == "extra_forbidden"), errors[0])
     key = re.sub(r"\.(\d+)", r"[\1]", ".".join(str(p) for p in first["loc"]))

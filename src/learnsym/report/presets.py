@@ -73,13 +73,15 @@ def header_command(preset: str) -> Command:
 @cache
 def published(preset: str) -> tuple[Published, ...]:
     """The `paper` node of a preset, its own or that of the last of its ingredients that has one, as
-    Hydra composes it."""
+    Hydra composes it.
+    """
     return paper_node(preset) or ()
 
 
 def paper_node(name: str) -> tuple[Published, ...] | None:
     """The `paper` node of a preset or ingredient; None if there is none, which leaves that of an
-    earlier ingredient."""
+    earlier ingredient.
+    """
     content = load_yaml(preset_path(name))
     if "paper" in content:
         return tuple(Published(**entry) for entry in content["paper"])

@@ -1,5 +1,6 @@
 """Finished runs into entries of results/: grouped by what was run, on what, with mean and standard
-deviation over the seeds."""
+deviation over the seeds.
+"""
 
 import hashlib
 import json
@@ -191,7 +192,8 @@ def number_of(run: Finished, metric: str) -> float:
 
 def digits(values: Sequence[float]) -> tuple[str, str | None]:
     """Mean and standard deviation (n - 1) as they are written: two digits of the deviation and the
-    mean to the same place; of one value, or of equal ones, four digits."""
+    mean to the same place; of one value, or of equal ones, four digits.
+    """
     mean = statistics.fmean(values)
     if len(values) == 1:
         return rounded(mean, 4), None

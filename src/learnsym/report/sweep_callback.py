@@ -1,5 +1,6 @@
 """What ends a sweep: the report of its runs (`learnsym.modes.report`), and the names of those that
-failed."""
+failed.
+"""
 
 import shlex
 import sys
@@ -24,7 +25,8 @@ held: list[BaseFileLock] = []
 
 class SweepTable(Callback):
     """Hydra's callback around a multirun. The jobs leave a record each (see `learnsym.cli.job`), on
-    whatever machine they ran."""
+    whatever machine they ran.
+    """
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Hold the sweep for this process, forget the records of an earlier call of it (the runs
@@ -95,7 +97,8 @@ def _end(config: DictConfig) -> None:
 
 def summarise(folder: Path, runs: Sequence[Run], words: Sequence[str]) -> None:
     """Tables, figure and page of a sweep's jobs, in its directory; `words` are its overrides as
-    typed."""
+    typed.
+    """
     from learnsym.report.write import write_report
     from learnsym.results.grouping import group
 
@@ -106,7 +109,8 @@ def summarise(folder: Path, runs: Sequence[Run], words: Sequence[str]) -> None:
 
 def _try(work: Callable[..., None], *arguments: Any) -> None:
     """Do it; a failure counts as one of the sweep. (Hydra makes a warning of what a callback
-    raises, and exits with 0.)"""
+    raises, and exits with 0.)
+    """
     try:
         work(*arguments)
     except Exception as error:

@@ -162,7 +162,8 @@ def number_of(cell: Cell, n: int, plus_minus: str = " ± ") -> str:
 
 def published(cell: Cell) -> str:
     """The paper's value, its status and where it stands: a run of a sweep may have another
-    setting."""
+    setting.
+    """
     return "; ".join(f"{e.get('value')} [{e.get('status')}{_where(e)}]" for e in cell.paper)
 
 
@@ -172,7 +173,8 @@ def _where(entry: Mapping[str, Any]) -> str:
 
 def absentees(table: Table) -> list[tuple[str, str, str]]:
     """Name, status and reason of every run that is not in the table; of two directories of one name
-    their paths."""
+    their paths.
+    """
     names = [name_of(run) for run in table.absent]
     named = [
         name if names.count(name) == 1 else str(run.path)

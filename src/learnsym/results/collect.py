@@ -85,7 +85,8 @@ def collect(patterns: str | Sequence[str]) -> list[Run]:
 
 def runs_at(path: Path) -> Iterator[Run]:
     """A run's directory gives the run, a sweep's its jobs, another folder the runs in it; a file
-    gives nothing."""
+    gives nothing.
+    """
     if not path.is_dir():
         return
     if any((path / mark).exists() for mark in MARKS):

@@ -87,7 +87,8 @@ def part_of(run: Run, name: str) -> dict[str, Any]:
 
 def settings_of(run: Run) -> dict[str, Any]:
     """The configuration by dotted keys, less what decides no result; places under paths.data and
-    paths.out by these names."""
+    paths.out by these names.
+    """
     decides = {k: v for k, v in run.config.items() if k not in NO_DIFFERENCE}
     flat = flatten(decides)
     flat.pop("trainer.progress", None)
@@ -150,14 +151,16 @@ def labelled(groups: Sequence[Group]) -> list[Group]:
 
 def words_of(run: Run) -> list[str]:
     """The overrides of a run that may distinguish it. (A command in result.json is one string: a
-    value may hold spaces.)"""
+    value may hold spaces.)
+    """
     words = re.split(r"\s+(?=[+~]*[\w./@]+=)", " ".join(run.overrides).strip())
     return [w for w in words if w and not w.startswith(NOT_A_LABEL)]
 
 
 def shortened(words: Sequence[Sequence[str]]) -> list[list[str]]:
     """Where labels get long: without the overrides of a single value that are not needed to tell
-    the labels apart."""
+    the labels apart.
+    """
     kept = [list(own) for own in words]
     values: dict[str, set[str]] = {}
     for word in (w for own in words for w in own):
@@ -191,7 +194,8 @@ def experiment_of(group: Group) -> str:
 
 def _short(override: str) -> str:
     """experiment=augerino/mario_iggy/low -> mario_iggy/low; net.regularisation=0.1 ->
-    regularisation=0.1; of a seed, whose."""
+    regularisation=0.1; of a seed, whose.
+    """
     key, _, value = override.partition("=")
     if key == "experiment":
         return "/".join(value.split("/")[1:]) or value
@@ -202,7 +206,8 @@ def _short(override: str) -> str:
 
 def short_key(key: str) -> str:
     """The last part of a dotted key; of a class whose it is; of a seed of its own all of the
-    key."""
+    key.
+    """
     parts = key.lstrip("+~").split(".")
     if parts[-1] == "_target_" and len(parts) > 1:
         return parts[-2]
@@ -211,7 +216,8 @@ def short_key(key: str) -> str:
 
 def _by_default(group: Group, typed: Iterable[str]) -> str:
     """Of a group that typed nothing of its own: the values of what others typed, or else the name
-    of its experiment."""
+    of its experiment.
+    """
     known = [setting(key, group) for key in typed if key in group.settings]
     return ", ".join(known) or experiment_of(group)
 
@@ -231,7 +237,8 @@ def setting(key: str, group: Group) -> str:
 
 def told_apart(groups: Sequence[Group]) -> list[str]:
     """As few settings as tell groups of one label apart, those first that tell most; then the
-    code's version."""
+    code's version.
+    """
     additions: list[list[str]] = [[] for _ in groups]
     left = differing(groups)
     while left and len({tuple(a) for a in additions}) < len(groups):

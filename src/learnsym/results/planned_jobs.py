@@ -1,5 +1,6 @@
 """The jobs that a sweep was to do, from the multirun.yaml that Hydra keeps of it: those that left
-no record are missing."""
+no record are missing.
+"""
 
 from pathlib import Path
 

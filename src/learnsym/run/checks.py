@@ -8,7 +8,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from learnsym.config.allowed_classes import get_class
-from learnsym.config.build import build, dummy_data, get_class
+from learnsym.config.build import build, dummy_data
 from learnsym.errors import ConfigError
 from learnsym.run.launcher_env import launch_env
 
@@ -33,7 +33,8 @@ def check_runs(
     cfg: DictConfig, overrides: list[str], choices: dict[str, str], mode_class: type
 ) -> None:
     """`runs=` goes with the modes that read runs; what a run is made of has no effect on a mode
-    that works on results."""
+    that works on results.
+    """
     needs = getattr(mode_class, "needs_runs", False)
     if cfg.runs and not needs and not getattr(mode_class, "takes_runs", False):
         raise ConfigError(
@@ -71,7 +72,8 @@ def check_analysis(
     cfg: DictConfig, overrides: list[str], choices: dict[str, str], mode_class: type
 ) -> None:
     """`analysis` goes with a mode that trains, its group with a distance, a distance with layers
-    that it is known for."""
+    that it is known for.
+    """
     from learnsym.analysis.distance import measurable
 
     typed = [o for o in overrides if re.match(r"[+~]*analysis\.", o)]
@@ -99,7 +101,8 @@ TAKES = {"base_group": "augerino", "conv": "ckresnet", "kernel": "ckresnet"}
 
 def check_effect(cfg: DictConfig, overrides: list[str]) -> None:
     """Refuse an override of an ingredient (a group, a convolution, a kernel) that the network does
-    not take."""
+    not take.
+    """
     interpolations = set(
         re.findall(r"\$\{([\w.]+)\}", json.dumps(OmegaConf.to_container(cfg.net, resolve=False)))
     )

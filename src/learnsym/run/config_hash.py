@@ -11,7 +11,8 @@ from learnsym.config.former_names import with_former_names
 
 def config_hash(cfg: DictConfig) -> str:
     """Hash (8 hex digits) of what decides a result: the resolved config less where things are kept
-    and how they are shown."""
+    and how they are shown.
+    """
     copy = OmegaConf.create(OmegaConf.to_container(cfg, resolve=False))
     copy.paths = {
         key: key for key in cfg.paths

@@ -1,5 +1,6 @@
 """What a mode works with: the data, the network and the training of one run, built and seeded in
-every process alike."""
+every process alike.
+"""
 
 import platform
 import random
@@ -41,7 +42,8 @@ class RunContext:
 
     def load(self, path: Path, advice: str = "") -> None:
         """Put a checkpoint's weights into the network; the advice is for the sentence if it cannot
-        be read."""
+        be read.
+        """
         state = checkpoint.load(path, advice)
         try:
             self.net.load_state_dict(state["net"])

@@ -1,5 +1,6 @@
 """A run's directory: what is written while it goes on, atomically, and what is read when the same
-command comes again."""
+command comes again.
+"""
 
 import json
 import sys
@@ -49,7 +50,8 @@ class RunDirectory:
 
     def clear(self) -> None:
         """Start over: forget everything that this run wrote; first that it is finished, then its
-        checkpoints, so that a process that is killed here leaves no checkpoint without its rows."""
+        checkpoints, so that a process that is killed here leaves no checkpoint without its rows.
+        """
         self.result_path.unlink(missing_ok=True)
         for folder in (self.checkpoints, self.path):
             for path in sorted(folder.rglob("*"), reverse=True):
@@ -66,7 +68,8 @@ class RunDirectory:
 
     def rows(self) -> list[dict[str, Any]]:
         """All epochs' numbers; a line cut short by a crash ends them. A RunError for one that
-        cannot be read otherwise."""
+        cannot be read otherwise.
+        """
         return read_rows(self.path / "metrics.jsonl")
 
     def truncate(self, epochs: int) -> None:

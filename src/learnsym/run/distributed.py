@@ -75,7 +75,8 @@ def locked_on_rank_zero(
     fabric: "Fabric", directory: RunDirectory, fresh: bool, debug: bool
 ) -> Iterator[tuple[RunDirectory, dict[str, Any] | None]]:
     """The run's directory for all processes, held by the first, and the result that is there
-    already; a scratch folder of the first for `debug`."""
+    already; a scratch folder of the first for `debug`.
+    """
     with ExitStack() as held:
 
         def begin() -> tuple[RunDirectory, dict[str, Any] | None]:
@@ -105,7 +106,8 @@ def record_failure(directory: RunDirectory | None) -> Iterator[None]:
 
 def shutdown(fabric: "Fabric") -> None:
     """All together: a process that exits by itself may find threads of the group still running,
-    which aborts it."""
+    which aborts it.
+    """
     import torch
 
     if fabric.world_size > 1:

@@ -1,5 +1,6 @@
 """One run of several commands: where this process stands among those that torchrun or srun has
-started. Needs no torch."""
+started. Needs no torch.
+"""
 
 import os
 import signal
@@ -45,7 +46,8 @@ class LaunchEnv:
 
 def launch_env() -> LaunchEnv:
     """As the environment says. A batch script of Slurm is no step of srun: what it starts is
-    alone."""
+    alone.
+    """
     env = os.environ
     if "TORCHELASTIC_RUN_ID" in env:
         processes = int(env["WORLD_SIZE"])
@@ -63,7 +65,8 @@ def launch_env() -> LaunchEnv:
 
 def environment() -> Any:
     """For lightning Fabric: whose variables say where the other processes are. Named, so that it
-    does not guess."""
+    does not guess.
+    """
     from lightning_fabric.plugins.environments import (
         LightningEnvironment,
         SLURMEnvironment,

@@ -1,5 +1,6 @@
 """Where a run's numbers go besides metrics.jsonl. Each library is imported only when its logger is
-asked for."""
+asked for.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +24,8 @@ class Jsonl:
 
 class Wandb(Jsonl):
     """Weights & Biases: offline unless told otherwise; `wandb sync <run directory>/wandb/...`
-    uploads later."""
+    uploads later.
+    """
 
     def __init__(
         self, project: str = "learnsym", mode: Literal["offline", "online"] = "offline"
@@ -32,7 +34,8 @@ class Wandb(Jsonl):
 
     def start(self, folder: Path, name: str, config: Mapping[str, Any]) -> None:
         """Begin a wandb run in the run's directory; the run's name is its id, so that a continued
-        run stays one."""
+        run stays one.
+        """
         try:
             import wandb
         except ImportError as error:

@@ -1,5 +1,6 @@
 """One run, from a composed configuration to result.json: check, find the run's directory, build,
-work, show."""
+work, show.
+"""
 
 import re
 import tempfile
@@ -85,7 +86,8 @@ def run(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> Path:
 
 def work_on_results(cfg: DictConfig) -> Path:
     """A mode that needs neither network nor data: it is called with the configuration and gives the
-    path of what it wrote."""
+    path of what it wrote.
+    """
     check_target("mode", cfg.mode)
     path = build(cfg, "mode")(cfg)
     print(f"result: {path}", flush=True)
@@ -170,7 +172,8 @@ def to_dict(cfg: DictConfig) -> dict[str, Any]:
 
 def rewrite_config(cfg: DictConfig, directory: RunDirectory) -> None:
     """Write config.yaml of a finished run again where it does not say what the run's directory is
-    named after."""
+    named after.
+    """
     path = directory.path / "config.yaml"
     try:
         theirs = OmegaConf.load(path)
@@ -213,7 +216,8 @@ def _each(fabric: Any, cfg: DictConfig, directory: RunDirectory, overrides: list
 
 def published(config: dict[str, Any]) -> list[dict[str, Any]]:
     """What the preset's paper reports for this run: without entries that are for another target or
-    class of data than its own."""
+    class of data than its own.
+    """
     own = {
         "target": config["dataset"].get("target"),
         "dataset": config["dataset"]["_target_"].rpartition(".")[2],
@@ -235,7 +239,8 @@ def in_a_sweep() -> bool:
 
 def shares_gpus() -> bool:
     """Whether this run is a job of a sweep on this machine. (Slurm and Ray show each job the GPUs
-    that are its own.)"""
+    that are its own.)
+    """
     from hydra.core.hydra_config import HydraConfig
 
     return in_a_sweep() and HydraConfig.get().runtime.choices.get("launcher") not in (
@@ -252,7 +257,8 @@ def _launch(
     gpu: int | None = None,
 ) -> dict[str, Any]:
     """Start the processes; what happens in them is `_work`. A job of a sweep takes a GPU of its own
-    where there are several."""
+    where there are several.
+    """
     from torch.multiprocessing import ProcessRaisedException
 
     trainer = build(OmegaConf.create(config), "trainer")

@@ -25,7 +25,7 @@ def commit() -> str | None:
     try:
         # A package installed within somebody else's checkout is not tracked there.
         asked = (
-            ["ls-files", "--error-unmatch", str(package / "run.py")],
+            ["ls-files", "--error-unmatch", str(package / "run" / "run.py")],
             ["rev-parse", "--short", "HEAD"],
         )
         asked += (["status", "--porcelain", "--", "main.py", "src", "cfg"],)

@@ -1,5 +1,6 @@
 """Checkpoints: tensors and plain containers only, written atomically, read with
-weights_only=True."""
+weights_only=True.
+"""
 
 import pickle
 import random

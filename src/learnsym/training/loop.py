@@ -61,7 +61,8 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Weights; what describes a symmetry, and the frequencies omega0 of SIREN kernels where they
     are learned: both without weight decay and with a learning rate of their own (None: that of the
-    weights)."""
+    weights).
+    """
     omega0 = [p for name, p in net.named_parameters() if name.rpartition(".")[2] == "omega0"]
     special = [(symmetry_parameters(net), symmetry_lr), (omega0, omega0_lr)]
     known = {id(p) for params, _ in special for p in params}
@@ -94,21 +95,20 @@ class Training:
         config: dict[str, Any] | None = None,
         measure: Callable[[nn.Module], dict[str, float]] | None = None,
     ) -> None:
-        """
-        Args:
-            fabric: launched; decides device, precision and processes.
-            net: the network; its parameters are those of `settings.optimizer`.
-            data: what to learn from.
-            settings: the recipe.
-            recorder: gets one row an epoch (process 0 only).
-            folder: where checkpoints `last.pt` and `best.pt` go.
-            seed: of the order of the examples and of evaluation; the caller has seeded the rest.
-            resident_bytes: splits up to this size live on the device.
-            max_batches: of every epoch and evaluation, and two epochs (debugging); None: all.
-            channels_last, compile: see `TrainerSettings`.
-            config: kept in the checkpoints.
-            measure: called after every epoch for more numbers of its row (process 0 only); it
-                leaves everything as it is.
+        """Args:
+        fabric: launched; decides device, precision and processes.
+        net: the network; its parameters are those of `settings.optimizer`.
+        data: what to learn from.
+        settings: the recipe.
+        recorder: gets one row an epoch (process 0 only).
+        folder: where checkpoints `last.pt` and `best.pt` go.
+        seed: of the order of the examples and of evaluation; the caller has seeded the rest.
+        resident_bytes: splits up to this size live on the device.
+        max_batches: of every epoch and evaluation, and two epochs (debugging); None: all.
+        channels_last, compile: see `TrainerSettings`.
+        config: kept in the checkpoints.
+        measure: called after every epoch for more numbers of its row (process 0 only); it
+            leaves everything as it is.
         """
         self.fabric, self.data, self.settings, self.recorder, self.folder = (
             fabric,
@@ -212,7 +212,8 @@ class Training:
     @torch.no_grad()
     def evaluate(self, name: str) -> dict[str, float]:
         """Metrics on a split. Random numbers are drawn from a generator of its own, so that an
-        evaluation is repeatable and leaves the training's as it was."""
+        evaluation is repeatable and leaves the training's as it was.
+        """
         split = self._split(name)
         self.net.eval()
         devices = [self.fabric.device] if self.fabric.device.type == "cuda" else []
@@ -236,7 +237,8 @@ class Training:
         self, split: Split, order: Tensor, batch_size: int, train: bool
     ) -> Iterator[tuple[Tensor, Tensor, float]]:
         """This process's rows of every global batch: inputs, targets, and their share (rows here x
-        processes / rows in all)."""
+        processes / rows in all).
+        """
         rank, processes = self.fabric.global_rank, self.fabric.world_size
         order = order.to(split.inputs.device)  # once an epoch, so that no step waits for a copy
         for index in order.split(batch_size)[: self._count_batches(len(order), batch_size)]:
@@ -257,7 +259,8 @@ class Training:
 
     def _split(self, name: str) -> Split:
         """A split, moved to the device as a whole where it fits; otherwise it stays where it is, in
-        memory or in its file."""
+        memory or in its file.
+        """
         if name not in self._resident:
             split = self.data.splits[name]
             if split.inputs.nbytes <= self.resident_bytes:
@@ -276,7 +279,8 @@ class Training:
 
     def extents(self) -> dict[str, float]:
         """The learned extents as metrics; a layer's name is added where several layers report the
-        same generator."""
+        same generator.
+        """
         layers = {
             layer: extents for layer, extents in learned_symmetry(self.plain_net).items() if extents
         }
@@ -300,7 +304,8 @@ class Training:
 
     def _keep(self, row: dict[str, Any]) -> None:
         """Record first, then the checkpoint: a row without its checkpoint is written again, with
-        the same numbers."""
+        the same numbers.
+        """
         score = row.get(f"val_{self.task.best}")
         better = score is not None and (
             self.progress.best is None or self.task.sign * (score - self.progress.best) > 0

@@ -1,5 +1,6 @@
 """How the learning rate moves, on torch's own schedulers. Each schedule starts with an optional
-linear warm-up."""
+linear warm-up.
+"""
 
 import math
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from learnsym.schema import Fraction, NonNegative, Size
 @dataclass(frozen=True)
 class Schedule:
     """A constant learning rate after `warmup_epochs` epochs of linear warm-up; the others refine
-    `factor`."""
+    `factor`.
+    """
 
     warmup_epochs: NonNegative = 0.0
 
@@ -21,12 +23,14 @@ class Schedule:
 
     def factor(self, epoch: float, epochs: int, floor: float) -> float:
         """Multiple of the base learning rate at a time in epochs (fractional); `floor`: the
-        smallest multiple allowed."""
+        smallest multiple allowed.
+        """
         return 1.0
 
     def attach(self, optimizer: Optimizer, steps_per_epoch: int, epochs: int) -> LRScheduler:
         """The torch scheduler that follows this schedule; to be stepped after every step (or epoch,
-        see `every`)."""
+        see `every`).
+        """
 
         def multiple(step: int, base_lr: float) -> float:
             epoch = step / steps_per_epoch
@@ -47,13 +51,15 @@ class Constant(Schedule):
 @dataclass(frozen=True)
 class Cosine(Schedule):
     """Half a cosine from the base learning rate to `minimum` at the end of the training, moved at
-    every step."""
+    every step.
+    """
 
     minimum: NonNegative = 0.0
 
     def factor(self, epoch: float, epochs: int, floor: float) -> float:
-        """floor + (1 - floor) (1 + cos(pi t)) / 2, t from 0 at the end of the warm-up to 1 at the
-        end of training."""
+        """Floor + (1 - floor) (1 + cos(pi t)) / 2, t from 0 at the end of the warm-up to 1 at the
+        end of training.
+        """
         t = (epoch - self.warmup_epochs) / max(epochs - self.warmup_epochs, 1e-9)
         return floor + (1 - floor) * (1 + math.cos(math.pi * min(max(t, 0.0), 1.0))) / 2
 
@@ -66,14 +72,15 @@ class Multistep(Schedule):
     gamma: Fraction = 0.1
 
     def factor(self, epoch: float, epochs: int, floor: float) -> float:
-        """gamma to the number of milestones passed."""
+        """Gamma to the number of milestones passed."""
         return self.gamma ** sum(epoch >= m for m in self.milestones)
 
 
 @dataclass(frozen=True)
 class Plateau(Schedule):
     """Multiplied by `gamma` once the validation loss (the training loss where there is no
-    validation set) has not fallen for `patience` epochs."""
+    validation set) has not fallen for `patience` epochs.
+    """
 
     gamma: Fraction = 0.1
     patience: Size = 10
@@ -88,7 +95,7 @@ class Plateau(Schedule):
             )
 
     def attach(self, optimizer: Optimizer, steps_per_epoch: int, epochs: int) -> LRScheduler:
-        """torch's ReduceLROnPlateau; to be stepped with the loss after every epoch."""
+        """Torch's ReduceLROnPlateau; to be stepped with the loss after every epoch."""
         return ReduceLROnPlateau(
             optimizer, factor=self.gamma, patience=self.patience, min_lr=self.minimum
         )

@@ -1,5 +1,6 @@
 """What `train` and `trainer` in the configuration say: the recipe of a training, and the machine
-that it runs on."""
+that it runs on.
+"""
 
 from dataclasses import dataclass
 from typing import Literal

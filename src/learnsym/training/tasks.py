@@ -1,5 +1,6 @@
 """What a network is asked to do: the loss of a batch, and metrics as sums that add up over batches
-and processes."""
+and processes.
+"""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,7 +26,8 @@ def precise(outputs: Tensor) -> Tensor:
 
 class TaskLike(Protocol):
     """A loss and its metrics. `best`: the metric of the validation set that picks a checkpoint;
-    `sign`: +1 if more is better."""
+    `sign`: +1 if more is better.
+    """
 
     best: str
     sign: int
@@ -38,7 +40,8 @@ class TaskLike(Protocol):
 
     def sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Sums [M] over a batch, the number of examples last; no synchronisation with the
-        device."""
+        device.
+        """
 
     def no_sums(self, device: torch.device) -> Tensor:
         """The sums [M] over no examples."""
@@ -74,7 +77,7 @@ class Classification:
         return torch.zeros(3, dtype=torch.float64, device=device)
 
     def metrics(self, sums: list[float]) -> dict[str, float]:
-        """loss (of cross-entropy: nats) and accuracy (in [0, 1])."""
+        """Loss (of cross-entropy: nats) and accuracy (in [0, 1])."""
         loss, right, count = sums
         return {"loss": loss / count, "accuracy": right / count}
 
@@ -82,7 +85,8 @@ class Classification:
 @dataclass(frozen=True)
 class SquaredError(Classification):
     """Squared error of outputs [B, K] from one-hot labels, the mean over the K classes, against
-    classes [B]."""
+    classes [B].
+    """
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean squared error."""
@@ -120,7 +124,8 @@ class Regression:
     @torch.no_grad()
     def sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """[sum of squared errors, of absolute errors, of squared deviations from the training mean,
-        number of examples]."""
+        number of examples].
+        """
         error = precise(outputs) - targets
         per_example = [error.square(), error.abs(), (targets - self.mean).square()]
         return torch.stack(
@@ -133,7 +138,8 @@ class Regression:
 
     def metrics(self, sums: list[float]) -> dict[str, float]:
         """loss, mse and mae in the target's unit, and the squared error as a fraction of that of
-        predicting the mean."""
+        predicting the mean.
+        """
         squared, absolute, deviation, count = sums
         unit = f"_{self.unit}" if self.unit else ""
         return {
@@ -191,7 +197,8 @@ class AbsoluteError:
     @torch.no_grad()
     def sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """[sum of losses, of absolute errors, of absolute deviations from the training median,
-        number of examples]."""
+        number of examples].
+        """
         loss = self.per_example(outputs, targets).double()
         centre, scale = _on(targets.device, self.centre, self.scale)
         deviation = targets - centre
@@ -204,8 +211,9 @@ class AbsoluteError:
         return torch.zeros(4, dtype=torch.float64, device=device)
 
     def metrics(self, sums: list[float]) -> dict[str, float]:
-        """loss (in units of `scale`), mae and that of predicting the training median, median_mae,
-        both in the target's unit."""
+        """Loss (in units of `scale`), mae and that of predicting the training median, median_mae,
+        both in the target's unit.
+        """
         loss, absolute, deviation, count = sums
         unit = f"_{self.unit}" if self.unit else ""
         return {
@@ -219,7 +227,8 @@ class AbsoluteError:
 @torch.inference_mode(False)  # a constant first needed at test time must serve in training too
 def _on(device: torch.device, *numbers: tuple[float, ...]) -> Tensor:
     """Constants in float64, copied to a device once: a copy in every step would make the host
-    wait."""
+    wait.
+    """
     return torch.tensor(numbers, dtype=torch.float64, device=device)
 
 
@@ -242,7 +251,8 @@ class Segmentation:
 
     def per_example(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Binary cross-entropy of every example in nats, the mean over its masks and pixels,
-        [B]."""
+        [B].
+        """
         logits = precise(outputs)
         return (
             F.binary_cross_entropy_with_logits(logits, targets.to(logits.dtype), reduction="none")
@@ -253,7 +263,8 @@ class Segmentation:
     @torch.no_grad()
     def sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """[sum of losses, of the parts of pixels that are right, of intersections over unions,
-        number of these, of examples]."""
+        number of these, of examples].
+        """
         loss = self.per_example(outputs, targets)
         inside, predicted = targets.flatten(2) > 0.5, outputs.flatten(2) > 0
         right = (inside == predicted).double().flatten(1).mean(1)
@@ -273,8 +284,9 @@ class Segmentation:
         return torch.zeros(5, dtype=torch.float64, device=device)
 
     def metrics(self, sums: list[float]) -> dict[str, float]:
-        """loss (nats), pixel_accuracy and iou (in [0, 1]; not a number where no mask can be
-        judged)."""
+        """Loss (nats), pixel_accuracy and iou (in [0, 1]; not a number where no mask can be
+        judged).
+        """
         loss, right, iou, judged, count = sums
         return {
             "loss": loss / count,

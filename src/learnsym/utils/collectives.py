@@ -9,7 +9,8 @@ from torch import Tensor
 
 class _SumOverProcesses(torch.autograd.Function):
     """The sum of all processes' tensors. Each process's loss depends on it, so the gradient is a
-    sum over processes too."""
+    sum over processes too.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -26,5 +27,6 @@ class _SumOverProcesses(torch.autograd.Function):
 
 def all_reduce_sum(x: Tensor) -> Tensor:
     """The sum of all processes' tensors, differentiable; the tensor itself where there is one
-    process."""
+    process.
+    """
     return _SumOverProcesses.apply(x) if dist.is_available() and dist.is_initialized() else x

@@ -89,7 +89,8 @@ def make_folder(path: Path) -> None:
 
 def sync_folder(path: Path) -> None:
     """See the names in a folder to the disk: without it, a renamed file may have its old name after
-    a loss of power."""
+    a loss of power.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

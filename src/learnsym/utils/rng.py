@@ -15,7 +15,8 @@ from torch import Tensor
 
 def generator(seed: int, purpose: str) -> torch.Generator:
     """A generator of its own for each purpose, so that the split, say, does not depend on how the
-    rotations are drawn."""
+    rotations are drawn.
+    """
     digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:4], "little"))
 
@@ -26,7 +27,8 @@ _rows: tuple[int, int, int] | None = None
 @contextmanager
 def batch_shard(start: int, stop: int, total: int) -> Iterator[None]:
     """Within this context the examples at hand are rows `start:stop` of a global batch of
-    `total`."""
+    `total`.
+    """
     global _rows
     if not 0 <= start <= stop <= total:
         raise ValueError(f"rows {start}:{stop} do not lie in a batch of {total}")

@@ -1,5 +1,6 @@
 """CIFAR-10 and CIFAR-100, from the canonical pickles (checked by torchvision before they are
-opened) or from plain .npz files."""
+opened) or from plain .npz files.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -54,18 +55,17 @@ class CIFAR10(ImageData):
         std: tuple[Positive, Positive, Positive] | None = None,
         seed: Count = 0,
     ) -> None:
-        """
-        Args:
-            data_dir: folder where the canonical files, or plain NAME_train*.npz and NAME_test*.npz,
-                are looked for first and the canonical ones downloaded to otherwise.
-            file: .npz file, list of files or pattern to read instead.
-            test_fraction: part of `file` held out for testing if it has no test set of its own.
-            train_size, test_size: at most so many, drawn at random; None takes all.
-            val_size: so many are held out from the training part.
-            augment: fixed augmentation of the training images.
-            mean, std: a network sees (x - mean) / std of pixels x in [0, 1], channel by channel;
-                None: those of ImageNet.
-            seed: of the splits.
+        """Args:
+        data_dir: folder where the canonical files, or plain NAME_train*.npz and NAME_test*.npz,
+            are looked for first and the canonical ones downloaded to otherwise.
+        file: .npz file, list of files or pattern to read instead.
+        test_fraction: part of `file` held out for testing if it has no test set of its own.
+        train_size, test_size: at most so many, drawn at random; None takes all.
+        val_size: so many are held out from the training part.
+        augment: fixed augmentation of the training images.
+        mean, std: a network sees (x - mean) / std of pixels x in [0, 1], channel by channel;
+            None: those of ImageNet.
+        seed: of the splits.
         """
 
         def found() -> Parts:
@@ -126,7 +126,8 @@ def load_plain(kind: type[CIFAR10], data_dir: str) -> Parts | None:
 
 def load_canonical(kind: type[CIFAR10], data_dir: str) -> Parts:
     """Both parts from the canonical pickles. torchvision compares their md5 before it opens them: a
-    forged one is never run."""
+    forged one is never run.
+    """
     import torchvision.datasets
 
     canonical = getattr(torchvision.datasets, kind.torchvision_class)

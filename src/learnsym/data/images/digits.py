@@ -1,5 +1,6 @@
 """scikit-learn's handwritten digits: 1 797 images of 8 x 8, part of the library, so nothing has to
-be downloaded."""
+be downloaded.
+"""
 
 import math
 
@@ -31,15 +32,14 @@ class Digits(ImageData):
         augment: AugmentName = "none",
         seed: Count = 0,
     ) -> None:
-        """
-        Args:
-            test_fraction: part held out for testing, at random.
-            rotation_range: every picture is turned once by an angle uniform within plus or minus so
-                many degrees.
-            train_size, test_size: at most so many, drawn at random; None takes all.
-            val_size: so many are held out from the training part.
-            augment: fixed augmentation of the training images.
-            seed: of the rotations and of the splits.
+        """Args:
+        test_fraction: part held out for testing, at random.
+        rotation_range: every picture is turned once by an angle uniform within plus or minus so
+            many degrees.
+        train_size, test_size: at most so many, drawn at random; None takes all.
+        val_size: so many are held out from the training part.
+        augment: fixed augmentation of the training images.
+        seed: of the rotations and of the splits.
         """
         train, test = split_off_test(load_digits(), test_fraction, seed, "digits")
         chosen = choose(len(train), len(test), train_size, val_size, test_size, seed)

@@ -43,17 +43,16 @@ class ImageFolder(ImageData):
         augment: AugmentName = "none",
         seed: Count = 0,
     ) -> None:
-        """
-        Args:
-            path: the folder.
-            size: pixels of the shorter side after resizing; the centre square of it is kept.
-            channels: 3 for colour, 1 for grey.
-            test_fraction: part held out for testing where there is no path/test.
-            train_size, test_size: at most so many, drawn at random; None takes all.
-            val_size: so many are held out from the training part; with a path/val, all of that is
-                taken and this must be 0.
-            augment: fixed augmentation of the training images.
-            seed: of the splits.
+        """Args:
+        path: the folder.
+        size: pixels of the shorter side after resizing; the centre square of it is kept.
+        channels: 3 for colour, 1 for grey.
+        test_fraction: part held out for testing where there is no path/test.
+        train_size, test_size: at most so many, drawn at random; None takes all.
+        val_size: so many are held out from the training part; with a path/val, all of that is
+            taken and this must be 0.
+        augment: fixed augmentation of the training images.
+        seed: of the splits.
         """
         root = Path(path).expanduser()
         refuse_links(root)
@@ -105,7 +104,8 @@ def same_classes(
 
 def refuse_links(root: Path) -> None:
     """Links that lead out of the folder, or to a folder above them, where reading would find no
-    end."""
+    end.
+    """
     home = root.resolve()
     for place in root.rglob("*"):
         if not place.is_symlink():
@@ -119,7 +119,8 @@ def refuse_links(root: Path) -> None:
 
 def read_folder(folder: Path, size: int, channels: int) -> tuple[Split, tuple[str, ...]]:
     """All pictures below `folder`, inputs [N, C, size, size], uint8, and the names of the classes
-    in alphabetical order."""
+    in alphabetical order.
+    """
     from torchvision.datasets import ImageFolder as Finder
 
     try:

@@ -1,5 +1,6 @@
 """Random graphs of two blocks: is the graph connected? A question that no renumbering changes
-(optimisation dynamics)."""
+(optimisation dynamics).
+"""
 
 from pathlib import Path
 
@@ -39,8 +40,7 @@ class Graphs(ImageData):
         p_across: Fraction = 0.05,
         seed: Count = 0,
     ) -> None:
-        """
-        Args:
+        """Args:
             data_dir: folder where a relative `file` is looked for if it is not in the current one.
             file: .npz file of training graphs to read instead of making them: adjacency [N, n, n]
                 and label [N], 0/1 both.
@@ -96,7 +96,8 @@ def block_graphs(
     count: int, nodes: int, p_inside: float, p_across: float, draws: torch.Generator
 ) -> Tensor:
     """Adjacency matrices [count, 1, nodes, nodes] of the two-block model, float32 0/1, the nodes
-    shuffled."""
+    shuffled.
+    """
     # A random order of the nodes of which the first half is one block: that is which block each
     # node of a shuffled graph is in.
     block = torch.rand(count, nodes, generator=draws).argsort(dim=1) < nodes // 2
@@ -126,7 +127,8 @@ def connected(adjacency: Tensor) -> Tensor:
 
 def read_graphs(path: Path, nodes: int) -> Split:
     """The graphs of a file with arrays adjacency [N, n, n] and label [N], as `Graphs` holds them;
-    DataError if they are not."""
+    DataError if they are not.
+    """
     arrays = read_npz(path, ("adjacency", "label"))
     matrices, labels = arrays["adjacency"], arrays["label"]
     here = f"{path}: array 'adjacency' is {matrices.dtype} of shape {list(matrices.shape)}"

@@ -18,7 +18,8 @@ FILES = ("mario_iggy_images.npz", "images.npz")
 
 class MarioIggy(ImageData):
     """3 x 32 x 32, four classes: which sprite, and upright or upside down. `dataset=sprites` is the
-    same without a file."""
+    same without a file.
+    """
 
     form = Form((3, 32, 32), 4)
 
@@ -32,15 +33,14 @@ class MarioIggy(ImageData):
         augment: AugmentName = "none",
         seed: Count = 0,
     ) -> None:
-        """
-        Args:
-            data_dir: folder in which, or in whose mario_iggy/, lies mario_iggy_images.npz or
-                images.npz.
-            file: a .npz file to read instead, with arrays mario and iggy, [1, 3, H, W], floating
-                point in [0, 1].
-            train_size, val_size, test_size: how many pictures of each split are made.
-            augment: fixed augmentation of the training images.
-            seed: of the angles and of the order of the classes.
+        """Args:
+        data_dir: folder in which, or in whose mario_iggy/, lies mario_iggy_images.npz or
+            images.npz.
+        file: a .npz file to read instead, with arrays mario and iggy, [1, 3, H, W], floating
+            point in [0, 1].
+        train_size, val_size, test_size: how many pictures of each split are made.
+        augment: fixed augmentation of the training images.
+        seed: of the angles and of the order of the classes.
         """
         path = find_named(file, data_dir)[0] if file else find(data_dir, ("", "mario_iggy"), FILES)
         if path is None:

@@ -1,5 +1,6 @@
 """MNIST and Fashion-MNIST, from the canonical idx files, every picture turned once within a range
-of the reader's choice."""
+of the reader's choice.
+"""
 
 import math
 from pathlib import Path
@@ -45,7 +46,8 @@ FILES = {
 
 class MNIST(ImageData):
     """Handwritten digits, 1 x 28 x 28 or of another size, 60 000 for training and 10 000 for
-    testing, or the other way round."""
+    testing, or the other way round.
+    """
 
     name = "mnist"
     form = Form(SHAPE, 10)
@@ -70,24 +72,23 @@ class MNIST(ImageData):
         std: Positive | None = None,
         seed: Count = 0,
     ) -> None:
-        """
-        Args:
-            data_dir: folder where the idx files (gzipped or not) are looked for first and
-                downloaded to otherwise.
-            file: .npz file, list of files or pattern to read instead of the canonical files.
-            test_fraction: part of `file` held out for testing if it has no test set of its own.
-            rotation_range: every picture is turned once by an angle uniform within plus or minus so
-                many degrees.
-            train_size, test_size: at most so many, drawn at random; None takes all.
-            val_size: so many are held out from the training part.
-            augment: fixed augmentation of the training images.
-            side: pixels across and down: the images, rotated if they are, are resized to side x
-                side.
-            train_part: which canonical part is trained on: "test" swaps the two, and the training
-                part serves for testing.
-            mean, std: a network sees (x - mean) / std of pixels x in [0, 1]; None: those of the
-                data set.
-            seed: of the rotations and of the splits.
+        """Args:
+        data_dir: folder where the idx files (gzipped or not) are looked for first and
+            downloaded to otherwise.
+        file: .npz file, list of files or pattern to read instead of the canonical files.
+        test_fraction: part of `file` held out for testing if it has no test set of its own.
+        rotation_range: every picture is turned once by an angle uniform within plus or minus so
+            many degrees.
+        train_size, test_size: at most so many, drawn at random; None takes all.
+        val_size: so many are held out from the training part.
+        augment: fixed augmentation of the training images.
+        side: pixels across and down: the images, rotated if they are, are resized to side x
+            side.
+        train_part: which canonical part is trained on: "test" swaps the two, and the training
+            part serves for testing.
+        mean, std: a network sees (x - mean) / std of pixels x in [0, 1]; None: those of the
+            data set.
+        seed: of the rotations and of the splits.
         """
 
         def canonical() -> Parts:
@@ -159,7 +160,8 @@ def resize(images: Tensor, side: int) -> Tensor:
 
 def load_idx(kind: type[MNIST], data_dir: str) -> Parts:
     """Training and test part from the canonical files in `data_dir`, downloaded if they are not
-    there."""
+    there.
+    """
     parts = {}
     for part, (images_name, labels_name) in FILES.items():
         images_path, labels_path = (

@@ -50,8 +50,7 @@ class MNIST6(ImageData, ABC):
         augment: AugmentName = "none",
         seed: Count = 0,
     ) -> None:
-        """
-        Args:
+        """Args:
             data_dir: folder where MNIST's idx files (gzipped or not) are looked for first and
                 downloaded to otherwise.
             file: .npz file of images and all ten digits' labels, list of files or pattern to read
@@ -119,19 +118,22 @@ class MNIST6(ImageData, ABC):
     @abstractmethod
     def twin(images: Tensor) -> Tensor:
         """The second version of each image [N, C, H, W], same shape: its pixels in another order,
-        none interpolated."""
+        none interpolated.
+        """
 
     @classmethod
     def pair(cls, digits: Tensor) -> Split:
         """Both versions of digits [N, C, H, W], one after the other: inputs [2 N, C, H, W], targets
-        0, 1, 0, 1, ..."""
+        0, 1, 0, 1, ...
+        """
         both = torch.stack([digits, cls.twin(digits)], dim=1).flatten(0, 1)
         return Split(both, torch.arange(len(both)) % 2)
 
 
 class MNIST6HalfTurn(MNIST6):
     """Sixes, and the same turned by 180 degrees: a network blind to rotations is right half of the
-    time."""
+    time.
+    """
 
     name = "mnist6_180"
     twin_name, twin_is = "six upside down", "turned by 180 degrees"
@@ -144,7 +146,8 @@ class MNIST6HalfTurn(MNIST6):
 
 class MNIST6Mirror(MNIST6):
     """Sixes, and their mirror images: a network blind to rotations and reflections is right half of
-    the time."""
+    the time.
+    """
 
     name = "mnist6_m"
     twin_name, twin_is = "mirrored six", "mirrored left to right"

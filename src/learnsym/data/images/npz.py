@@ -28,18 +28,17 @@ class NpzImages(ImageData):
         augment: AugmentName = "none",
         seed: Count = 0,
     ) -> None:
-        """
-        Args:
-            file: a .npz file, a list of files or a pattern; several are read one after the other.
-            data_dir: folder where a relative name is looked for if it is not in the current one.
-            kind: classification (labels: whole numbers from 0, [N]) or regression (labels: numbers
-                [N] or [N, K]).
-            target_unit: unit of regression targets, for the names of metrics.
-            test_fraction: part held out for testing if there is no test set.
-            train_size, test_size: at most so many, drawn at random; None takes all.
-            val_size: so many are held out from the training part.
-            augment: fixed augmentation of the training images.
-            seed: of the splits.
+        """Args:
+        file: a .npz file, a list of files or a pattern; several are read one after the other.
+        data_dir: folder where a relative name is looked for if it is not in the current one.
+        kind: classification (labels: whole numbers from 0, [N]) or regression (labels: numbers
+            [N] or [N, K]).
+        target_unit: unit of regression targets, for the names of metrics.
+        test_fraction: part held out for testing if there is no test set.
+        train_size, test_size: at most so many, drawn at random; None takes all.
+        val_size: so many are held out from the training part.
+        augment: fixed augmentation of the training images.
+        seed: of the splits.
         """
         train, test, paths = read_files(file, data_dir, kind)
         names = ", ".join(map(str, paths))

@@ -1,5 +1,6 @@
 """Olivetti faces, turned: what is the angle? The regression task of Augerino's section 5, where no
-rotation may be ignored."""
+rotation may be ignored.
+"""
 
 import contextlib
 import io
@@ -48,19 +49,18 @@ class Olivetti(ImageData):
         augment: Literal["none"] = "none",
         seed: Count = 0,
     ) -> None:
-        """
-        Args:
-            data_dir: folder where olivetti.npz is looked for; otherwise scikit-learn downloads the
-                faces, which are kept there.
-            file: a .npz file to read instead, with arrays images [N, H, W] and labels [N] (which
-                person).
-            test_people: so many people are held out for testing.
-            repeats: each face occurs so often, at different angles.
-            rotation_range: the angles are uniform within plus or minus so many degrees.
-            train_size, test_size: at most so many, drawn at random; None takes all.
-            val_size: so many are drawn from as many more held-out people as it takes.
-            augment: always none: each of the others would make the target wrong.
-            seed: of the choice of people and images and of the angles.
+        """Args:
+        data_dir: folder where olivetti.npz is looked for; otherwise scikit-learn downloads the
+            faces, which are kept there.
+        file: a .npz file to read instead, with arrays images [N, H, W] and labels [N] (which
+            person).
+        test_people: so many people are held out for testing.
+        repeats: each face occurs so often, at different angles.
+        rotation_range: the angles are uniform within plus or minus so many degrees.
+        train_size, test_size: at most so many, drawn at random; None takes all.
+        val_size: so many are drawn from as many more held-out people as it takes.
+        augment: always none: each of the others would make the target wrong.
+        seed: of the choice of people and images and of the angles.
         """
         faces, source = load_faces(data_dir, file)
         per_part = people_of_parts(faces.targets, test_people, -(-val_size // (repeats * 10)), seed)
@@ -92,7 +92,8 @@ def people_of_parts(
     person: Tensor, test_people: int, val_people: int, seed: int
 ) -> dict[str, Tensor]:
     """Which people are in which part, drawn at random: disjoint, and at least one is left for
-    training."""
+    training.
+    """
     people = person.unique()
     order = people[torch.randperm(len(people), generator=generator(seed, "people"))]
     train_people = len(people) - test_people - val_people
@@ -107,7 +108,8 @@ def people_of_parts(
 
 def turned_faces(images: Tensor, degrees: float, limit: int | None, seed: int, part: str) -> Split:
     """At most `limit` of images [N, 1, S, S], each turned by its own random angle and cropped;
-    targets [N, 1] in degrees."""
+    targets [N, 1] in degrees.
+    """
     if limit is not None and limit > len(images):
         raise DataError(
             f"dataset.{part}_size={limit} asks for more images than there are; at most {len(images)} is valid."
@@ -124,7 +126,8 @@ def turned_faces(images: Tensor, degrees: float, limit: int | None, seed: int, p
 
 def centre_crop(images: Tensor) -> Tensor:
     """The square inscribed in the largest circle, floor(sqrt(2) S / 2) wide, so that no corner of
-    the rotated image is seen."""
+    the rotated image is seen.
+    """
     side = images.shape[-1]
     width = math.isqrt(side * side // 2)
     start = (side - width) // 2
@@ -133,7 +136,8 @@ def centre_crop(images: Tensor) -> Tensor:
 
 def load_faces(data_dir: str, file: str | None) -> tuple[Split, str]:
     """The upright faces [N, 1, S, S], uint8 or floating point, with the person as target; and where
-    they came from."""
+    they came from.
+    """
     path = (
         find_named(file, data_dir)[0]
         if file

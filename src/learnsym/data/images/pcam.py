@@ -1,5 +1,6 @@
 """PatchCamelyon (Veeling et al. 2018): is there tumour tissue in the middle of a patch? Read batch
-by batch from its files."""
+by batch from its files.
+"""
 
 import gzip
 import os
@@ -59,8 +60,7 @@ class PCam(ImageData):
         augment: AugmentName = "none",
         seed: Count = 0,
     ) -> None:
-        """
-        Args:
+        """Args:
             data_dir: folder where the HDF5 files (gzipped or not; also in pcam) are looked for
                 first and downloaded to otherwise.
             train_size, val_size, test_size: at most so many of the published splits, drawn at
@@ -107,7 +107,8 @@ def load(part: str, data_dir: str) -> tuple[Hdf5Images, Tensor]:
 
 def subset(part: str, images: Hdf5Images, labels: Tensor, size: int | None, seed: int) -> Split:
     """`size` of the images, drawn at random, in their order (a smaller subset is part of a larger
-    one); nothing is read."""
+    one); nothing is read.
+    """
     if size is None:
         return Split(images, labels)
     if size > len(images):
@@ -120,7 +121,8 @@ def subset(part: str, images: Hdf5Images, labels: Tensor, size: int | None, seed
 
 def locate(part: str, what: str, data_dir: str) -> Path:
     """The HDF5 file of images ("x") or labels ("y"), unpacked beside its .gz, or downloaded, if it
-    has not been."""
+    has not been.
+    """
     name = FILE_NAME.format(PUBLISHED[part], what)
     path = find(data_dir, SUBFOLDERS, (name,))
     if path is not None:
@@ -138,7 +140,8 @@ def locate(part: str, what: str, data_dir: str) -> Path:
 
 def unzip(archive: Path) -> Path:
     """What is in a .gz file, beside it; moved into place at once, so that a run killed half-way
-    leaves no half file."""
+    leaves no half file.
+    """
     path = archive.with_suffix("")
     try:
         with tempfile.TemporaryDirectory(dir=archive.parent) as scratch:

@@ -1,5 +1,6 @@
 """MNIST-rot (Larochelle et al. 2007): digits turned by any angle, 12 000 to learn from and 50 000
-to test."""
+to test.
+"""
 
 import math
 from typing import Literal
@@ -38,17 +39,16 @@ class RotMNIST(ImageData):
         augment: AugmentName = "none",
         seed: Count = 0,
     ) -> None:
-        """
-        Args:
-            data_dir: folder where the files are looked for first and downloaded to otherwise.
-            source: "official" reads Larochelle's files; "mnist" makes a stand-in of the same sizes
-                from MNIST, whose results are not comparable with published ones.
-            file: .npz file, list of files or pattern to read instead of either.
-            test_fraction: part of `file` held out for testing if it has no test set of its own.
-            train_size, test_size: at most so many, drawn at random; None takes all.
-            val_size: so many, the last of the training part, are for validation.
-            augment: fixed augmentation of the training images.
-            seed: of the stand-in and of subsets.
+        """Args:
+        data_dir: folder where the files are looked for first and downloaded to otherwise.
+        source: "official" reads Larochelle's files; "mnist" makes a stand-in of the same sizes
+            from MNIST, whose results are not comparable with published ones.
+        file: .npz file, list of files or pattern to read instead of either.
+        test_fraction: part of `file` held out for testing if it has no test set of its own.
+        train_size, test_size: at most so many, drawn at random; None takes all.
+        val_size: so many, the last of the training part, are for validation.
+        augment: fixed augmentation of the training images.
+        seed: of the stand-in and of subsets.
         """
 
         def load() -> Parts:
@@ -80,7 +80,8 @@ def load_official(data_dir: str) -> Parts:
 
 def make_stand_in(data_dir: str, seed: int) -> Parts:
     """Disjoint digits of MNIST's 70 000, as many as the official parts have, each turned by an
-    angle uniform on the circle."""
+    angle uniform on the circle.
+    """
     both = load_idx(MNIST, data_dir)
     inputs = torch.cat([both[0].inputs, both[1].inputs])
     targets = torch.cat([both[0].targets, both[1].targets])

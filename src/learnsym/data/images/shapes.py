@@ -68,8 +68,7 @@ class Shapes(ImageData):
         test_size: Size = 500,
         seed: Count = 0,
     ) -> None:
-        """
-        Args:
+        """Args:
             data_dir: folder where a relative `file` is looked for if it is not in the current one.
             file: .npz file of training images to read instead of drawing them: img in [0, 1], trig
                 and pent 0/1, each [N, 14, 14], the mask of the shape that is absent all one value.
@@ -116,7 +115,8 @@ def with_absent(split: Split, absent_mask: AbsentMask) -> Split:
 
 def is_absent(masks: Tensor) -> Tensor:
     """Which masks [N, K, H, W] are all one value: bool [N, K]. A shape is neither nowhere nor
-    everywhere."""
+    everywhere.
+    """
     return masks.flatten(2).amin(2) == masks.flatten(2).amax(2)
 
 
@@ -125,7 +125,8 @@ def is_absent(masks: Tensor) -> Tensor:
 
 def draw_shapes(count: int, seed: int, part: str) -> Split:
     """Images [count, 1, 14, 14] of shapes drawn at random and their masks, zeros where absent; both
-    float32."""
+    float32.
+    """
     draws = torch.rand(count, 4, generator=generator(seed, f"{part} shapes"))
     which = (draws[:, 0] < 0.5).long()
     radius = RADIUS[0] + (RADIUS[1] - RADIUS[0]) * draws[:, 1]
@@ -186,7 +187,8 @@ def half_planes() -> tuple[Tensor, Tensor]:
 
 def smoothing(point: Tensor, half_window: float) -> Tensor:
     """Weights [14, P] with which the pixels of a row see its fine points [P], none outside the
-    window."""
+    window.
+    """
     pixel = torch.arange(SIDE) + 0.5
     weights = torch.exp(-((pixel[:, None] - point) ** 2) / (2 * BLUR**2))
     seen = ((half_window - (point - SIDE / 2).abs()) * FINE + 0.5).clamp(0, 1)
@@ -198,7 +200,8 @@ def smoothing(point: Tensor, half_window: float) -> Tensor:
 
 def read_shapes(path: Path) -> Split:
     """The images of a file and their masks as they are there; DataError if it is not of the form
-    that `Shapes` says."""
+    that `Shapes` says.
+    """
     arrays = read_npz(path, ("img", "trig", "pent"))
     for name in ("img", "trig", "pent"):
         array = arrays[name]

@@ -40,7 +40,8 @@ def sprite_info(
     name: str, sprites: tuple[str, str], splits: Mapping[str, Split], source: str, seed: int
 ) -> DataInfo:
     """The description; pixels are not shifted, so that the black around a sprite is the zero that a
-    rotation brings in."""
+    rotation brings in.
+    """
     channels = splits["train"].inputs.shape[1]
     classes = tuple(f"{sprite} {way}" for sprite in sprites for way in ("upright", "upside down"))
     made = f"{source} Each picture is one of them, upright or upside down, tilted uniformly within +-45 degrees (seed {seed})."

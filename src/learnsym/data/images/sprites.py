@@ -31,11 +31,10 @@ class Sprites(ImageData):
         augment: AugmentName = "none",
         seed: Count = 0,
     ) -> None:
-        """
-        Args:
-            train_size, val_size, test_size: how many pictures of each split are made.
-            augment: fixed augmentation of the training images.
-            seed: of the angles and of the order of the classes.
+        """Args:
+        train_size, val_size, test_size: how many pictures of each split are made.
+        augment: fixed augmentation of the training images.
+        seed: of the angles and of the order of the classes.
         """
         pair = torch.stack([draw_snail(), draw_bird()])
         splits = sprite_splits(
@@ -48,7 +47,8 @@ class Sprites(ImageData):
 
 class Canvas:
     """A black RGB image [3, 32, 32], uint8, on which shapes are painted one over the other; x to
-    the right, y down, in pixels."""
+    the right, y down, in pixels.
+    """
 
     def __init__(self) -> None:
         self.pixels = torch.zeros(3, SIDE, SIDE, dtype=torch.uint8)

@@ -33,15 +33,14 @@ class STL10(ImageData):
         augment: AugmentName = "none",
         seed: Count = 0,
     ) -> None:
-        """
-        Args:
-            data_dir: folder where stl10_binary is looked for first and downloaded to otherwise.
-            file: .npz file, list of files or pattern to read instead.
-            test_fraction: part of `file` held out for testing if it has no test set of its own.
-            train_size, test_size: at most so many, drawn at random; None takes all.
-            val_size: so many are held out from the training part.
-            augment: fixed augmentation of the training images.
-            seed: of the splits.
+        """Args:
+        data_dir: folder where stl10_binary is looked for first and downloaded to otherwise.
+        file: .npz file, list of files or pattern to read instead.
+        test_fraction: part of `file` held out for testing if it has no test set of its own.
+        train_size, test_size: at most so many, drawn at random; None takes all.
+        val_size: so many are held out from the training part.
+        augment: fixed augmentation of the training images.
+        seed: of the splits.
         """
 
         def canonical() -> Parts:

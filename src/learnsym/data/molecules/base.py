@@ -1,5 +1,6 @@
 """Molecules as point clouds: how they are held, what a network sees of them, and rigid motions as
-their augmentation."""
+their augmentation.
+"""
 
 import math
 from collections.abc import Callable, Mapping
@@ -45,15 +46,14 @@ class PointData(Data):
         augment: PointAugmentName = "none",
         center: bool = True,
     ) -> None:
-        """
-        Args:
-            info: the description.
-            splits: "train" and "test", and "val" where there is one.
-            augment: fixed augmentation of the training molecules: "se3" moves each along each axis
-                by a normal number of standard deviation 0.5 angstrom and then turns it about the
-                origin by a rotation uniform on SO(3).
-            center: put the centroid of every molecule at the origin; otherwise positions are those
-                of the file.
+        """Args:
+        info: the description.
+        splits: "train" and "test", and "val" where there is one.
+        augment: fixed augmentation of the training molecules: "se3" moves each along each axis
+            by a normal number of standard deviation 0.5 angstrom and then turns it about the
+            origin by a rotation uniform on SO(3).
+        center: put the centroid of every molecule at the origin; otherwise positions are those
+            of the file.
         """
         self.info = info
         self.splits = dict(splits)
@@ -82,7 +82,8 @@ class PointData(Data):
 
     def _table(self, device: torch.device) -> Tensor:
         """The features [10, 15] of every atomic number up to 9, made once per device; zeros for 0,
-        the padding."""
+        the padding.
+        """
         if device not in self._features:
             table = torch.zeros(max(SPECIES) + 1, len(SPECIES), 3)
             for place, charge in enumerate(SPECIES):
@@ -117,5 +118,6 @@ def rigid_motions(positions: Tensor, there: Tensor) -> Tensor:
 
 def normal(radius: Tensor, angle: Tensor) -> Tensor:
     """Make standard normal numbers of uniform ones in [0, 1), [...] of [...] twice (Box and
-    Muller)."""
+    Muller).
+    """
     return (-2 * torch.log1p(-radius)).sqrt() * torch.cos(2 * math.pi * angle)

@@ -1,5 +1,6 @@
 """Symbols of the elements, and the check that a molecule has only such as a network can tell
-apart."""
+apart.
+"""
 
 import numpy as np
 

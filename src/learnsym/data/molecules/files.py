@@ -45,17 +45,16 @@ class Molecules(PointData):
         center: bool = True,
         seed: Count = 0,
     ) -> None:
-        """
-        Args:
-            file: a file, a list of files or a pattern; several are read one after the other.
-            data_dir: folder where a relative name is looked for if it is not in the current one.
-            target: which property.
-            unit: of that property in the file; None: as in QM9, for its properties.
-            test_fraction: part held out for testing.
-            train_size, test_size: at most so many, drawn at random; None takes all.
-            val_size: so many are held out from the training part.
-            augment, center: see `PointData`.
-            seed: of the splits.
+        """Args:
+        file: a file, a list of files or a pattern; several are read one after the other.
+        data_dir: folder where a relative name is looked for if it is not in the current one.
+        target: which property.
+        unit: of that property in the file; None: as in QM9, for its properties.
+        test_fraction: part held out for testing.
+        train_size, test_size: at most so many, drawn at random; None takes all.
+        val_size: so many are held out from the training part.
+        augment, center: see `PointData`.
+        seed: of the splits.
         """
         unit = unit or unit_of(target)
         paths = find_named(file, data_dir)
@@ -129,7 +128,8 @@ def _form(array: np.ndarray) -> str:
 
 def as_examples(arrays: Arrays, where: str, unit: Unit) -> Split:
     """Molecules [N, A, 4] as `PointData` holds them, targets [N, 1] in the reported unit, float64:
-    total energies need it."""
+    total energies need it.
+    """
     charges, positions, values = arrays
     check_elements(charges, where)
     there = charges != 0

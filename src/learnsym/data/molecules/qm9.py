@@ -1,5 +1,6 @@
 """QM9 (Ramakrishnan et al. 2014) as torch-geometric has it: 130 831 molecules of H, C, N, O and F,
-19 properties."""
+19 properties.
+"""
 
 import contextlib
 import io
@@ -61,15 +62,14 @@ class QM9(PointData):
         center: bool = True,
         seed: Count = 0,
     ) -> None:
-        """
-        Args:
-            data_dir: folder that has, or gets, torch-geometric's files in its sub-folder qm9.
-            target: which of the 19 properties.
-            train_size, test_size: at most so many, drawn at random; None takes all that the other
-                parts leave.
-            val_size: so many are for validation.
-            augment, center: see `PointData`.
-            seed: of the split.
+        """Args:
+        data_dir: folder that has, or gets, torch-geometric's files in its sub-folder qm9.
+        target: which of the 19 properties.
+        train_size, test_size: at most so many, drawn at random; None takes all that the other
+            parts leave.
+        val_size: so many are for validation.
+        augment, center: see `PointData`.
+        seed: of the split.
         """
         unit = TARGETS[target]
         root = Path(data_dir).expanduser() / "qm9"
@@ -126,7 +126,8 @@ def load(root: Path) -> Any:
 def tensors_only() -> Iterator[None]:
     """torch.load within reads tensors and plain containers alone, whatever its caller says:
     torch-geometric, where it meets anything else in a file, would load it as a pickle, which may
-    run code."""
+    run code.
+    """
     name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
     before = os.environ.get(name)
     os.environ[name] = "1"
@@ -141,7 +142,8 @@ def tensors_only() -> Iterator[None]:
 
 def as_arrays(published: Any, target: Target) -> Arrays:
     """Atomic numbers [N, A] (0 = padding), positions [N, A, 3] in angstrom, and the target [N] in
-    torch-geometric's unit."""
+    torch-geometric's unit.
+    """
     z, pos, y = (getattr(published, name).numpy() for name in ("z", "pos", "y"))
     starts = np.asarray(published.slices["z"])
     counts = np.diff(starts)

@@ -1,5 +1,6 @@
 """Molecules made by code, with as many atoms as QM9's, and a smooth invariant of the geometry as
-the target; needs no files."""
+the target; needs no files.
+"""
 
 import torch
 from torch import Tensor
@@ -64,11 +65,10 @@ class ToyMolecules(PointData):
         center: bool = True,
         seed: Count = 0,
     ) -> None:
-        """
-        Args:
-            train_size, val_size, test_size: molecules made for each part.
-            augment, center: see `PointData`.
-            seed: of the molecules.
+        """Args:
+        train_size, val_size, test_size: molecules made for each part.
+        augment, center: see `PointData`.
+        seed: of the molecules.
         """
         splits = {}
         for part, count in {"train": train_size, "val": val_size, "test": test_size}.items():

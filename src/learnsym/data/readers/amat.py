@@ -1,5 +1,6 @@
 """The text files of MNIST-rot: one picture per line, 784 pixels in [0, 1] row by row, then the
-digit."""
+digit.
+"""
 
 import os
 import tempfile
@@ -59,7 +60,8 @@ def official_part(part: str, rows: int, data_dir: str) -> Split:
 
 def fetch(name: str, folder: Path) -> Path:
     """The text file `name` in `folder`, out of the official archive, which is downloaded unless it
-    lies there."""
+    lies there.
+    """
     archive = download("rotmnist", ARCHIVE, folder, URLS, CHECKSUM)
     try:
         with (
@@ -108,7 +110,8 @@ def as_split(table: np.ndarray, rows: int, path: Path) -> Split:
 
 def read_cache(cache: Path, stamp: list[int] | None) -> np.ndarray | None:
     """The table kept in `cache`; None if there is none, or not of the text file with this `stamp`
-    (size and time of change)."""
+    (size and time of change).
+    """
     if not cache.is_file():
         return None
     try:
@@ -122,7 +125,8 @@ def read_cache(cache: Path, stamp: list[int] | None) -> np.ndarray | None:
 
 def write_cache(cache: Path, table: np.ndarray, stamp: list[int] | None) -> None:
     """Keep the table, all or nothing. A folder that cannot be written to only means parsing again
-    the next time."""
+    the next time.
+    """
     try:
         with tempfile.TemporaryDirectory(dir=cache.parent) as scratch:
             part = Path(scratch) / "table.npz"

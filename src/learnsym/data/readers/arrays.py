@@ -1,5 +1,6 @@
 """Reading plain .npz files safely: no pickles, and one sentence about whatever is wrong with a
-file."""
+file.
+"""
 
 import glob
 import math
@@ -36,7 +37,8 @@ FORM = "images (or images_train and images_test) and labels (or labels_train and
 
 def read_npz(path: Path, needed: Sequence[str] = ()) -> dict[str, np.ndarray]:
     """All arrays of a .npz file; a DataError names the file and what is wrong: unreadable, holding
-    objects, lacking `needed`."""
+    objects, lacking `needed`.
+    """
     right = (
         f"a .npz file with arrays {', '.join(needed)}" if needed else "a .npz file of plain arrays"
     )
@@ -72,7 +74,8 @@ def read_npz(path: Path, needed: Sequence[str] = ()) -> dict[str, np.ndarray]:
 
 def refuse_bombs(archive: zipfile.ZipFile, path: Path, right: str) -> None:
     """Refuse a header that promises more than the file holds, and a file that holds more than this
-    machine, before allocating."""
+    machine, before allocating.
+    """
     members = archive.infolist()
     if (total := sum(member.file_size for member in members)) > memory():
         raise DataError(
@@ -136,7 +139,8 @@ def as_targets(
     array: np.ndarray, task: Labels, count: int, path: Path, name: str = "labels"
 ) -> Tensor:
     """Classes [N], whole numbers from 0 -> int64 [N]; regression targets [N] or [N, K] -> float32
-    [N, K]."""
+    [N, K].
+    """
     here = f"{path}: array {name!r} is {array.dtype} of shape {list(array.shape)}"
     if task == "classification":
         if (
@@ -164,7 +168,8 @@ def read_files(
     file: str | Sequence[str], data_dir: str, task: Labels
 ) -> tuple[Split, Split | None, list[Path]]:
     """The user's own .npz files, several of them one after the other: training part, test part if
-    there is one, their paths."""
+    there is one, their paths.
+    """
     paths = find_named(file, data_dir)
     train: list[Split] = []
     test: list[Split] = []
@@ -181,7 +186,8 @@ def read_files(
 
 def find_named(file: str | Sequence[str], data_dir: str) -> list[Path]:
     """The files of a name, a list of names or a pattern with * (then in alphabetical order), here
-    or in `data_dir`."""
+    or in `data_dir`.
+    """
     paths: list[Path] = []
     for name in [file] if isinstance(file, str) else file:
         candidates = (Path(name).expanduser(), Path(data_dir).expanduser() / name)

@@ -30,8 +30,7 @@ class Hdf5Images:
     device = torch.device("cpu")
 
     def __init__(self, path: Path, key: str, rows: Tensor | None = None) -> None:
-        """
-        Args:
+        """Args:
             path: the file.
             key: name of the array in it, [N, H, W, C].
             rows: indices [M] of the images that this is to hold, in this order; None for all.
@@ -61,7 +60,8 @@ class Hdf5Images:
 
     def __getitem__(self, index: int | slice | Tensor) -> Tensor:
         """The images at `index`, as a tensor of the same shape would give them: [C, H, W] for a
-        number, [B, C, H, W] else."""
+        number, [B, C, H, W] else.
+        """
         rows = self.rows[index]
         return self._read(rows.reshape(-1)).view(*rows.shape, *self.shape[1:])
 

@@ -1,5 +1,6 @@
 """The idx format of MNIST and its kin: magic number, sizes (big-endian), then bytes; gzipped or
-not."""
+not.
+"""
 
 import gzip
 import math
@@ -19,7 +20,8 @@ MOST_DEFLATED = 1032
 
 def read_idx(path: Path, dimensions: int) -> Tensor:
     """An array of bytes with so many dimensions: uint8. A DataError names a file that is not of
-    that form."""
+    that form.
+    """
     header = 4 + 4 * dimensions
     right = f"an idx file of bytes in {dimensions} dimensions would be right"
     try:

@@ -98,7 +98,8 @@ def _frame(path: Path, place: int, lines: list[str], target: str) -> Frame:
 
 def _columns(properties: str, where: str) -> tuple[int, int, int]:
     """Where the species and the first coordinate stand in a line of an atom, and the least number
-    of columns."""
+    of columns.
+    """
     words = properties.split(":")
     found, offset = {}, 0
     try:

@@ -37,7 +37,8 @@ def tap_conv(images: Tensor, kernel: Tensor, taps: tuple[int, ...]) -> Tensor:
 
 def tanh_pool_norm(x: Tensor, pool: bool) -> Tensor:
     """tanh, average pool 2 (if `pool`; even sides) and layer norm over space without parameters:
-    [M, B, H, W, C] to the same, or to [M, B, H/2, W/2, C]."""
+    [M, B, H, W, C] to the same, or to [M, B, H/2, W/2, C].
+    """
     if double_backward_enabled():
         squashed = x.tanh()
         pooled = average_pool(squashed) if pool else squashed
@@ -110,7 +111,8 @@ Bags = tuple[Tensor, Tensor]
 
 def _bag_sums(x: Tensor, bags: Bags) -> Tensor:
     """The sum of every bag's rows of x [..., C], zero for an empty one: one pass, where slices
-    would take one for every tap."""
+    would take one for every tap.
+    """
     return F.embedding_bag(bags[0], x.reshape(-1, x.shape[-1]), bags[1], mode="sum")
 
 
@@ -120,7 +122,8 @@ def _links(
     images: int, height: int, width: int, taps: tuple[int, ...], device: torch.device
 ) -> tuple[Bags, Bags]:
     """For every pixel and tap, the pixel that it sees; for every pixel, the pixels and taps that
-    see it."""
+    see it.
+    """
     tap = torch.tensor(taps)
     row, column = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     row, column = row.unsqueeze(2) + tap // 3 - 1, column.unsqueeze(2) + tap % 3 - 1  # [H, W, taps]
@@ -173,14 +176,16 @@ class _TanhPoolNorm(torch.autograd.Function):
 
 def average_pool(x: Tensor) -> Tensor:
     """Average pool 2 of [M, B, H, W, C] (even sides) to [M, B, H/2, W/2, C]; torch's own for
-    channels that lie innermost."""
+    channels that lie innermost.
+    """
     planes = x.flatten(0, 1).permute(0, 3, 1, 2)
     return F.avg_pool2d(planes, 2).permute(0, 2, 3, 1).unflatten(0, x.shape[:2])
 
 
 def space_mean(x: Tensor) -> Tensor:
     """Mean over pixels [N, 1, C] of [N, pixels, C], as a product: torch's own sum over a middle
-    axis is several times slower."""
+    axis is several times slower.
+    """
     pixels = x.shape[1]
     weights = x.new_full((1, 1, pixels), 1 / pixels).expand(len(x), -1, -1)
     return torch.bmm(weights, x)

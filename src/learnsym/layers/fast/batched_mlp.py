@@ -1,5 +1,6 @@
 """Dense layers of many members, one after the other, whose gradients over many batches are added up
-in place."""
+in place.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -40,7 +41,7 @@ class Spare:
 
 
 def dense_chain(x: Tensor, weights: list[Tensor], slope: float, spare: Spare) -> Tensor:
-    """x -> x W_0^T -> LeakyReLU -> ... -> W_L^T for every member; LeakyReLU between the layers, not
+    """X -> x W_0^T -> LeakyReLU -> ... -> W_L^T for every member; LeakyReLU between the layers, not
     after the last.
 
     Where a weight is a leaf that has a gradient already (zeros at first), the backward pass adds to
@@ -79,7 +80,8 @@ def matrix_of(weight: Tensor, columns: int) -> Tensor:
 
 def gradient_so_far(weight: Tensor, columns: int) -> Tensor | None:
     """A leaf's gradient as [M, out, in], in the same memory; None if there is none or if its
-    strides do not allow it."""
+    strides do not allow it.
+    """
     if not weight.is_leaf or weight.grad is None:
         return None
     matrix = matrix_of(weight.grad, columns)

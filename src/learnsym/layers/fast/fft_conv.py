@@ -138,7 +138,7 @@ def pays(
 def transforms(
     height: int, width: int, corners: Corners, size: int, products: int = 3
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """b [P, H W], c [P, taps] and a [P, H W] in float64, of P real products, see `spectral_conv`.
+    """B [P, H W], c [P, taps] and a [P, H W] in float64, of P real products, see `spectral_conv`.
 
     The frequencies f and -f of a real signal are conjugates, so that one of the two is enough; f =
     -f is real and takes one product. With X = sum x e^(-i f p), K = sum k e^(i f t) (t counts from

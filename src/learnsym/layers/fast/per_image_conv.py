@@ -99,7 +99,8 @@ def _gathered(
     padded: Tensor, corners: Corners, height: int, width: int
 ) -> Iterator[tuple[slice, Tensor]]:
     """For some images at a time: which, and the pixels under each tap, [b, C * taps, H' * W'], in a
-    buffer that is used again."""
+    buffer that is used again.
+    """
     count, channels = padded.shape[:2]
     each = channels * len(corners) * height * width * padded.element_size()
     chunk = max(1, min(count, int(CHUNK_BYTES.get(padded.device.type, ELSEWHERE) / each)))

@@ -45,7 +45,8 @@ class Scatter(torch.autograd.Function):
 
 class Gather(torch.autograd.Function):
     """[..., places] to `shape` [..., taps] with these strides, in `dtype`; the inverse of
-    `Scatter`."""
+    `Scatter`.
+    """
 
     @staticmethod
     def forward(
