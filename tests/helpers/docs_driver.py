@@ -32,6 +32,7 @@ from learnsym.config.allowed_classes import get_class
 from learnsym.config.resolvers import register_resolvers
 from learnsym.errors import LearnSymError
 from learnsym.figures import style
+from learnsym.run.mode import ResultsMode
 
 NO_FILES = {
     "Sprites",
@@ -157,7 +158,7 @@ def first_job(words):
 def shortened(cfg):
     """SHORT, as far as the configuration has it. What a checkpoint was trained with stays; what
     trains nothing is short."""
-    if getattr(get_class("mode", cfg.mode._target_), "works_on_results", False):
+    if issubclass(get_class("mode", cfg.mode._target_), ResultsMode):
         return (
             ["mode.nets=[conv5]", "mode.datasets=[digits]"] if "nets" in cfg.mode else []
         )  # all of mode=matrix takes minutes

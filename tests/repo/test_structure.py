@@ -31,24 +31,37 @@ TABLES = sorted(
     p.relative_to(ROOT / "cfg/table").with_suffix("").as_posix()
     for p in (ROOT / "cfg/table").rglob("*.yaml")
 )
-BELOW = {
-    "groups": set(),
-    "distributions": {"groups"},
-    "kernels": {"groups"},
-    "layers": {"groups", "distributions", "kernels"},
-    "nets": {"groups", "distributions", "kernels", "layers"},
+MAY_IMPORT = {
+    "errors": "",
+    "schema": "",
+    "utils": "errors",
+    "groups": "errors schema utils",
+    "distributions": "errors schema utils groups",
+    "kernels": "errors schema utils groups",
+    "layers": "errors schema utils groups distributions kernels",
+    "nets": "errors schema utils groups distributions kernels layers",
+    "data": "errors schema utils groups",
+    "training": "errors schema utils groups distributions data layers",
+    "dynamics": "errors schema utils groups layers data training",
+    "analysis": "errors schema utils groups distributions kernels layers nets data training dynamics",
+    "config": "errors schema utils",
+    "run": "errors schema utils groups distributions kernels layers nets data training dynamics "
+    "analysis config",
+    "results": "errors schema utils config run",
+    "figures": "errors schema utils groups distributions nets data dynamics analysis run results",
+    "report": "errors schema utils config run results figures",
+    "modes": "errors schema utils groups distributions kernels layers nets data training dynamics "
+    "analysis config run results figures report",
+    "cli": "errors utils config run report",
+    "__init__": "errors schema utils groups distributions kernels layers nets data training "
+    "dynamics analysis config run results",
 }
-"""What the mathematics may import of the rest, besides the ground floor (schema, randomness,
-processes, errors)."""
-INTERFACES = {
-    "learnsym.data.base",
-    "learnsym.data.augment",
-    "learnsym.run.directory",
-    "learnsym.figures.run",
-    "learnsym.figures.spectrum",
-}
-"""What data, training, analysis and results may know of each other."""
-FRAMEWORK = {"hydra", "omegaconf", "wandb", "lightning_fabric", "tensorboard"}
+"""Package (or module in the root) -> what it may import of the others."""
+MATHEMATICS = ("groups", "distributions", "kernels", "layers", "nets", "data", "training")
+MATHEMATICS += ("dynamics", "analysis")
+FRAMEWORK = {"hydra", "omegaconf", "wandb", "tensorboard"}
+FILES_IN_A_FOLDER = 20
+LINES_IN_A_FILE = 300
 
 
 def imports(path: Path) -> set[str]:
@@ -62,33 +75,71 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("floor", list(BELOW))
-def test_mathematics_imports_downwards(floor: str) -> None:
-    for path in (SOURCE / floor).rglob("*.py"):
-        for module in imports(path):
-            assert module.split(".")[0] not in FRAMEWORK, f"{path}: {module}"
-            if module.startswith("learnsym."):
-                part = module.split(".")[1]
-                assert part in BELOW[floor] | {
-                    floor,
-                    "schema",
-                    "randomness",
-                    "processes",
-                    "errors",
-                }, f"{path}: {module}"
+def module_of(path: Path) -> str:
+    """The dotted name of a file of the package."""
+    return ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts)
 
 
-@pytest.mark.parametrize("part", ["data", "training", "analysis", "results"])
-def test_upper_packages_know_only_interfaces_of_each_other(part: str) -> None:
+MODULES = {module_of(p).removesuffix(".__init__"): p for p in sorted(SOURCE.rglob("*.py"))}
+
+
+def part_of(module: str) -> str:
+    """The package, or the module in the root, that a module belongs to."""
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+def own_imports(path: Path) -> set[str]:
+    """Modules of the package that a file imports, wherever in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "learnsym":
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                found.add(inner if inner in MODULES else node.module)
+        elif isinstance(node, ast.Import):
+            found |= {a.name for a in node.names if a.name.split(".")[0] == "learnsym"}
+    return found - {module_of(path).removesuffix(".__init__")}
+
+
+def test_the_table_names_every_package() -> None:
+    assert {part_of(module) for module in MODULES} == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("part", list(MAY_IMPORT))
+def test_imports_run_downwards(part: str) -> None:
+    allowed = {*MAY_IMPORT[part].split(), part}
+    climbing = {
+        f"{module} -> {other}"
+        for module, path in MODULES.items()
+        if part_of(module) == part
+        for other in own_imports(path)
+        if part_of(other) not in allowed
+    }
+    assert climbing == set()
+
+
+@pytest.mark.parametrize("part", MATHEMATICS)
+def test_mathematics_knows_no_framework(part: str) -> None:
     for path in (SOURCE / part).rglob("*.py"):
-        for module in imports(path):
-            other = module.split(".")[1] if module.startswith("learnsym.") else part
-            if other in {"data", "training", "analysis", "results"} - {part}:
-                assert module in INTERFACES, f"{path}: {module}"
+        assert not {m.split(".")[0] for m in imports(path)} & FRAMEWORK, path
 
 
-def test_the_loop_can_be_read_from_top_to_bottom() -> None:
-    assert len((SOURCE / "training/loop.py").read_text().splitlines()) <= 300
+def test_no_circle_of_imports() -> None:
+    """Modules that import only what has been taken away are taken away until none is left."""
+    left = {module: own_imports(path) & set(MODULES) for module, path in MODULES.items()}
+    while free := {module for module, others in left.items() if not others & set(left)}:
+        left = {module: others for module, others in left.items() if module not in free}
+    assert set(left) == set()
+
+
+def test_the_tree_can_be_taken_in() -> None:
+    modules = {p.name for p in SOURCE.glob("*.py")} - {"__init__.py"}
+    assert len(modules) <= 4, modules
+    for folder in {p.parent for p in MODULES.values()}:
+        assert len(list(folder.glob("*.py"))) <= FILES_IN_A_FOLDER, folder
+        assert folder.joinpath("__init__.py").exists(), folder
+    long = {str(p): n for p in MODULES.values() if (n := p.read_text().count("\n")) > LINES_IN_A_FILE}
+    assert long == {}
 
 
 # --- versions

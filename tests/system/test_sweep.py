@@ -124,7 +124,7 @@ def test_the_table_has_means_and_deviations_over_seeds(main, tiny):
 def test_an_unwritable_table_is_a_failure(main, tiny, monkeypatch):
     """Hydra only warns of what goes wrong after a sweep: a script must see it in the exit code."""
     from learnsym.errors import RunError
-    from learnsym.modes import report
+    from learnsym.report import write as report
 
     def full(path, content):
         raise RunError(

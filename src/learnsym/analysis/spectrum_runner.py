@@ -29,28 +29,28 @@ class TrainingExamples:
     weights in every pass and for every size of batch.
     """
 
-    def __init__(self, session: Any, images: int | None, batch_size: int) -> None:
+    def __init__(self, context: Any, images: int | None, batch_size: int) -> None:
         """Args:
-        session: of the run.
+        context: of the run.
         images: examples at most; None: all.
         batch_size: examples at a time.
         """
         self.split, self.data, self.device = (
-            session.data.splits["train"],
-            session.data,
-            session.fabric.device,
+            context.data.splits["train"],
+            context.data,
+            context.fabric.device,
         )
         self.dtype, self.layout, self.batch_size = (
-            session.training.dtype,
-            session.training.layout,
+            context.training.dtype,
+            context.training.layout,
             batch_size,
         )
         total = len(self.split)
-        count = min(total, images or total, 64 if session.debug else total)
-        order = torch.randperm(total, generator=generator(session.cfg.seed, "spectrum/examples"))
+        count = min(total, images or total, 64 if context.debug else total)
+        order = torch.randperm(total, generator=generator(context.cfg.seed, "spectrum/examples"))
         self.rows = order[:count].sort().values
         self.seed = int(
-            torch.randint(2**62, (), generator=generator(session.cfg.seed, "spectrum/draws"))
+            torch.randint(2**62, (), generator=generator(context.cfg.seed, "spectrum/draws"))
         )
 
     def __len__(self) -> int:
@@ -108,7 +108,7 @@ class SpectrumRunner:
 
     def __init__(
         self,
-        session: Any,
+        context: Any,
         product: Curvature,
         folder: Path,
         runs: int,
@@ -123,7 +123,7 @@ class SpectrumRunner:
         batches: in a product.
         seconds: between writes, at least; ten times what a write takes, if that is more.
         """
-        self.session, self.product, self.folder = session, product, folder
+        self.session, self.product, self.folder = context, product, folder
         self.runs, self.batches, self.seconds = runs, batches, seconds
         self._said = monotonic()
 

@@ -15,10 +15,11 @@ from learnsym.report.measured import FACTS, Section, put, read_outline, read_sec
 from learnsym.report.presets import preset_path
 from learnsym.report.recording import Finished, entry_of, grouped, read_finished
 from learnsym.results.collect import collect
+from learnsym.run.mode import ResultsMode
 from learnsym.utils.files import write_atomically
 
 
-class Book:
+class Book(ResultsMode):
     """The page of all experiments.
 
     Attributes:
@@ -26,7 +27,6 @@ class Book:
         takes_runs: `runs=` may be given: these are recorded first.
     """
 
-    works_on_results = True
     takes_runs = True
 
     def __init__(self, folder: str | None = None) -> None:

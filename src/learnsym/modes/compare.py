@@ -25,13 +25,13 @@ from learnsym.results.collect import Run, collect
 from learnsym.results.grouping import group
 from learnsym.results.statistics import mean_and_sd, name_of
 from learnsym.results.symmetry import Entry, entries, named, with_errors
+from learnsym.run.mode import ResultsMode
 from learnsym.utils.files import write_atomically
 
 
-class Compare:
+class Compare(ResultsMode):
     """compare.png, compare.md and compare.csv of the runs that `runs=` stands for."""
 
-    works_on_results = True
     needs_runs = True
 
     def __init__(self, out: str | None = None, across_code: bool = False) -> None:

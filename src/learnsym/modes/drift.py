@@ -20,11 +20,12 @@ from learnsym.figures.dynamics import draw_drift
 from learnsym.groups.permutation import QuarterTurns
 from learnsym.modes.dynamics import check_descent, member_metrics, seen_by_network
 from learnsym.run.context import RunContext
+from learnsym.run.mode import Mode, Outcome
 from learnsym.schema import Positive, Size
 from learnsym.utils.files import write_atomically
 
 
-class Drift:
+class Drift(Mode):
     """Train equivariant networks, go on from them without constraint on the data and their
     rotations, and record how far they get from the equivariant weights after every step.
 
@@ -36,8 +37,8 @@ class Drift:
     uses_augmentation = ("batching",)
     trains_by_epochs = False
 
-    @staticmethod
-    def check_config(cfg: DictConfig) -> None:
+    @classmethod
+    def check_config(cls, cfg: DictConfig) -> None:
         """Refuse what does not go together, before anything is built."""
         check_descent(cfg, "drift", C4Conv, "c4_conv")
 
@@ -63,70 +64,70 @@ class Drift:
         )
         self.equivariant_epochs, self.equivariant_lr = equivariant_epochs, equivariant_lr
 
-    def __call__(self, session: RunContext) -> dict[str, Any]:
+    def __call__(self, context: RunContext) -> Outcome:
         """Metrics (medians), records and figures."""
-        session.net.to(session.fabric.device)
-        train, test = seen_by_network(session, "train"), seen_by_network(session, "test")
-        batching = build(session.cfg, "augmentation").batching
-        repetitions = min(self.repetitions, 2) if session.debug else self.repetitions
-        per_epoch = self.descent(session, train, range(1), {}, batching).steps_per_epoch
+        context.net.to(context.fabric.device)
+        train, test = seen_by_network(context, "train"), seen_by_network(context, "test")
+        batching = build(context.cfg, "augmentation").batching
+        repetitions = min(self.repetitions, 2) if context.debug else self.repetitions
+        per_epoch = self.descent(context, train, range(1), {}, batching).steps_per_epoch
         records = Records(
-            ("augmented",), repetitions, session.training.epochs * per_epoch, session.net.layers
+            ("augmented",), repetitions, context.training.epochs * per_epoch, context.net.layers
         )
-        saved = Saved(session.directory.checkpoints / "drift.pt")
+        saved = Saved(context.directory.checkpoints / "drift.pt")
         first, step, weights = saved.resume(records)
         for start in range(first, repetitions, self.ensemble_chunk):
             members = range(start, min(start + self.ensemble_chunk, repetitions))
             if weights is None:
                 weights = stack(
-                    [session.net.draw(g) for g in member_draws(session.cfg.seed, members, "start")]
+                    [context.net.draw(g) for g in member_draws(context.cfg.seed, members, "start")]
                 )
             weights = {
                 name: w.to(train.inputs.device, train.inputs.dtype) for name, w in weights.items()
             }
-            before = self.descent(session, train, members, weights, "equivariant")
+            before = self.descent(context, train, members, weights, "equivariant")
             equivariant_steps = (
-                1 if session.debug else self.equivariant_epochs
+                1 if context.debug else self.equivariant_epochs
             ) * before.steps_per_epoch
             if step <= equivariant_steps:
                 before.step_number = step
-                self.train_equivariant(session, before, equivariant_steps, records, saved)
-                weights = self.freed(session, members, weights)
-            after = self.descent(session, train, members, weights, batching)
+                self.train_equivariant(context, before, equivariant_steps, records, saved)
+                weights = self.freed(context, members, weights)
+            after = self.descent(context, train, members, weights, batching)
             after.step_number = max(step - equivariant_steps, 0)
-            self.train_free(session, after, equivariant_steps, test, records, saved)
+            self.train_free(context, after, equivariant_steps, test, records, saved)
             step, weights = 0, None
             saved.keep(records, members.stop)
-        return self.report(session, records, per_epoch)
+        return self.report(context, records, per_epoch)
 
     def train_equivariant(
-        self, session: RunContext, descent: MiniBatchSGD, steps: int, records: Records, saved: Saved
+        self, context: RunContext, descent: MiniBatchSGD, steps: int, records: Records, saved: Saved
     ) -> None:
         """The first training of one chunk of members, up to so many steps."""
         members, repetitions = descent.members, records.members
         line = Lines(
             f"repetitions {members.start + 1}-{members.stop} of {repetitions}, equivariant", steps
         )
-        with session.training.recorder.progress(members.stop, repetitions, steps) as tick:
+        with context.training.recorder.progress(members.stop, repetitions, steps) as tick:
             while descent.step_number < steps:
                 descent.step()
                 saved.keep(records, members.start, descent.step_number, descent.weights)
                 tick()
                 line(descent.step_number)
 
-    def freed(self, session: RunContext, members: range, weights: Weights) -> Weights:
+    def freed(self, context: RunContext, members: range, weights: Weights) -> Weights:
         """The same weights in the network's own basis: where the free training starts."""
-        draws = member_draws(session.cfg.seed, members, "basis")
+        draws = member_draws(context.cfg.seed, members, "basis")
         alone = [
             {name: w[m : m + 1].cpu() for name, w in weights.items()} for m in range(len(members))
         ]
-        free = stack([session.net.free(one, g) for one, g in zip(alone, draws, strict=True)])
+        free = stack([context.net.free(one, g) for one, g in zip(alone, draws, strict=True)])
         like = next(iter(weights.values()))
         return {name: w.to(like.device, like.dtype) for name, w in free.items()}
 
     def train_free(
         self,
-        session: RunContext,
+        context: RunContext,
         descent: MiniBatchSGD,
         steps_before: int,
         test: Split,
@@ -134,12 +135,12 @@ class Drift:
         saved: Saved,
     ) -> None:
         """The second training of one chunk of members, recorded."""
-        net, weights, members = session.net, descent.weights, descent.members
+        net, weights, members = context.net, descent.weights, descent.members
         arm, place = slice(0, 1), slice(members.start, members.stop)
-        rows = session.training.settings.test_batch_size
+        rows = context.training.settings.test_batch_size
         title = f"repetitions {members.start + 1}-{members.stop} of {records.members}, {descent.batching}"
         line = Lines(title, records.steps)
-        with session.training.recorder.progress(
+        with context.training.recorder.progress(
             members.stop, records.members, records.steps
         ) as tick:
             while True:
@@ -148,7 +149,7 @@ class Drift:
                 if now % descent.steps_per_epoch == 0:
                     records.put("norm", arm, place, now, net.norms(net.linear_maps(weights))[None])
                     for metric, values in member_metrics(
-                        net, session.training.task, weights, test, rows
+                        net, context.training.task, weights, test, rows
                     ).items():
                         records.put(f"test_{metric}", arm, place, now, values[None])
                 if now == records.steps:
@@ -164,7 +165,7 @@ class Drift:
 
     def descent(
         self,
-        session: RunContext,
+        context: RunContext,
         train: Split,
         members: range,
         weights: Weights,
@@ -173,19 +174,19 @@ class Drift:
         """The equivariant training, or the free one with a batching; a ConfigError for a batch that
         does not hold whole orbits.
         """
-        settings, equivariant = session.training.settings, batching == "equivariant"
+        settings, equivariant = context.training.settings, batching == "equivariant"
         try:
             return MiniBatchSGD(
-                session.net,
-                session.training.task.per_example,
+                context.net,
+                context.training.task.per_example,
                 train,
                 QuarterTurns(train.inputs.shape[-1]),
                 "plain" if batching == "equivariant" else batching,
                 weights,
-                lr=self.equivariant_lr if equivariant else float(session.cfg.train.optimizer.lr),
+                lr=self.equivariant_lr if equivariant else float(context.cfg.train.optimizer.lr),
                 batch_size=settings.batch_size,
                 equivariant=equivariant,
-                seed=session.cfg.seed,
+                seed=context.cfg.seed,
                 members=members,
             )
         except ValueError as error:
@@ -193,9 +194,9 @@ class Drift:
                 f"train.{error}; augmentation.batching=whole_orbits needs one."
             ) from error
 
-    def report(self, session: RunContext, records: Records, per_epoch: int) -> dict[str, Any]:
+    def report(self, context: RunContext, records: Records, per_epoch: int) -> dict[str, Any]:
         """Files, figure and metrics of finished records."""
-        folder = session.directory
+        folder = context.directory
         write_atomically(folder.path / "records.npz", records.packed())
         distance = records.total("distance")[0]
         curve = {
@@ -214,7 +215,7 @@ class Drift:
         write_atomically(
             folder.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows)
         )
-        label = f"{session.cfg.net.support}, {session.cfg.net.basis} basis, {build(session.cfg, 'augmentation').batching}"
+        label = f"{context.cfg.net.support}, {context.cfg.net.basis} basis, {build(context.cfg, 'augmentation').batching}"
         draw_drift(folder.figures / "drift.png", {label: [curve]})
         relative = (distance / records.total("norm")[0])[:, -1]
         metrics = {
@@ -226,4 +227,4 @@ class Drift:
             if name.startswith("test_"):
                 medians = records.median(name)[0]
                 metrics |= {name: float(medians[-1]), f"{name}_start": float(medians[0])}
-        return {"metrics": metrics, "figures": ["figures/drift.png"]}
+        return Outcome(metrics, ["figures/drift.png"])

@@ -27,11 +27,12 @@ from learnsym.errors import ConfigError, RunError
 from learnsym.figures.dynamics import draw_flows
 from learnsym.groups.permutation import MOST_ELEMENTS, GroupName, PermutationGroup, named_group
 from learnsym.run.context import RunContext
+from learnsym.run.mode import Mode, Outcome
 from learnsym.schema import Size
 from learnsym.utils.files import write_atomically
 
 
-class Dynamics:
+class Dynamics(Mode):
     """Train repetitions of a network in three arms and record loss, change and distance from the
     equivariant weights.
 
@@ -44,8 +45,8 @@ class Dynamics:
     uses_augmentation = ("passes",)
     trains_by_epochs = False
 
-    @staticmethod
-    def check_config(cfg: DictConfig) -> None:
+    @classmethod
+    def check_config(cls, cfg: DictConfig) -> None:
         """Refuse what does not go together, before anything is built."""
         check_descent(cfg, "dynamics", ProjectedLinear, "projected_linear")
         activations = OmegaConf.to_container(cfg).get("net", {}).get("before_norm")
@@ -86,41 +87,41 @@ class Dynamics:
         )
         self.groups, self.convention = groups, convention
 
-    def __call__(self, session: RunContext) -> dict[str, Any]:
+    def __call__(self, context: RunContext) -> Outcome:
         """Metrics final_loss_<arm>, change_<arm>, distance_to_equivariance_<arm> (medians; the last
         two of all layers and, named after it, of each), records and figures.
         """
-        net = session.net
+        net = context.net
         assert isinstance(net, ProjectedLinear)
-        lr = float(session.cfg.train.optimizer.lr)
+        lr = float(context.cfg.train.optimizer.lr)
         metrics: dict[str, float] = {}
         figures, rows = [], []
         names: tuple[str, ...] = self.groups or ("",)
         for name in names:
             member = net.with_group(named_group(name, net.group.side)) if name else net
-            records = self.flow(session, member, lr, name)
+            records = self.flow(context, member, lr, name)
             suffix = f"_{name}" if name else ""
-            write_atomically(session.directory.path / f"records{suffix}.npz", records.packed())
+            write_atomically(context.directory.path / f"records{suffix}.npz", records.packed())
             metrics |= {f"{k}{'/' if name else ''}{name}": v for k, v in summary(records).items()}
-            figure = session.directory.figures / f"dynamics{suffix}.png"
+            figure = context.directory.figures / f"dynamics{suffix}.png"
             draw_flows(figure, records, str(member.group), self.convention)
-            figures.append(str(figure.relative_to(session.directory.path)))
+            figures.append(str(figure.relative_to(context.directory.path)))
             rows += [row | ({"group": name} if name else {}) for row in records.rows(len(rows))]
         write_atomically(
-            session.directory.path / "metrics.jsonl",
+            context.directory.path / "metrics.jsonl",
             "".join(json.dumps(row) + "\n" for row in rows),
         )
-        return {"metrics": metrics, "figures": figures}
+        return Outcome(metrics, figures)
 
-    def flow(self, session: RunContext, net: ProjectedLinear, lr: float, name: str) -> Records:
+    def flow(self, context: RunContext, net: ProjectedLinear, lr: float, name: str) -> Records:
         """All repetitions, chunk by chunk, from where an interrupted run was."""
-        training, device = session.training, session.fabric.device
-        split = seen_by_network(session, "train")
-        test = seen_by_network(session, "test")
+        training, device = context.training, context.fabric.device
+        split = seen_by_network(context, "train")
+        test = seen_by_network(context, "test")
         steps, rows = training.epochs, training.settings.batch_size
-        repetitions = min(self.repetitions, 2) if session.debug else self.repetitions
-        augmentation = augmentation_of(session, net.group)
-        saved = Saved(session.directory.checkpoints / f"dynamics{'_' if name else ''}{name}.pt")
+        repetitions = min(self.repetitions, 2) if context.debug else self.repetitions
+        augmentation = augmentation_of(context, net.group)
+        saved = Saved(context.directory.checkpoints / f"dynamics{'_' if name else ''}{name}.pt")
         records = Records(ARMS, repetitions, steps, net.layers)
         first, step, weights = saved.resume(records)
         for start in range(first, repetitions, self.ensemble_chunk):
@@ -132,7 +133,7 @@ class Dynamics:
                 augmentation,
                 lr,
                 rows,
-                session.cfg.seed,
+                context.cfg.seed,
                 members,
                 self.equivariant,
             )
@@ -140,7 +141,7 @@ class Dynamics:
                 flows.restore(weights, step)
             title = f"{name + ': ' if name else ''}repetitions {members.start + 1}-{members.stop} of {repetitions}"
             line = Lines(title, steps)
-            with session.training.recorder.progress(members.stop, repetitions, steps) as tick:
+            with context.training.recorder.progress(members.stop, repetitions, steps) as tick:
                 while True:
                     self.measure(flows, training.task, test, rows, records)
                     if flows.step_number == steps:
@@ -182,13 +183,13 @@ class Dynamics:
             )
 
 
-def augmentation_of(session: RunContext, group: PermutationGroup) -> Augmentation:
+def augmentation_of(context: RunContext, group: PermutationGroup) -> Augmentation:
     """As configured.
 
     Raises:
         ConfigError: exact averages over a group with too many elements.
     """
-    passes = build(session.cfg, "augmentation").passes
+    passes = build(context.cfg, "augmentation").passes
     if passes == "exact" and group.order > MOST_ELEMENTS:
         raise ConfigError(
             f"augmentation.passes=exact: {group} has {group.order} elements; at most {MOST_ELEMENTS} can be averaged over, and a "
@@ -249,14 +250,14 @@ def check_descent(cfg: DictConfig, mode: str, net: type, choice: str) -> None:
             )
 
 
-def seen_by_network(session: RunContext, name: str) -> Split:
+def seen_by_network(context: RunContext, name: str) -> Split:
     """A split on the device as the network sees it, in the network's precision; with debug=true a
     few examples of it.
     """
-    split, device = session.data.splits[name], session.fabric.device
-    count = min(len(split), 64) if session.debug else len(split)
-    inputs = session.data.prepare(split.inputs[torch.arange(count)].to(device)).to(
-        session.training.dtype
+    split, device = context.data.splits[name], context.fabric.device
+    count = min(len(split), 64) if context.debug else len(split)
+    inputs = context.data.prepare(split.inputs[torch.arange(count)].to(device)).to(
+        context.training.dtype
     )
     return Split(inputs, split.targets[:count].to(device))
 

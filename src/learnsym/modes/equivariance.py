@@ -7,7 +7,6 @@ its network before and after.
 
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +20,13 @@ from learnsym.analysis.layer_equivariance import (
 )
 from learnsym.analysis.transforms import RulerName, moves
 from learnsym.errors import ConfigError
+from learnsym.run.context import RunContext
+from learnsym.run.mode import Mode, Outcome
 from learnsym.schema import Size
 from learnsym.utils.files import write_atomically
 
 
-class Equivariance:
+class Equivariance(Mode):
     """Equivariance errors of the output and of every layer of a checkpoint's network, in evaluation
     mode and float64.
 
@@ -64,49 +65,48 @@ class Equivariance:
             layer,
         )
 
-    def __call__(self, session: Any) -> dict[str, Any]:
+    def __call__(self, context: RunContext) -> Outcome:
         """Metrics `equivariance_error_<motion>/<layer>`, or `equivariance_error_of_maximum_...`;
         curves.json; figures.
         """
-        session.load(Path(session.cfg.checkpoint))
-        stabiliser = getattr(session.net, "stabiliser", None)
+        context.load(Path(context.cfg.checkpoint))
+        stabiliser = getattr(context.net, "stabiliser", None)
         if stabiliser is None and self.layer is not None:
             raise ConfigError(
                 f"mode.layer={self.layer} would have no effect: kernels and feature maps are drawn of group convolutions, "
                 "net=ckresnet or net=gcnn."
             )
-        if not session.fabric.is_global_zero:
-            return {"metrics": {}}
+        if not context.fabric.is_global_zero:
+            return Outcome({})
         mirror = (
             self.mirror
             if self.mirror is not None
             else bool(stabiliser is not None and stabiliser.has_mirror)
         )
-        motions = moves(self.group, self.angles, mirror, session.data.info.input_shape)
-        rows = errors(session.net, session.data, motions, self.images, session.fabric.device)
+        motions = moves(self.group, self.angles, mirror, context.data.info.input_shape)
+        rows = errors(context.net, context.data, motions, self.images, context.fabric.device)
         curves = {
-            "images": min(self.images, len(session.data.splits["test"])),
+            "images": min(self.images, len(context.data.splits["test"])),
             "group": self.group,
             "errors": rows,
         }
         write_atomically(
-            session.directory.path / "curves.json", json.dumps({"layer_equivariance": curves})
+            context.directory.path / "curves.json", json.dumps({"layer_equivariance": curves})
         )
-        figures = self._draw(session, rows)
-        return {
-            "metrics": metrics_of(rows),
-            "figures": [str(f.relative_to(session.directory.path)) for f in figures],
-        }
+        figures = self._draw(context, rows)
+        return Outcome(
+            metrics_of(rows), [str(f.relative_to(context.directory.path)) for f in figures]
+        )
 
-    def _draw(self, session: Any, rows: Rows) -> list[Path]:
+    def _draw(self, context: RunContext, rows: Rows) -> list[Path]:
         from learnsym.figures.layers import draw_errors, draw_features, draw_kernels
 
-        folder, data = session.directory.figures, session.data
+        folder, data = context.directory.figures, context.data
         paths = [folder / "equivariance_error.png"]
         draw_errors(paths[0], rows)
-        if not hasattr(session.net, "stabiliser"):
+        if not hasattr(context.net, "stabiliser"):
             return paths
-        net, pixels = even_and_double(session.net), stored_inputs(data, 1).to(session.fabric.device)
+        net, pixels = even_and_double(context.net), stored_inputs(data, 1).to(context.fabric.device)
         layer = self._layer(net, data.prepare(pixels).double())
         paths += [folder / f"{name}.png" for name in ("sampled_kernels", "feature_maps")]
         kernel, elements = sampled_kernel(net, layer, data.prepare(pixels).double())
@@ -125,12 +125,12 @@ class Equivariance:
         return self.layer or convs[0]
 
 
-def before_and_after(session: Any) -> dict[str, float]:
+def before_and_after(context: RunContext) -> dict[str, float]:
     """Metrics of a training's network as it is, against turns by `analysis.equivariance_angles`;
     empty if there are none.
     """
-    angles = session.cfg.analysis.equivariance_angles
-    if not angles or not session.fabric.is_global_zero:
+    angles = context.cfg.analysis.equivariance_angles
+    if not angles or not context.fabric.is_global_zero:
         return {}
-    motions = moves("rotation", tuple(angles), False, session.data.info.input_shape)
-    return metrics_of(errors(session.net, session.data, motions, IMAGES, session.fabric.device))
+    motions = moves("rotation", tuple(angles), False, context.data.info.input_shape)
+    return metrics_of(errors(context.net, context.data, motions, IMAGES, context.fabric.device))

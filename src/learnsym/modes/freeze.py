@@ -8,7 +8,6 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +15,13 @@ from torch import Tensor, nn
 from learnsym.distributions.group_sampler import group_samplers
 from learnsym.errors import ConfigError, RunError
 from learnsym.nets.folded import freeze
+from learnsym.run.context import RunContext
+from learnsym.run.mode import Mode, Outcome
 from learnsym.schema import Positive, Size
 from learnsym.utils.files import write_atomically
 
 
-class Freeze:
+class Freeze(Mode):
     """Freeze a checkpoint's network (`learnsym.nets.folded`), write it as `frozen.pt2` and test it.
 
     The file is a program of `torch.export` with a batch of any size:
@@ -43,29 +44,29 @@ class Freeze:
         """
         self.images, self.batch, self.repeats, self.tolerance = images, batch, repeats, tolerance
 
-    def __call__(self, session: Any) -> dict[str, Any]:
+    def __call__(self, context: RunContext) -> Outcome:
         """Metrics `test_*` of the frozen network, `largest_output_difference`, sizes and times;
         frozen.pt2.
         """
-        session.load(Path(session.cfg.checkpoint))
-        net = session.net.eval()
+        context.load(Path(context.cfg.checkpoint))
+        net = context.net.eval()
         try:
             frozen = freeze(net)
         except ValueError as error:
             raise ConfigError(f"mode=freeze: {error}.") from error
         for elements in group_samplers(net):
             elements.even_evaluation = True  # a random set would differ by itself
-        training = session.training
+        training = context.training
         training.plain_net = frozen
         metrics = {f"test_{k}": v for k, v in training.evaluate("test").items()}
         training.plain_net = net
-        if not session.fabric.is_global_zero:
-            return {"metrics": metrics}
-        images = session.data.prepare(session.data.splits["test"].inputs[: self.images]).to(
+        if not context.fabric.is_global_zero:
+            return Outcome(metrics)
+        images = context.data.prepare(context.data.splits["test"].inputs[: self.images]).to(
             training.dtype
         )
         program = exported(frozen, images)
-        write_atomically(session.directory.path / "frozen.pt2", program)
+        write_atomically(context.directory.path / "frozen.pt2", program)
         on_cpu = copy.deepcopy(net).cpu()
         difference, largest = compare(
             torch.export.load(io.BytesIO(program)).module(), on_cpu, images
@@ -75,9 +76,9 @@ class Freeze:
                 f"the outputs of the frozen network differ by up to {difference:.2g} from those of the network, whose largest is "
                 f"{largest:.2g}; mode.tolerance={self.tolerance} allows {self.tolerance * largest:.2g}."
             )
-        some = images[: self.batch].to(session.fabric.device)
-        return {
-            "metrics": metrics
+        some = images[: self.batch].to(context.fabric.device)
+        return Outcome(
+            metrics
             | {
                 "largest_output_difference": difference,
                 "network_parameters": sum(p.numel() for p in net.parameters()),
@@ -86,7 +87,7 @@ class Freeze:
                 "network_ms_per_image": milliseconds(net, some, self.repeats) / len(some),
                 "frozen_ms_per_image": milliseconds(frozen, some, self.repeats) / len(some),
             }
-        }
+        )
 
 
 def exported(net: nn.Module, images: Tensor) -> bytes:

@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from learnsym.config.explain import choices_of
 from learnsym.errors import ConfigError
 from learnsym.modes.combinations import AXES, Cell, Combinations
+from learnsym.run.mode import ResultsMode
 from learnsym.schema import Size
 from learnsym.utils.files import write_atomically
 
@@ -22,14 +23,12 @@ Verdicts = Mapping[Cell, str | None]
 """Combination -> the sentence that refuses it; None: valid."""
 
 
-class Matrix:
+class Matrix(ResultsMode):
     """Print a table of the valid combinations and the reasons why the others are refused; write
     them to matrix.md and matrix.csv.
 
     What is said of a combination is what `main.py` says of it (`learnsym.modes.combinations`).
     """
-
-    works_on_results = True
 
     def __init__(
         self,

@@ -14,14 +14,14 @@ from learnsym.errors import ConfigError
 from learnsym.report.write import write_report
 from learnsym.results.collect import collect
 from learnsym.results.grouping import group
+from learnsym.run.mode import ResultsMode
 
 
-class Report:
+class Report(ResultsMode):
     """Tables (Markdown, CSV, LaTeX) and one self-contained HTML page of the runs that `runs=`
     stands for.
     """
 
-    works_on_results = True
     needs_runs = True
 
     def __init__(

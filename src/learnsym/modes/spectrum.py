@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from omegaconf import DictConfig
 
 from learnsym.analysis.curvature import Curvature, Matrix, Restriction, Subspace
 from learnsym.analysis.density import (
@@ -36,13 +37,15 @@ from learnsym.dynamics.ensemble import EnsembleNet
 from learnsym.errors import ConfigError
 from learnsym.figures.spectrum import draw_spectrum
 from learnsym.nets.augerino import Augerino
+from learnsym.run.context import RunContext
+from learnsym.run.mode import Mode, Outcome
 from learnsym.schema import Count, Positive, Size
 from learnsym.utils.files import write_atomically
 
 GRID = 1024
 
 
-class Spectrum:
+class Spectrum(Mode):
     """Train (or read a checkpoint), then find the spectrum of the Hessian, or of the Gauss-Newton
     matrix, by Lanczos.
 
@@ -54,8 +57,8 @@ class Spectrum:
     reads_checkpoint = True
     seconds_between_writes = 20.0
 
-    @staticmethod
-    def check_config(cfg: Any) -> None:
+    @classmethod
+    def check_config(cls, cfg: DictConfig) -> None:
         """Refuse what does not go together, before anything is built."""
         mode, net = cfg.mode, cfg.net._target_.rpartition(".")[2]
         kind = get_class("net", cfg.net._target_)
@@ -135,57 +138,57 @@ class Spectrum:
             broadening,
         )
 
-    def __call__(self, session: Any) -> dict[str, Any]:
+    def __call__(self, context: RunContext) -> Outcome:
         """Metrics n_eff_at_<z>, largest_eigenvalue and others; spectrum.npz, curves.json; a
         figure.
         """
         metrics: dict[str, float] = {}
-        if session.cfg.checkpoint is not None:
-            session.load(Path(session.cfg.checkpoint))
+        if context.cfg.checkpoint is not None:
+            context.load(Path(context.cfg.checkpoint))
         else:
-            session.training.fit()
-            metrics = {f"test_{k}": v for k, v in session.training.evaluate("test").items()}
-        net = session.net
-        net.to(session.fabric.device)
+            context.training.fit()
+            metrics = {f"test_{k}": v for k, v in context.training.evaluate("test").items()}
+        net = context.net
+        net.to(context.fabric.device)
         with in_evaluation(net, self.copies):
             if self.project_weights:
                 project_own_weights(net)
-            examples = TrainingExamples(session, self.images, self.batch_size)
-            curvature = self.curvature(session, examples)
+            examples = TrainingExamples(context, self.images, self.batch_size)
+            curvature = self.curvature(context, examples)
             space = None if self.restrict == "none" else Subspace(curvature, self.restrict)
-            leading, found = self.solve(session, curvature, space, len(examples))
-        return self.report(session, leading, found, metrics)
+            leading, found = self.solve(context, curvature, space, len(examples))
+        return self.report(context, leading, found, metrics)
 
-    def curvature(self, session: Any, examples: TrainingExamples) -> Curvature:
+    def curvature(self, context: RunContext, examples: TrainingExamples) -> Curvature:
         """The operator; vectors live on the device where that knows float64 (a GPU of CUDA's), on
         the CPU otherwise.
         """
-        device, net = session.fabric.device, session.net
+        device, net = context.fabric.device, context.net
         home = device if device.type == "cuda" else torch.device("cpu")
         reward = (lambda: penalty(net)) if self.penalty else None
-        return Curvature(net, session.training.task.loss, examples, self.matrix, reward, home)
+        return Curvature(net, context.training.task.loss, examples, self.matrix, reward, home)
 
     def solve(
-        self, session: Any, curvature: Curvature, space: Subspace | None, batches: int
+        self, context: RunContext, curvature: Curvature, space: Subspace | None, batches: int
     ) -> tuple[Ritz, Quadrature]:
         """The run for leading eigenvalues and those of the probes, each from where an interrupted
         command was.
         """
-        folder = session.directory.checkpoints / "spectrum"
+        folder = context.directory.checkpoints / "spectrum"
         order, probes = (
             (min(self.order, 3), min(self.probes, 1))
-            if session.debug
+            if context.debug
             else (self.order, self.probes)
         )
         dimension = curvature.size if space is None else space.dimension
         settings = {
-            "seed": session.cfg.seed,
+            "seed": context.cfg.seed,
             "project": space,
             "precision": curvature.precision,
             "home": curvature.home,
         }
         work = SpectrumRunner(
-            session, curvature, folder, 1 + probes, batches, self.seconds_between_writes
+            context, curvature, folder, 1 + probes, batches, self.seconds_between_writes
         )
         leading = Lanczos(curvature.size, order, name="leading", dimension=dimension, **settings)
         work(leading, 1)
@@ -207,7 +210,7 @@ class Spectrum:
         return ritz, quadrature(ritz, leading.betas[-1], runs, dimension)
 
     def report(
-        self, session: Any, ritz: Ritz, found: Quadrature, metrics: dict[str, float]
+        self, context: RunContext, ritz: Ritz, found: Quadrature, metrics: dict[str, float]
     ) -> dict[str, Any]:
         """Files, figure and metrics."""
         grid, density = found.density(self.broadening, GRID)
@@ -226,7 +229,7 @@ class Spectrum:
         }
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **{key: value.numpy() for key, value in arrays.items()})
-        folder = session.directory
+        folder = context.directory
         write_atomically(folder.path / "spectrum.npz", buffer.getvalue())
         drawn = {
             key: value.tolist() for key, value in arrays.items() if key not in ("nodes", "weights")
@@ -234,7 +237,7 @@ class Spectrum:
             "matrix": self.matrix,
             "least_weight": float(found.weights[found.weights > 0].min()),
             "n_eff_at": {f"{where:g}": value for where, value in zip(self.z, at, strict=True)},
-            "regularisation": session.cfg.net.get("regularisation"),
+            "regularisation": context.cfg.net.get("regularisation"),
         }
         write_atomically(folder.path / "curves.json", json.dumps({"spectrum": drawn}))
         draw_spectrum(folder.figures / "spectrum.png", drawn)
@@ -251,7 +254,4 @@ class Spectrum:
             "dimension": found.dimension,
         }
         metrics = {key: value for key, value in metrics.items() if math.isfinite(value)}
-        return {
-            "metrics": metrics | session.training.extents(),
-            "figures": ["figures/spectrum.png"],
-        }
+        return Outcome(metrics | context.training.extents(), ["figures/spectrum.png"])

@@ -1,14 +1,14 @@
 """TODO."""
 
 from pathlib import Path
-from typing import Any
 
 from learnsym.modes.train import spread_of_turned, tested
 from learnsym.run.context import RunContext
+from learnsym.run.mode import Mode, Outcome
 from learnsym.schema import Count
 
 
-class Test:
+class Test(Mode):
     """Test a checkpoint on the test set (and the validation set where there is one)."""
 
     reads_checkpoint = True
@@ -21,11 +21,11 @@ class Test:
         """
         self.turned_molecules = turned_molecules
 
-    def __call__(self, session: RunContext) -> dict[str, Any]:
+    def __call__(self, context: RunContext) -> Outcome:
         """Metrics; learned extents as in the checkpoint."""
-        session.load(Path(session.cfg.checkpoint))
-        names = [n for n in ("val", "test") if n in session.data.splits]
-        metrics = {k: v for n in names for k, v in tested(session, n).items()}
-        if session.fabric.is_global_zero:
-            metrics |= spread_of_turned(session, self.turned_molecules)
-        return {"metrics": metrics | session.training.extents()}
+        context.load(Path(context.cfg.checkpoint))
+        names = [n for n in ("val", "test") if n in context.data.splits]
+        metrics = {k: v for n in names for k, v in tested(context, n).items()}
+        if context.fabric.is_global_zero:
+            metrics |= spread_of_turned(context, self.turned_molecules)
+        return Outcome(metrics | context.training.extents())

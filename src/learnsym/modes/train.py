@@ -11,6 +11,7 @@ from learnsym.analysis.rotation_spread import rotation_spread
 from learnsym.figures.run import draw_run
 from learnsym.modes.equivariance import before_and_after
 from learnsym.run.context import RunContext
+from learnsym.run.mode import Mode, Outcome
 from learnsym.schema import Count, Size
 from learnsym.training.tasks import AbsoluteError
 from learnsym.utils.files import write_atomically
@@ -19,7 +20,7 @@ ROTATIONS = 8
 """Of every test molecule whose prediction is looked at as it turns."""
 
 
-class Train:
+class Train(Mode):
     """Train, then test the best validation checkpoint, or the last where there is no validation
     set.
     """
@@ -45,56 +46,56 @@ class Train:
         )
         self.turned_molecules = turned_molecules
 
-    def __call__(self, session: RunContext) -> dict[str, Any]:
+    def __call__(self, context: RunContext) -> Outcome:
         """Metrics and figures."""
-        training = session.training
+        training = context.training
         before = before_and_after(
-            session
+            context
         )  # a resumed run too: the network is built anew, and not yet what was trained
         progress = training.fit()
-        best = session.directory.checkpoints / "best.pt"
-        if "val" in session.data.splits and best.exists():
-            session.load(best, "fresh=true starts over")
+        best = context.directory.checkpoints / "best.pt"
+        if "val" in context.data.splits and best.exists():
+            context.load(best, "fresh=true starts over")
         metrics: dict[str, float] = {}
-        if session.fabric.is_global_zero:
+        if context.fabric.is_global_zero:
             row = next(
                 (
                     r
-                    for r in session.directory.rows()
+                    for r in context.directory.rows()
                     if r["epoch"] == (progress.best_epoch or progress.epoch)
                 ),
                 {},
             )
             metrics = {k: v for k, v in row.items() if k not in ("epoch", "step", "lr")}
             metrics["epochs"] = progress.best_epoch or progress.epoch
-        metrics |= tested(session, "test")
-        if not session.fabric.is_global_zero:
-            return {"metrics": metrics}
-        metrics |= spread_of_turned(session, self.turned_molecules)
-        metrics |= {f"initial_{k}": v for k, v in before.items()} | before_and_after(session)
-        curves = self._response(session)
-        write_atomically(session.directory.path / "curves.json", json.dumps(curves))
-        figures = draw_run(session.directory, session.net, session.data, curves)
-        return {"metrics": metrics, "figures": [str(f) for f in figures]}
+        metrics |= tested(context, "test")
+        if not context.fabric.is_global_zero:
+            return Outcome(metrics)
+        metrics |= spread_of_turned(context, self.turned_molecules)
+        metrics |= {f"initial_{k}": v for k, v in before.items()} | before_and_after(context)
+        curves = self._response(context)
+        write_atomically(context.directory.path / "curves.json", json.dumps(curves))
+        figures = draw_run(context.directory, context.net, context.data, curves)
+        return Outcome(metrics, [str(f) for f in figures])
 
-    def _response(self, session: RunContext) -> dict[str, Any]:
+    def _response(self, context: RunContext) -> dict[str, Any]:
         from learnsym.analysis.angle_response import angle_response
 
         # Probabilities of classes are what is drawn: there are none of numbers and masks, nor where
         # squared errors are minimised.
         likely = (
-            session.data.info.task == "classification"
-            and session.training.settings.loss == "likelihood"
+            context.data.info.task == "classification"
+            and context.training.settings.loss == "likelihood"
         )
         if not self.response_images or not likely:
             return {}
-        angles = 8 if session.debug else self.response_angles
-        with session.fabric.autocast():
+        angles = 8 if context.debug else self.response_angles
+        with context.fabric.autocast():
             return {
                 "angle_response": angle_response(
-                    session.net,
-                    session.data,
-                    session.fabric.device,
+                    context.net,
+                    context.data,
+                    context.fabric.device,
                     self.response_images,
                     angles,
                     self.response_copies,
@@ -102,25 +103,25 @@ class Train:
             }
 
 
-def tested(session: RunContext, split: str) -> dict[str, float]:
+def tested(context: RunContext, split: str) -> dict[str, float]:
     """Metrics of a split, named after it; what predicting the training median gives on the test set
     is no metric of the network and is called median_mae_<unit>.
     """
-    found = {f"{split}_{k}": v for k, v in session.training.evaluate(split).items()}
+    found = {f"{split}_{k}": v for k, v in context.training.evaluate(split).items()}
     return {k.replace("test_median_", "median_"): v for k, v in found.items()}
 
 
-def spread_of_turned(session: RunContext, molecules: int) -> dict[str, float]:
+def spread_of_turned(context: RunContext, molecules: int) -> dict[str, float]:
     """test_rotation_std_<unit>: by how much predictions for test molecules vary under random
     rotations; none for images.
     """
-    task = session.training.task
-    if session.data.kind != "points" or not isinstance(task, AbsoluteError) or not molecules:
+    task = context.training.task
+    if context.data.kind != "points" or not isinstance(task, AbsoluteError) or not molecules:
         return {}
-    count = min(molecules, 8) if session.debug else molecules
-    with session.fabric.autocast():
+    count = min(molecules, 8) if context.debug else molecules
+    with context.fabric.autocast():
         std = rotation_spread(
-            session.net, session.data, session.fabric.device, count, ROTATIONS, session.cfg.seed
+            context.net, context.data, context.fabric.device, count, ROTATIONS, context.cfg.seed
         )
     suffix = f"_{task.unit}" if task.unit else ""
     return {

@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +14,8 @@ from torch import Tensor, nn
 from learnsym.distributions.uniform_lie_algebra import UniformLieAlgebra, inverse_softplus
 from learnsym.errors import ConfigError
 from learnsym.figures.width import draw_width_sweep
+from learnsym.run.context import RunContext
+from learnsym.run.mode import Mode, Outcome
 from learnsym.schema import Size
 from learnsym.utils.files import write_atomically
 
@@ -49,7 +50,7 @@ def learned_place(box: UniformLieAlgebra, generator: str) -> int:
     return names.index(generator)
 
 
-class WidthSweep:
+class WidthSweep(Mode):
     """Train (or read a checkpoint), then force one width to each value of a grid and measure
     batches of the training set.
 
@@ -79,27 +80,27 @@ class WidthSweep:
         self.generator, self.at, self.batches = generator, list(at), batches
         self.raw = torch.linspace(raw_low, raw_high, points, dtype=torch.float64).tolist()
 
-    def __call__(self, session: Any) -> dict[str, Any]:
+    def __call__(self, context: RunContext) -> Outcome:
         """Metrics `gradient_at_width_<w>`, `accuracy_at_width_<w>`, `loss_at_width_<w>`;
         curves.json; a figure.
         """
-        box = getattr(session.net, "augmentation", None)
+        box = getattr(context.net, "augmentation", None)
         if not isinstance(box, UniformLieAlgebra):
             raise ConfigError("mode=width_sweep needs a network with a learned box, net=augerino.")
         learned_place(box, self.generator)
-        if session.cfg.checkpoint is not None:
-            session.load(Path(session.cfg.checkpoint))
+        if context.cfg.checkpoint is not None:
+            context.load(Path(context.cfg.checkpoint))
         else:
-            session.training.fit()
-        test = session.training.evaluate("test")
+            context.training.fit()
+        test = context.training.evaluate("test")
         widths = sorted([*(math.log1p(math.exp(r)) for r in self.raw), *self.at])
-        curve = [self.measure(session, box, w) | {"width": w} for w in widths]
-        if not session.fabric.is_global_zero:
-            return {"metrics": {}}
-        write_atomically(session.directory.path / "curves.json", json.dumps({"width_sweep": curve}))
-        figure = session.directory.figures / "width_sweep.png"
+        curve = [self.measure(context, box, w) | {"width": w} for w in widths]
+        if not context.fabric.is_global_zero:
+            return Outcome({})
+        write_atomically(context.directory.path / "curves.json", json.dumps({"width_sweep": curve}))
+        figure = context.directory.figures / "width_sweep.png"
         draw_width_sweep(
-            figure, curve, self.generator, session.data.info.true_widths.get(self.generator)
+            figure, curve, self.generator, context.data.info.true_widths.get(self.generator)
         )
         metrics = {f"test_{k}": v for k, v in test.items()}
         for w in self.at:
@@ -109,31 +110,32 @@ class WidthSweep:
                 for k in ("loss", "gradient", "accuracy")
                 if k in point
             }
-        return {
-            "metrics": metrics | session.training.extents(),
-            "figures": [str(figure.relative_to(session.directory.path))],
-        }
+        return Outcome(
+            metrics | context.training.extents(), [str(figure.relative_to(context.directory.path))]
+        )
 
-    def measure(self, session: Any, box: UniformLieAlgebra, width: float) -> dict[str, float]:
+    def measure(
+        self, context: RunContext, box: UniformLieAlgebra, width: float
+    ) -> dict[str, float]:
         """Task loss, its derivative with respect to the width, and accuracy, over the batches; the
         same draws for every width.
         """
-        training, fabric = session.training, session.fabric
+        training, fabric = context.training, context.fabric
         place = learned_place(box, self.generator)
-        session.net.train()
+        context.net.train()
         sums, gradient = (
             training.task.no_sums(fabric.device),
             torch.zeros((), dtype=torch.float64, device=fabric.device),
         )
         with (
             forced_width(box, self.generator, width),
-            _frozen_statistics(session.net),
+            _frozen_statistics(context.net),
             torch.random.fork_rng(devices=[fabric.device] if fabric.device.type == "cuda" else []),
         ):
-            torch.manual_seed(session.cfg.seed)
+            torch.manual_seed(context.cfg.seed)
             slope = torch.sigmoid(box.raw_widths.detach()[place]).double()  # d width / d raw
-            for inputs, targets in self.examples(session):
-                outputs = session.net(session.data.prepare(inputs).to(box.raw_widths.dtype))
+            for inputs, targets in self.examples(context):
+                outputs = context.net(context.data.prepare(inputs).to(box.raw_widths.dtype))
                 (raw_gradient,) = torch.autograd.grad(
                     training.task.loss(outputs, targets), box.raw_widths
                 )
@@ -141,15 +143,15 @@ class WidthSweep:
                 sums += training.task.sums(outputs.detach(), targets)
         return training.task.metrics(sums.tolist()) | {"gradient": float(gradient) / self.batches}
 
-    def examples(self, session: Any) -> Iterator[tuple[Tensor, Tensor]]:
+    def examples(self, context: RunContext) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches, of the training's size, drawn once with the run's seed."""
-        split, size = session.data.splits["train"], session.training.settings.batch_size
-        generator = torch.Generator().manual_seed(session.cfg.seed)
+        split, size = context.data.splits["train"], context.training.settings.batch_size
+        generator = torch.Generator().manual_seed(context.cfg.seed)
         for _ in range(self.batches):
             index = torch.randint(len(split), (size,), generator=generator)
             yield (
-                split.inputs[index].to(session.fabric.device),
-                split.targets[index].to(session.fabric.device),
+                split.inputs[index].to(context.fabric.device),
+                split.targets[index].to(context.fabric.device),
             )
 
 

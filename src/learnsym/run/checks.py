@@ -11,14 +11,12 @@ from learnsym.config.allowed_classes import get_class
 from learnsym.config.build import build, dummy_data
 from learnsym.errors import ConfigError
 from learnsym.run.launcher_env import launch_env
+from learnsym.run.mode import ResultsMode
 
 
 def check_checkpoint(cfg: DictConfig, choices: dict[str, str], mode_class: type) -> None:
     """`checkpoint=` goes with the modes that read one."""
-    reads, needs = (
-        getattr(mode_class, "reads_checkpoint", False),
-        getattr(mode_class, "needs_checkpoint", False),
-    )
+    reads, needs = (mode_class.reads_checkpoint, mode_class.needs_checkpoint)
     if cfg.checkpoint is not None and not reads:
         raise ConfigError(
             f"checkpoint={cfg.checkpoint} would have no effect with mode={choices['mode']}; it goes with mode=test."
@@ -35,8 +33,9 @@ def check_runs(
     """`runs=` goes with the modes that read runs; what a run is made of has no effect on a mode
     that works on results.
     """
-    needs = getattr(mode_class, "needs_runs", False)
-    if cfg.runs and not needs and not getattr(mode_class, "takes_runs", False):
+    on_results = issubclass(mode_class, ResultsMode)
+    needs = on_results and mode_class.needs_runs
+    if cfg.runs and not needs and not (on_results and mode_class.takes_runs):
         raise ConfigError(
             f"runs={cfg.runs} would have no effect with mode={choices['mode']}; it goes with mode=report."
         )
@@ -44,7 +43,7 @@ def check_runs(
         raise ConfigError(
             f"mode={choices['mode']} needs runs=<pattern>, such as runs='{cfg.paths.out}/*'."
         )
-    if getattr(mode_class, "works_on_results", False):
+    if on_results:
         for override in overrides:
             if not re.match(r"[+~]*(mode|paths|runs)[.=]", override):
                 raise ConfigError(
@@ -57,7 +56,7 @@ def check_augmentation(overrides: list[str], choices: dict[str, str], mode_class
     uses = {"passes": "dynamics", "batching": "drift"}
     for override in overrides:
         key = re.match(r"[+~]*augmentation\.(\w+)", override)
-        if key and key[1] not in getattr(mode_class, "uses_augmentation", ()):
+        if key and key[1] not in mode_class.uses_augmentation:
             right = (
                 f"it goes with mode={uses[key[1]]}"
                 if key[1] in uses
@@ -78,12 +77,8 @@ def check_analysis(
 
     typed = [o for o in overrides if re.match(r"[+~]*analysis\.", o)]
     idle = [o for o in typed if re.match(r"[+~]*analysis\.group=", o)]
-    by_epochs = getattr(mode_class, "trains_by_epochs", True)
-    if typed and (
-        cfg.checkpoint is not None
-        or getattr(mode_class, "needs_checkpoint", False)
-        or not by_epochs
-    ):
+    by_epochs = mode_class.trains_by_epochs
+    if typed and (cfg.checkpoint is not None or mode_class.needs_checkpoint or not by_epochs):
         why = " from a checkpoint" if by_epochs else ", which records distances of its own"
         raise ConfigError(
             f"{typed[0]} would have no effect with mode={choices['mode']}{why}; it is measured in training, with mode=train."
@@ -134,7 +129,7 @@ def check_kind(cfg: DictConfig, mode: str, mode_class: type) -> None:
         raise ConfigError(
             f"net: {net.__name__} turns images, but {what}; net=augerino or net=lieconv would be right."
         )
-    if getattr(mode_class, "images_only", False):
+    if mode_class.images_only:
         raise ConfigError(
             f"mode={mode} is for images, but {what}; mode=train or mode=test would be right."
         )

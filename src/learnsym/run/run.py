@@ -31,6 +31,7 @@ from learnsym.run.directory import RunDirectory
 from learnsym.run.distributed import locked_on_rank_zero, make_fabric, record_failure, shutdown
 from learnsym.run.gpu_lock import exclusive_gpu, visible_gpus
 from learnsym.run.launcher_env import launch_env
+from learnsym.run.mode import ResultsMode
 from learnsym.run.summary import show
 from learnsym.run.versions import code_hash, versions
 from learnsym.training import checkpoint
@@ -56,7 +57,7 @@ def run(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> Path:
     """
     mode_class = get_class("mode", cfg.mode._target_)
     check_runs(cfg, overrides, choices, mode_class)
-    if getattr(mode_class, "works_on_results", False):
+    if issubclass(mode_class, ResultsMode):
         return work_on_results(cfg)
     check_checkpoint(cfg, choices, mode_class)
     cfg = config_from_checkpoint(cfg, overrides)
@@ -97,7 +98,7 @@ def work_on_results(cfg: DictConfig) -> Path:
 def check_building(cfg: DictConfig, mode: str, mode_class: type) -> None:
     """What goes together, said by what is built for it."""
     check_kind(cfg, mode, mode_class)
-    getattr(mode_class, "check_config", no_rules)(cfg)
+    mode_class.check_config(cfg)
     dry_build(cfg)
 
 
@@ -293,20 +294,20 @@ def _work(
         versions(),
     )  # before the work: a checkout may change while it goes on
     cfg = OmegaConf.create(config)
-    session = build_context(fabric, cfg, RunDirectory(path))
+    context = build_context(fabric, cfg, RunDirectory(path))
     if fabric.is_global_zero:
         write_atomically(path / "config.yaml", OmegaConf.to_yaml(cfg))
-    outcome = build(cfg, "mode")(session)
+    outcome = build(cfg, "mode")(context)
     if fabric.is_global_zero:
-        session.training.recorder.finish(outcome["metrics"])
-        session.directory.finish(
+        context.training.recorder.finish(outcome.metrics)
+        context.directory.finish(
             {
                 "status": "finished",
-                "metrics": outcome["metrics"],
-                "learned_symmetry": learned_symmetry(session.net),
+                "metrics": outcome.metrics,
+                "learned_symmetry": learned_symmetry(context.net),
                 "paper": published(config),
                 "seconds": round(time.perf_counter() - started, 3),
-                "seconds_of_training": round(session.training.progress.seconds, 3),
+                "seconds_of_training": round(context.training.progress.seconds, 3),
                 "device": device_name(fabric),
                 "processes": fabric.world_size,
                 "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -315,13 +316,13 @@ def _work(
                 "command": "main.py " + " ".join(overrides),
                 "scale": cfg.scale,
                 "seed": cfg.seed,
-                "parameters": sum(p.numel() for p in session.net.parameters()),
+                "parameters": sum(p.numel() for p in context.net.parameters()),
                 "data": {
-                    "provenance": session.data.info.provenance,
-                    "sizes": dict(session.data.info.sizes),
+                    "provenance": context.data.info.provenance,
+                    "sizes": dict(context.data.info.sizes),
                 },
-                "true_widths": dict(session.data.info.true_widths),
-                "figures": outcome.get("figures", []),
+                "true_widths": dict(context.data.info.true_widths),
+                "figures": outcome.figures,
             }
         )
     shutdown(fabric)

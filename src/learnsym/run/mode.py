@@ -1,0 +1,66 @@
+"""What a value of `mode=` is: a class that says what it needs, and does its work when called."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from omegaconf import DictConfig
+
+if TYPE_CHECKING:
+    from learnsym.run.context import RunContext
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a mode found.
+
+    Attributes:
+        metrics: name -> value, for result.json and the console.
+        figures: paths relative to the run's directory.
+    """
+
+    metrics: dict[str, float]
+    figures: list[str] = field(default_factory=list)
+
+
+class Mode(ABC):
+    """Base of modes that work with a network and data.
+
+    Attributes:
+        reads_checkpoint: `checkpoint=` may be given.
+        needs_checkpoint: `checkpoint=` must be given.
+        images_only: point clouds are refused.
+        trains_by_epochs: the training loop runs, so that `analysis` has an effect.
+        uses_augmentation: the keys of `augmentation` that have an effect.
+    """
+
+    reads_checkpoint: ClassVar[bool] = False
+    needs_checkpoint: ClassVar[bool] = False
+    images_only: ClassVar[bool] = False
+    trains_by_epochs: ClassVar[bool] = True
+    uses_augmentation: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def check_config(cls, cfg: DictConfig) -> None:
+        """Raise a ConfigError for settings that do not go with this mode."""
+
+    @abstractmethod
+    def __call__(self, context: "RunContext") -> Outcome:
+        """Do the work of one run."""
+
+
+class ResultsMode(ABC):
+    """Base of modes that need neither network nor data: they read finished runs, or none.
+
+    Attributes:
+        takes_runs: `runs=` may be given.
+        needs_runs: `runs=` must be given.
+    """
+
+    takes_runs: ClassVar[bool] = False
+    needs_runs: ClassVar[bool] = False
+
+    @abstractmethod
+    def __call__(self, cfg: DictConfig) -> Path:
+        """Do the work; return the path of what was written."""
