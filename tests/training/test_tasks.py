@@ -13,7 +13,7 @@ from torch import nn
 
 from learnsym.config.build import dry_build
 from learnsym.config.resolvers import register_resolvers
-from learnsym.config.validate import CONFIG_DIR
+from learnsym.config.search_path import CONFIG_DIR
 from learnsym.data.base import DataInfo, ImageData, Split
 from learnsym.errors import ConfigError
 from learnsym.groups.planar import SE2
