@@ -39,7 +39,7 @@ _MODULES = {
     "errors": "CheckpointError ConfigError DataError LearnSymError RunError",
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names.split()}
-__all__ = sorted(_HOME)  # noqa: PLE0605
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:
