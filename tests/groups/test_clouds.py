@@ -82,7 +82,9 @@ def test_points_keep_their_dtype_and_autocast_does_not_blur_them():
 
 @pytest.mark.parametrize("mask", [torch.ones(6, 4, dtype=torch.bool), torch.ones(6, 5)])
 def test_a_wrong_mask_is_named(mask):
-    with pytest.raises(ValueError, match=r"take a mask of torch.bool \[6, 5\]; got torch"):
+    with pytest.raises(
+        ValueError, match=r"Expected a mask of torch.bool \[6, 5\] for points .* got torch"
+    ):
         act_on_points(IDENTITY.expand(6, 4, 4), clouds()[0], mask)
 
 

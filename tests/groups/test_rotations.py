@@ -80,8 +80,8 @@ def test_the_mean_of_turning_and_its_inverse():
         torch.from_numpy(a)[:, None, None] / 2 for a in np.polynomial.legendre.leggauss(20)
     )
     mean = (weights.unsqueeze(-1) * rotations.rotation_exp((nodes + 0.5) * u)).sum(0)
-    assert torch.allclose(rotations.turning_mean(u), mean, atol=1e-14)
-    product = rotations.turning_mean(u) @ rotations.inverse_turning_mean(u)
+    assert torch.allclose(rotations.left_jacobian(u), mean, atol=1e-14)
+    product = rotations.left_jacobian(u) @ rotations.inverse_left_jacobian(u)
     assert torch.allclose(product, torch.eye(3, dtype=torch.float64).expand_as(product), atol=1e-13)
 
 

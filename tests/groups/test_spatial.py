@@ -57,6 +57,11 @@ def zoo(group: LieGroup) -> torch.Tensor:
     return torch.cat(cases)
 
 
+def generic_exp(group: LieGroup, u: torch.Tensor) -> torch.Tensor:
+    """The exponential of any matrix group, by torch."""
+    return torch.linalg.matrix_exp(group.algebra(u))
+
+
 def relative(found: torch.Tensor, expected: torch.Tensor, floor: float = 1e-30) -> float:
     """Largest relative error over a batch, each example by its own norm."""
     found, expected = found.detach().double().flatten(1), expected.detach().flatten(1)
@@ -72,12 +77,12 @@ def test_closed_form_is_the_matrix_exponential(group, dtype, tolerance):
     u = zoo(group)
     found = group.exp(u.to(dtype))
     assert found.dtype == dtype
-    assert relative(found, LieGroup.exp(group, u)) < tolerance
+    assert relative(found, generic_exp(group, u)) < tolerance
     # Close to the identity the difference from it is what counts: the digits of a small u must not
     # be lost.
     small = coefficients(group, 1e-3)
     assert torch.allclose(
-        group.exp(small) - IDENTITY, LieGroup.exp(group, small) - IDENTITY, rtol=1e-12, atol=1e-15
+        group.exp(small) - IDENTITY, generic_exp(group, small) - IDENTITY, rtol=1e-12, atol=1e-15
     )
 
 
@@ -93,7 +98,7 @@ def test_first_and_second_derivatives_are_those_of_the_matrix_exponential(group)
         gradient = torch.autograd.grad(value, u, create_graph=True)[0]
         return gradient.detach(), torch.autograd.grad((gradient * along).sum(), u)[0]
 
-    found, expected = derivatives(group.exp), derivatives(lambda u: LieGroup.exp(group, u))
+    found, expected = derivatives(group.exp), derivatives(lambda u: generic_exp(group, u))
     assert relative(found[0], expected[0], floor=1.0) < 1e-12
     assert relative(found[1], expected[1], floor=1.0) < 1e-12
 
@@ -107,10 +112,10 @@ def test_gradients_in_single_precision(group):
         (group.exp(single) * direction.float()).sum() + 0 * single.sum(), single
     )
     (expected,) = torch.autograd.grad(
-        (LieGroup.exp(group, double) * direction).sum() + 0 * double.sum(), double
+        (generic_exp(group, double) * direction).sum() + 0 * double.sum(), double
     )
     assert found.isfinite().all()
-    scale = LieGroup.exp(group, u).flatten(1).norm(dim=1) + expected.norm(dim=1)
+    scale = generic_exp(group, u).flatten(1).norm(dim=1) + expected.norm(dim=1)
     assert ((found - expected).norm(dim=1) / scale).max() < 1e-5
 
 
@@ -291,7 +296,7 @@ def test_a_translation_scale_of_zero_is_refused(kind):
 
 
 def test_what_inference_has_cached_serves_training():
-    rotations._coefficients.cache_clear()
+    rotations._stumpff_coefficients.cache_clear()
     for group in (SE3(0.123), Affine3(0.123)):
         with torch.inference_mode():
             group.exp(torch.zeros(2, group.dim, dtype=torch.float64))

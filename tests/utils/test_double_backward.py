@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
 
-from learnsym.groups.actions import sample_plainly, warp
+from learnsym.groups.actions import sample_bilinear, warp
 from learnsym.groups.planar import Affine2
 from learnsym.layers.fast.batched_mlp import Spare, dense_chain
 from learnsym.utils.double_backward import double_backward_enabled, twice_differentiable
@@ -57,7 +57,7 @@ def test_pixels_that_are_not_numbers_stay_where_they_are() -> None:
     images = torch.ones(2, 1, 3, 3)
     grid = torch.zeros(2, 1, 1, 2)
     grid[0] = float("inf")
-    out = sample_plainly(images, grid)
+    out = sample_bilinear(images, grid)
     assert out[1].item() == 1
 
 

@@ -95,7 +95,7 @@ class GroupSampler(LearnedSymmetry):
             whole = self.stabiliser.elements(dtype, device)
         else:
             theta = 1.0 if self.theta is None else within_unit(self.theta).to(dtype)
-            whole = self.stabiliser.arc(
+            whole = self.stabiliser.rotations_from(
                 evenly_spaced(
                     self._count, self._offset(images, device, dtype, fixed, shared_offset)
                 ),
