@@ -130,7 +130,7 @@ def test_a_box_over_any_group(group):
     moved = act_on_points(box.sample(6), points.float(), mask)
     assert moved.isfinite().all()
     assert torch.equal(moved, points.float()) == (group.dim == 0)
-    assert len(box.extents()) == group.dim
+    assert len(box.ranges()) == group.dim
     assert box.norm().item() == pytest.approx(math.sqrt(group.dim))
     assert box.sum_of_squares().item() == pytest.approx(group.dim)
     copies = box.sample(12).unflatten(0, (6, 2))  # several copies of each cloud

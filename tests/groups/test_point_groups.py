@@ -172,10 +172,10 @@ def test_the_embedding_is_continuous_on_the_circle():
     assert O2().kernel_dim(True) == 3
     assert SO2().kernel_dim(True) == 2
     assert (
-        SO2().coordinates(),
-        O2().coordinates(),
-        Trivial().coordinates(),
-        Trivial().coordinates(True),
+        SO2().kernel_dim(),
+        O2().kernel_dim(),
+        Trivial().kernel_dim(),
+        Trivial().kernel_dim(True),
     ) == (1, 2, 1, 1)
 
 

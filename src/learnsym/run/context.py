@@ -68,8 +68,9 @@ def device_name(fabric: Any) -> str:
 
 def build_context(fabric: Any, cfg: DictConfig, directory: RunDirectory) -> RunContext:
     """Seed, build the data, the network and the training, in this order."""
+    from learnsym.distributions.base import parameter_groups
     from learnsym.layers.sync_batch_norm import synchronise_norms
-    from learnsym.training.loop import Training, parameter_groups
+    from learnsym.training.loop import Training
 
     trainer = build(cfg, "trainer")
     if fabric.device.type == "cpu":

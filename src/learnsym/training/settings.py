@@ -21,7 +21,7 @@ class TrainSettings:
         batch_size: examples in one step, over all processes together.
         test_batch_size: examples at a time in validation and test.
         optimizer: of torch.optim, on the network's parameter groups (see
-            `learnsym.training.loop.parameter_groups`).
+            `learnsym.distributions.base.parameter_groups`).
         schedule: how its learning rate moves.
         symmetry_lr: learning rate of the parameters that describe a symmetry; None: that of the
             weights.
