@@ -175,7 +175,7 @@ def textbook(net: nn.Module, image: bool) -> nn.Module:
     for module in list(net.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, LiftingConv | GroupConv | PointwiseGroupConv):
-                setattr(module, name, TextbookConv(child, child.kernel.in_channels, image))
+                setattr(module, name, TextbookConv(child, child.kernel.shape.in_channels, image))
     return net
 
 

@@ -13,7 +13,6 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx
 
 _SQUARINGS = 6
 
@@ -26,57 +25,23 @@ def matrix_exp(matrices: Tensor) -> Tensor:
     """
     # Half precision would not survive the squarings.
     with torch.autocast(matrices.device.type, enabled=False):
-        return _MatrixExp.apply(matrices)
-
-
-class _MatrixExp(torch.autograd.Function):
-    """exp(A); the derivative is an exponential too, which can be differentiated again."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(matrices: Tensor) -> Tensor:
         # 16 terms: at |A| = 2^6 the sum is off by 1 / 17!. Paterson and Stockmeyer: sum over j of
         # A^(4j) (A / (4j + 1)! + ... + A^4 / (4j + 4)!), by Horner's rule in A^4.
         a = matrices.movedim((-2, -1), (0, 1)) * 0.5**_SQUARINGS
         square = _product(a, a)
         powers = torch.stack([a, square, _product(square, a), _product(square, square)])
         weights = _inverse_factorials(a.device, a.dtype)
-        *blocks, total = (weights @ powers.flatten(1)).view_as(powers).unbind()
+        *blocks, total = (weights @ powers.flatten(1)).unflatten(1, a.shape).unbind()
         for block in reversed(blocks):
             total = block + _product(powers[-1], total)
         for _ in range(_SQUARINGS):
             total = torch.add(_product(total, total), total, alpha=2)
         return total.movedim((0, 1), (-2, -1)) + torch.eye(len(a), device=a.device, dtype=a.dtype)
 
-    @staticmethod
-    def setup_context(ctx: FunctionCtx, inputs: tuple[Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
-        ctx.save_for_forward(*inputs)
-
-    @staticmethod
-    def backward(ctx: FunctionCtx, grad: Tensor) -> Tensor:
-        return _directional_derivative(ctx.saved_tensors[0].transpose(-1, -2), grad)
-
-    @staticmethod
-    def jvp(ctx: FunctionCtx, tangent: Tensor) -> Tensor:
-        return _directional_derivative(ctx.saved_tensors[0], tangent)
-
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
     """Return the products of matrices [n, n, ...], batch last: faster than a batched matmul."""
     return (a.unsqueeze(2) * b.unsqueeze(0)).sum(1)
-
-
-def _directional_derivative(matrices: Tensor, direction: Tensor) -> Tensor:
-    """Return d/dh exp(A + h D) at h = 0, all [..., n, n].
-
-    It is the upper right block of exp [[A, D], [0, A]] (Van Loan 1978).
-    """
-    n = matrices.shape[-1]
-    upper = torch.cat([matrices, direction], -1)
-    lower = torch.cat([torch.zeros_like(direction), matrices], -1)
-    return matrix_exp(torch.cat([upper, lower], -2))[..., :n, n:]
 
 
 @lru_cache(maxsize=16)

@@ -259,7 +259,7 @@ class GroupConv(ContinuousGroupConv):
 
     def contracted(self, features: Tensor, out: Elements, inputs: Elements) -> Tensor:
         """The convolution of few output pixels, without padding, and without its kernel (see
-        `ContinuousKernel.contracted`), [B, C, n, H, W] to [B, C', n', H', W'].
+        `ContinuousKernel.contract`), [B, C, n, H, W] to [B, C', n', H', W'].
         """
         height, width = (n - self.kernel_size + 1 for n in features.shape[-2:])
         seen = [
@@ -267,7 +267,7 @@ class GroupConv(ContinuousGroupConv):
             for row, column in self.corners
         ]
         gathered = torch.stack(seen, -1).flatten(3, 4).movedim(3, 1)  # [B, H' W', C, n, taps]
-        flat = self.kernel.contracted(gathered.flatten(0, 1), *self.coordinates(out, inputs))
+        flat = self.kernel.contract(gathered.flatten(0, 1), *self.coordinates(out, inputs))
         if self.bias is not None:
             flat = flat + self.bias.to(flat.dtype)[:, None]
         return flat.unflatten(0, gathered.shape[:2]).movedim(1, -1).unflatten(-1, (height, width))
