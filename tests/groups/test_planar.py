@@ -33,9 +33,9 @@ def zoo(group: LieGroup) -> torch.Tensor:
         coefficients(group, size, seed=i)
         for i, size in enumerate((0.0, 1e-12, 1e-6, 1e-2, 0.5, 2.0, 5.0))
     ]
-    if (
-        group.dim == 6
-    ):  # translation_x, translation_y, rotation, scale, stretch, shear; q = stretch^2 + shear^2 - rotation^2
+    if group.dim == 6:
+        # translation_x, translation_y, rotation, scale, stretch, shear;
+        # q = stretch^2 + shear^2 - rotation^2
         cases.append(
             torch.tensor(
                 [

@@ -210,35 +210,6 @@ def test_closed_under_product_and_inverse(group, seed):
 
 
 @each_group
-@quick
-@given(seed=seeds)
-def test_adjoint(group, seed):
-    u, v = coefficients(group, 0.7, 8, seed), coefficients(group, 0.7, 8, seed + 1)
-    g, h = group.exp(u), group.exp(v)
-    adjoint = group.adjoint(g)
-    assert adjoint.shape == (8, group.dim, group.dim)
-    moved = (adjoint @ v.unsqueeze(-1)).squeeze(-1)
-    assert (
-        relative(g @ group.algebra(v) @ torch.linalg.inv(g), group.algebra(moved), floor=1.0)
-        < 1e-11
-    )
-    assert relative(g @ h @ torch.linalg.inv(g), group.exp(moved)) < 1e-11
-    assert torch.allclose(group.adjoint(g @ h), adjoint @ group.adjoint(h), rtol=1e-10, atol=1e-10)
-
-
-def test_the_adjoint_of_motions_in_blocks():
-    """Ad = [[R, hat(t) R / scale], [0, R]] for coefficients (translation, rotation)."""
-    group = SE3(0.5)
-    g = group.exp(coefficients(group, 2.0, 8))
-    r, t = g[:, :3, :3], g[:, :3, 3]
-    expected = torch.cat(
-        [torch.cat([r, rotations.hat(t) @ r / 0.5], -1), torch.cat([torch.zeros_like(r), r], -1)],
-        -2,
-    )
-    assert torch.allclose(group.adjoint(g), expected, atol=1e-13)
-
-
-@each_group
 def test_generators_are_independent_and_closed_under_the_commutator(group):
     basis = group.generators.flatten(1)
     assert torch.linalg.matrix_rank(basis) == group.dim if group.dim else basis.shape == (0, 16)

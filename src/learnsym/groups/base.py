@@ -140,21 +140,11 @@ class LieGroup(AffineGroup):
         return self._on_device[device, dtype]
 
     def exp(self, u: Tensor) -> Tensor:
-        """Map coefficients [..., n] to exp(sum_i u_i G_i) [..., d + 1, d + 1].
+        """Map coefficients u [..., n] to exponentials of `algebra(u)`.
 
         Subclasses know closed forms; see `matrix_exp` for the range of this one.
         """
         return matrix_exp(self.algebra(u))
-
-    def adjoint(self, elements: Tensor) -> Tensor:
-        """Return Ad_g [..., n, n]: g (sum_i u_i G_i) g^-1 = sum_i (Ad_g u)_i G_i.
-
-        Hence g exp(u) g^-1 = exp(Ad_g u), for elements g [..., d + 1, d + 1] of the group.
-        """
-        generators = self.generators.to(elements)
-        conjugates = elements.unsqueeze(-3) @ generators @ self.inverse(elements).unsqueeze(-3)
-        dual = torch.linalg.pinv(self.generators.flatten(1)).to(elements)
-        return (conjugates.flatten(-2) @ dual).transpose(-1, -2)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(self.names)})"

@@ -3,6 +3,7 @@
 import itertools
 import math
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -266,7 +267,7 @@ class ShiftsAndQuarterTurns(_ShiftsAndTurns):
 
 GroupName = Literal["permutation", "shift_x", "shift_xy", "quarter_turns", "shift_turns"]
 """As in `base_group=`."""
-GROUPS: dict[str, type[PermutationGroup]] = {
+GROUPS: dict[str, Callable[[int], PermutationGroup]] = {
     "permutation": SymmetricGroup,
     "shift_x": CyclicShifts1d,
     "shift_xy": CyclicShifts2d,
@@ -282,5 +283,5 @@ def named_group(name: GroupName, side: Size) -> PermutationGroup:
 
 def group_name(group: PermutationGroup) -> str:
     """Return the name in `base_group=`, or that of the class."""
-    names = {kind: name for name, kind in GROUPS.items()}
-    return names.get(type(group), type(group).__name__)
+    names = (name for name, kind in GROUPS.items() if kind is type(group))
+    return next(names, type(group).__name__)

@@ -113,9 +113,9 @@ class _OrbitMean(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: FunctionCtx, weight: Tensor, orbits: Orbits) -> Tensor:
-        ctx.orbits = orbits
+        ctx.orbits = orbits  # type: ignore[attr-defined]  # a context takes any attribute
         return orbits._spread(orbits._values(weight))
 
     @staticmethod
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:
-        return _OrbitMean.apply(grad, ctx.orbits), None
+        return _OrbitMean.apply(grad, ctx.orbits), None  # type: ignore[attr-defined]

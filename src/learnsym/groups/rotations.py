@@ -95,11 +95,6 @@ def rotation_exp(u: Tensor) -> Tensor:
     return _combine(u, *stumpff(u.square().sum(-1))[:3])
 
 
-def left_jacobian(u: Tensor) -> Tensor:
-    """Return V(u) [..., 3, 3], the mean of R(tau u) over tau in [0, 1], of u [..., 3]."""
-    return _combine(u, *stumpff(u.square().sum(-1))[1:4])
-
-
 def inverse_left_jacobian(u: Tensor) -> Tensor:
     """Return V(u)^-1 [..., 3, 3] of u [..., 3] in radians, for |u| < 2 pi."""
     c = stumpff(u.square().sum(-1))
