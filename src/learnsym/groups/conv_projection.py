@@ -69,34 +69,27 @@ class Stencil:
 # --- orbits of pairs: from p, q [n, 2], the orbit's number and how many pairs it has
 
 
-def _shift_x(p: Tensor, q: Tensor, side_out: int, side: int) -> tuple[Tensor, Tensor]:
-    """Code pairs by both rows and the difference of columns."""
-    code = (p[:, 0] * side + q[:, 0]) * side + (q[:, 1] - p[:, 1]) % side
-    return code, torch.full_like(code, side)
+@dataclass(frozen=True)
+class _ShiftsAndTurns:
+    """Code pairs under cyclic shifts and quarter turns."""
 
+    turns: int = 1
+    along_y: bool = False
+    along_x: bool = False
 
-def _shift_xy(p: Tensor, q: Tensor, side_out: int, side: int) -> tuple[Tensor, Tensor]:
-    """Code pairs by the difference of points."""
-    dy, dx = ((q - p) % side).unbind(-1)
-    code = dy * side + dx
-    return code, torch.full_like(code, side * side)
-
-
-def _shift_turns(p: Tensor, q: Tensor, side_out: int, side: int) -> tuple[Tensor, Tensor]:
-    """Code pairs by the difference of points, rotated."""
-    dy, dx = (q - p).unbind(-1)
-    rotated = [(dy, dx), (dx, -dy), (-dy, -dx), (-dx, dy)]
-    return _least(torch.stack([(y % side) * side + x % side for y, x in rotated]), side * side)
-
-
-def _quarter_turns(p: Tensor, q: Tensor, side_out: int, side_in: int) -> tuple[Tensor, Tensor]:
-    """Code pairs by the least of four rotated positions."""
-    codes = []
-    for _ in range(4):
-        codes.append(_pair_number(p, q, side_out, side_in))
-        p = torch.stack([p[:, 1], side_out - 1 - p[:, 0]], -1)
-        q = torch.stack([q[:, 1], side_in - 1 - q[:, 0]], -1)
-    return _least(torch.stack(codes), 1)
+    def __call__(self, p: Tensor, q: Tensor, side_out: int, side_in: int) -> tuple[Tensor, Tensor]:
+        both = side_out * side_in
+        codes = []
+        for _ in range(self.turns):
+            dy, dx = ((q - p) % side_in).unbind(-1)
+            rows, columns = (p * side_in + q).unbind(-1)
+            y, x = dy if self.along_y else rows, dx if self.along_x else columns
+            codes.append(y * (side_in if self.along_x else both) + x)
+            p = torch.stack([p[:, 1], side_out - 1 - p[:, 0]], -1)
+            q = torch.stack([q[:, 1], side_in - 1 - q[:, 0]], -1)
+        code = torch.stack(codes)
+        shifts = (side_in if self.along_y else 1) * (side_in if self.along_x else 1)
+        return code.amin(0), shifts * self.turns // (code == code[0]).sum(0)
 
 
 def _permutation(p: Tensor, q: Tensor, side_out: int, side: int) -> tuple[Tensor, Tensor]:
@@ -108,22 +101,12 @@ def _permutation(p: Tensor, q: Tensor, side_out: int, side: int) -> tuple[Tensor
     return (first * 4 ** torch.arange(3, -1, -1)).sum(-1), sizes[different]
 
 
-def _least(codes: Tensor, copies: int) -> tuple[Tensor, Tensor]:
-    """Return the least of the codes [4, n] of rotated pairs, and `copies` times their number."""
-    return codes.amin(0), copies * 4 // (codes == codes[0]).sum(0)
-
-
-def _pair_number(p: Tensor, q: Tensor, side_out: int, side_in: int) -> Tensor:
-    """Return the number of each pair among all pairs of points."""
-    return (p[:, 0] * side_out + p[:, 1]) * side_in**2 + q[:, 0] * side_in + q[:, 1]
-
-
 PAIR_CODES: Mapping[str, _PairCode] = {
     "permutation": _permutation,
-    "shift_x": _shift_x,
-    "shift_xy": _shift_xy,
-    "quarter_turns": _quarter_turns,
-    "shift_turns": _shift_turns,
+    "shift_x": _ShiftsAndTurns(along_x=True),
+    "shift_xy": _ShiftsAndTurns(along_y=True, along_x=True),
+    "quarter_turns": _ShiftsAndTurns(turns=4),
+    "shift_turns": _ShiftsAndTurns(turns=4, along_y=True, along_x=True),
 }
 """For each group of `learnsym.groups.permutation`, a function of the rows and columns of points p,
 q [n, 2]: the number of the orbit of each pair, and how many pairs this orbit has. The group need
@@ -164,7 +147,8 @@ def distance_matrices(group: str, stencil: Stencil) -> tuple[Tensor, Tensor]:
         )
     tap, p, q = stencil.pairs()
     sides = stencil.side_out, stencil.side_in
-    pairs, index = _pair_number(p, q, *sides).unique(return_inverse=True)
+    point_out, point_in = p[:, 0] * sides[0] + p[:, 1], q[:, 0] * sides[1] + q[:, 1]
+    pairs, index = (point_out * sides[1] ** 2 + point_in).unique(return_inverse=True)
     size, code = torch.empty_like(pairs), torch.empty_like(pairs)
     code[index], size[index] = PAIR_CODES[group](p, q, *sides)
     members, member = _pair_members(tap, index, len(pairs), math.prod(stencil.kernel))
