@@ -72,8 +72,10 @@ class Rotation2(LieGroup):
         return _angle(elements).unsqueeze(-1)
 
     def sample(self, count: int, generator: Generator | None = None) -> Tensor:
-        """Draw rotations [count, 3, 3] by uniform angles."""
-        return self.exp(2 * math.pi * torch.rand(count, 1, generator=generator))
+        """Draw rotations [count, 3, 3] by uniform angles, float64."""
+        return self.exp(
+            2 * math.pi * torch.rand(count, 1, generator=generator, dtype=torch.float64)
+        )
 
 
 class SE2(LieGroup, SemidirectProduct):

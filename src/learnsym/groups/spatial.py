@@ -104,8 +104,10 @@ class SO3(LieGroup):
         return rotation_log(elements[..., :3, :3])
 
     def sample(self, count: int, generator: Generator | None = None) -> Tensor:
-        """Draw rotations [count, 4, 4], uniform by Haar's measure."""
-        return homogeneous(uniform_rotations(torch.rand(count, 3, generator=generator)))
+        """Draw rotations [count, 4, 4], uniform by Haar's measure, float64."""
+        return homogeneous(
+            uniform_rotations(torch.rand(count, 3, generator=generator, dtype=torch.float64))
+        )
 
 
 class SE3(LieGroup):
