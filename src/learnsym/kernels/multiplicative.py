@@ -161,8 +161,9 @@ class FilterKernel(ContinuousKernel):
         super().__init__(shape)
         hidden = shape.hidden
         self.filters = filters
-        self.inner = nn.ModuleList(ChannelsFirstLinear(hidden, hidden) for _ in range(spec.layers))
-        for linear in self.inner:
+        inner = [ChannelsFirstLinear(hidden, hidden) for _ in range(spec.layers)]
+        self.inner = nn.ModuleList(inner)
+        for linear in inner:
             bound = sqrt(spec.weight_scale / hidden)
             nn.init.uniform_(linear.weight, -bound, bound)
 
