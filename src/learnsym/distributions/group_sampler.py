@@ -155,9 +155,9 @@ class GroupSampler(LearnedSymmetry):
     def _refresh(self) -> None:
         """Read how many elements there are, and which of them in evaluation.
 
-        n = max(1, ceil(n_full theta)). On a CPU in every pass. On a GPU reading would make the host wait, so there it happens when
-        `train` or `eval` is called (once an epoch): between two calls the angles follow theta and
-        their number does not.
+        n = max(1, ceil(n_full theta)). On a CPU this happens in every pass. On a GPU reading would
+        make the host wait, so it happens when `train` or `eval` is called (once an epoch): between
+        two calls the angles follow theta and their number does not.
         """
         if self.theta is not None:
             self._count = max(1, math.ceil(self._rotations * self._fraction() - 1e-6))
