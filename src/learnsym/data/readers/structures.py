@@ -1,0 +1,154 @@
+"""Molecules in the formats of ase: (extended) .xyz, .sdf, .db and what else it reads."""
+
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from learnsym.errors import DataError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+MAX_PADDED = 10**8
+"""Entries for atoms, padding included, that are allocated whatever the mean size."""
+_PICKLED = ("bundletrajectory", "trj")
+"""Formats of ase that may hold pickles."""
+_WIDE = re.compile(r"Properties\s*=\s*\S*:(-|\d{4})")
+"""A claim of thousands of columns, or of less than none, which ase believes."""
+
+
+def read_structures(path: Path, target: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Read all molecules of a file.
+
+    Args:
+        path: the file.
+        target: name of a number that belongs to every molecule.
+
+    Returns:
+        Atomic numbers [N, A] (0 = padding), positions [N, A, 3] in angstrom, targets [N].
+
+    Raises:
+        DataError: the file is damaged, periodic or lacks the target; it names the molecule.
+    """
+    molecules, values = [], []
+    for label, atoms in _iterate(path):
+        if atoms.pbc.any():
+            raise DataError(f"{label} is periodic. Expected molecules without a cell.")
+        molecules.append((atoms.numbers, atoms.positions))
+        values.append(_target_of(atoms, target, label))
+    if not molecules:
+        raise DataError(f"{path} holds no molecule.")
+    sizes = [len(numbers) for numbers, _ in molecules]
+    shape = len(molecules), max(sizes)
+    if shape[0] * shape[1] > max(MAX_PADDED, 100 * sum(sizes)):
+        raise DataError(
+            f"{path} has {shape[0]} molecules, of {sum(sizes) / shape[0]:.0f} atoms in the "
+            f"mean and one of {shape[1]}, to which all would be padded. Expected molecules of similar size."
+        )
+    charges, positions = np.zeros(shape, np.int64), np.zeros((*shape, 3))
+    for row, (numbers, coordinates) in enumerate(molecules):
+        charges[row, : len(numbers)] = numbers
+        positions[row, : len(numbers)] = coordinates
+    return charges, positions, np.array(values)
+
+
+def _iterate(path: Path) -> Iterator[tuple[str, "Atoms"]]:
+    """Yield molecules, each with its place in the file; name the first that cannot be read."""
+    readers = {".xyz": _xyz, ".extxyz": _xyz, ".sdf": _sdf}
+    read = readers.get(path.suffix, _other)
+    count = 0
+    try:
+        for count, atoms in enumerate(read(path), 1):
+            yield f"{path}: molecule {count - 1}", atoms
+    except (DataError, GeneratorExit):
+        raise
+    except Exception as error:  # ase does not say what its many readers raise
+        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
+        raise DataError(f"{path}: molecule {count} cannot be read ({reason}).") from error
+
+
+def _xyz(path: Path) -> Iterator["Atoms"]:
+    """Yield the molecules of an .xyz file one by one, after a check of their numbers of atoms.
+
+    ase would end at an empty line without a word, and believes any number.
+    """
+    from ase.io.extxyz import read_xyz
+
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    start = 0
+    while start < len(lines):
+        if not lines[start].strip():
+            start += 1
+            continue
+        line = f"{path}, line {start + 1}"
+        if not re.fullmatch(r"\s*[1-9]\d{0,8}\s*", lines[start]):
+            got = lines[start].strip()[:40]
+            raise DataError(f"{line}: Expected the number of atoms of a molecule, got {got!r}.")
+        stop = start + 2 + int(lines[start])
+        if stop > len(lines):
+            raise DataError(
+                f"{line} announces {stop - start - 2} atoms, but the file ends after line "
+                f"{len(lines)}."
+            )
+        try:
+            if _WIDE.search(lines[start + 1]):
+                raise ValueError(f"Properties of line {start + 2}")
+            yield next(read_xyz(io.StringIO("".join(lines[start:stop])), 0))
+        except (ValueError, KeyError, TypeError, IndexError, OSError) as error:
+            raise DataError(
+                f"{path}: the molecule in lines {start + 1} to {stop} cannot be read "
+                f"({type(error).__name__}: {str(error)[:200]}). Expected lines of a symbol and "
+                "three coordinates, or of the columns that Properties names."
+            ) from error
+        start = stop
+
+
+def _sdf(path: Path) -> Iterator["Atoms"]:
+    """Yield all records of an .sdf file, of which ase reads the first, and their fields."""
+    from ase.io.sdf import read_sdf
+
+    for record in path.read_text(encoding="utf-8").split("$$$$\n"):
+        if record.strip():
+            atoms = read_sdf(io.StringIO(record))
+            atoms.info.update(re.findall(r"^> *<(.+?)>.*\n(.*)$", record, re.MULTILINE))
+            yield atoms
+
+
+def _other(path: Path) -> Iterator["Atoms"]:
+    """Yield the molecules of a file in another format of ase, with the keys of a data base."""
+    import ase.db
+    import ase.io
+    from ase.io.formats import filetype
+
+    form = filetype(str(path))
+    if form in _PICKLED:
+        raise DataError(f"{path} may hold pickled objects, which are never loaded. Try .xyz.")
+    if form not in ("db", "json"):
+        yield from ase.io.iread(path, index=":", format=form)
+        return
+    with ase.db.connect(str(path), type=form) as rows:
+        for row in rows.select():
+            atoms = row.toatoms()
+            atoms.info.update(row.key_value_pairs)
+            yield atoms
+
+
+def _target_of(atoms: "Atoms", target: str, label: str) -> float:
+    """Return the target, which ase keeps with its results where it knows the name (energy)."""
+    numbers = {**(atoms.calc.results if atoms.calc else {}), **atoms.info}
+    if target not in numbers:
+        raise DataError(
+            f"{label}: dataset.target={target} is not there. Expected {target}=<number>, got "
+            f"{', '.join(map(str, numbers)) or 'nothing'}."
+        )
+    try:
+        value = float(numbers[target])
+    except (TypeError, ValueError):
+        value = float("nan")
+    if not np.isfinite(value):
+        raise DataError(f"{label}, {target}: Expected a finite number, got {numbers[target]!r}.")
+    return value
