@@ -47,7 +47,7 @@ def test_bytes_are_the_rounded_reals_in_chunks_of_any_size(monkeypatch):
     assert torch.equal(
         whole, rotate_pixels(images.float(), angles).round().clamp(0, 255).to(torch.uint8)
     )
-    monkeypatch.setattr(rotation, "AT_A_TIME", 3)
+    monkeypatch.setattr(rotation, "CHUNK", 3)
     assert torch.equal(rotate_pixels(images, angles), whole)
 
 

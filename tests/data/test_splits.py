@@ -6,8 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from learnsym.data.base import DataInfo, ImageData, Split
-from learnsym.data.splits import channel_statistics, choose, generator, split_off_test, take
+from learnsym.data.splits import channel_statistics, choose, split_off_test, take
 from learnsym.errors import DataError
+from learnsym.utils.rng import generator
 
 
 @given(st.data())

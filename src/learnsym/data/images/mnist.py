@@ -17,7 +17,8 @@ from learnsym.errors import DataError
 from learnsym.schema import Positive, Size
 
 DIGITS = tuple(str(digit) for digit in range(10))
-CLOTHES = "T-shirt/top,trouser,pullover,dress,coat,sandal,shirt,sneaker,bag,ankle boot".split(",")
+CLOTHES: tuple[str, ...] = ("T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal")
+CLOTHES += ("shirt", "sneaker", "bag", "ankle boot")
 SHAPE = (1, 28, 28)
 FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -122,7 +123,7 @@ class FashionMNIST(MNIST):
     """Pictures of clothes in the form of MNIST, 1 x 28 x 28."""
 
     name = "fashion_mnist"
-    class_names = tuple(CLOTHES)
+    class_names = CLOTHES
     channel_mean, channel_std = (0.2860,), (0.3530,)
     torchvision_class = "FashionMNIST"
     # Not the folder itself: the files have the same names as MNIST's.

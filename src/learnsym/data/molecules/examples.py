@@ -75,7 +75,7 @@ def as_examples(arrays: Arrays, source: str, unit: Unit) -> Split:
     mask = charges != 0
     for name, numbers in (("a position", positions[mask]), ("a target", values)):
         if not np.isfinite(numbers).all():
-            raise DataError(f"{source}: {name} is not a finite number.")
+            raise DataError(f"{source}: {name} is not a finite number. Expected finite ones.")
     atoms_first = np.argsort(~mask, axis=1, kind="stable")[:, : mask.sum(1).max()]
     padded = np.concatenate([np.where(mask[..., None], positions, 0), charges[..., None]], -1)
     inputs = np.take_along_axis(padded, atoms_first[..., None], 1).astype(np.float32)

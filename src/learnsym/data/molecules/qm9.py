@@ -52,7 +52,7 @@ class QM9(SplitMolecules):
     data_dir: str = "data"
     target: Target = "homo"
     test_fraction: Fraction = field(init=False, default=0.1)
-    val_size: Count = 17_748
+    val_size: Count = field(default=17_748, kw_only=True)
 
     def __post_init__(self) -> None:
         unit = TARGETS[self.target]

@@ -13,6 +13,8 @@ from learnsym.errors import DataError
 if TYPE_CHECKING:
     from ase import Atoms
 
+    Molecules = Iterator[tuple[str, Atoms]]  # each with its place in the file
+
 MAX_PADDED = 10**8
 """Entries for atoms, padding included, that are allocated whatever the mean size."""
 _PICKLED = ("bundletrajectory", "trj")
@@ -34,20 +36,32 @@ def read_structures(path: Path, target: str) -> tuple[np.ndarray, np.ndarray, np
     Raises:
         DataError: the file is damaged, periodic or lacks the target; it names the molecule.
     """
+    read = {".xyz": _read_xyz, ".extxyz": _read_xyz, ".sdf": _read_sdf}.get(
+        path.suffix, _read_other
+    )
     molecules, values = [], []
-    for label, atoms in _iterate(path):
-        if atoms.pbc.any():
-            raise DataError(f"{label} is periodic. Expected molecules without a cell.")
-        molecules.append((atoms.numbers, atoms.positions))
-        values.append(_target_of(atoms, target, label))
+    try:
+        for label, atoms in read(path):
+            if atoms.pbc.any():
+                raise DataError(f"{label} is periodic. Expected molecules without a cell.")
+            if not atoms.numbers.all():
+                raise DataError(f"{label} has an atom that is no element.")
+            molecules.append((atoms.numbers, atoms.positions))
+            values.append(_target_of(atoms, target, label))
+    except DataError:
+        raise
+    except Exception as error:  # ase does not say what its many readers raise
+        label = f"{path}: molecule {len(molecules)}"
+        raise DataError(f"{label} cannot be read ({_reason(error)}).") from error
     if not molecules:
         raise DataError(f"{path} holds no molecule.")
     sizes = [len(numbers) for numbers, _ in molecules]
     shape = len(molecules), max(sizes)
     if shape[0] * shape[1] > max(MAX_PADDED, 100 * sum(sizes)):
+        mean = sum(sizes) / shape[0]
         raise DataError(
-            f"{path} has {shape[0]} molecules, of {sum(sizes) / shape[0]:.0f} atoms in the "
-            f"mean and one of {shape[1]}, to which all would be padded. Expected molecules of similar size."
+            f"{path} has {shape[0]} molecules, of {mean:.0f} atoms in the mean and one of "
+            f"{shape[1]}, to which all would be padded. Expected molecules of similar size."
         )
     charges, positions = np.zeros(shape, np.int64), np.zeros((*shape, 3))
     for row, (numbers, coordinates) in enumerate(molecules):
@@ -56,23 +70,8 @@ def read_structures(path: Path, target: str) -> tuple[np.ndarray, np.ndarray, np
     return charges, positions, np.array(values)
 
 
-def _iterate(path: Path) -> Iterator[tuple[str, "Atoms"]]:
-    """Yield molecules, each with its place in the file; name the first that cannot be read."""
-    readers = {".xyz": _xyz, ".extxyz": _xyz, ".sdf": _sdf}
-    read = readers.get(path.suffix, _other)
-    count = 0
-    try:
-        for count, atoms in enumerate(read(path), 1):
-            yield f"{path}: molecule {count - 1}", atoms
-    except (DataError, GeneratorExit):
-        raise
-    except Exception as error:  # ase does not say what its many readers raise
-        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
-        raise DataError(f"{path}: molecule {count} cannot be read ({reason}).") from error
-
-
-def _xyz(path: Path) -> Iterator["Atoms"]:
-    """Yield the molecules of an .xyz file one by one, after a check of their numbers of atoms.
+def _read_xyz(path: Path) -> "Molecules":
+    """Yield the molecules of an .xyz file, after a check of their numbers of atoms.
 
     ase would end at an empty line without a word, and believes any number.
     """
@@ -90,35 +89,34 @@ def _xyz(path: Path) -> Iterator["Atoms"]:
             raise DataError(f"{line}: Expected the number of atoms of a molecule, got {got!r}.")
         stop = start + 2 + int(lines[start])
         if stop > len(lines):
-            raise DataError(
-                f"{line} announces {stop - start - 2} atoms, but the file ends after line "
-                f"{len(lines)}."
-            )
+            counts = f"{stop - start - 2} atoms, but the file ends after line {len(lines)}"
+            raise DataError(f"{line} announces {counts}.")
+        if _WIDE.search(lines[start + 1]):
+            raise DataError(f"{path}, line {start + 2}: Properties claims too many columns.")
         try:
-            if _WIDE.search(lines[start + 1]):
-                raise ValueError(f"Properties of line {start + 2}")
-            yield next(read_xyz(io.StringIO("".join(lines[start:stop])), 0))
-        except (ValueError, KeyError, TypeError, IndexError, OSError) as error:
+            atoms = next(read_xyz(io.StringIO("".join(lines[start:stop])), 0))
+        except Exception as error:
             raise DataError(
                 f"{path}: the molecule in lines {start + 1} to {stop} cannot be read "
-                f"({type(error).__name__}: {str(error)[:200]}). Expected lines of a symbol and "
-                "three coordinates, or of the columns that Properties names."
+                f"({_reason(error)}). Expected a symbol and three coordinates a line, or the "
+                "columns that Properties names."
             ) from error
+        yield f"{path}, line {start + 2}", atoms
         start = stop
 
 
-def _sdf(path: Path) -> Iterator["Atoms"]:
+def _read_sdf(path: Path) -> "Molecules":
     """Yield all records of an .sdf file, of which ase reads the first, and their fields."""
     from ase.io.sdf import read_sdf
 
-    for record in path.read_text(encoding="utf-8").split("$$$$\n"):
-        if record.strip():
-            atoms = read_sdf(io.StringIO(record))
-            atoms.info.update(re.findall(r"^> *<(.+?)>.*\n(.*)$", record, re.MULTILINE))
-            yield atoms
+    records = filter(str.strip, path.read_text(encoding="utf-8").split("$$$$\n"))
+    for number, record in enumerate(records):
+        atoms = read_sdf(io.StringIO(record))
+        atoms.info.update(re.findall(r"^> *<(.+?)>.*\n(.*)$", record, re.MULTILINE))
+        yield f"{path}: molecule {number}", atoms
 
 
-def _other(path: Path) -> Iterator["Atoms"]:
+def _read_other(path: Path) -> "Molecules":
     """Yield the molecules of a file in another format of ase, with the keys of a data base."""
     import ase.db
     import ase.io
@@ -128,13 +126,19 @@ def _other(path: Path) -> Iterator["Atoms"]:
     if form in _PICKLED:
         raise DataError(f"{path} may hold pickled objects, which are never loaded. Try .xyz.")
     if form not in ("db", "json"):
-        yield from ase.io.iread(path, index=":", format=form)
+        for number, atoms in enumerate(ase.io.iread(path, index=":", format=form)):
+            yield f"{path}: molecule {number}", atoms
         return
     with ase.db.connect(str(path), type=form) as rows:
         for row in rows.select():
             atoms = row.toatoms()
             atoms.info.update(row.key_value_pairs)
-            yield atoms
+            yield f"{path}: molecule {row.id - 1}", atoms
+
+
+def _reason(error: Exception) -> str:
+    """Return kind and first line of an error."""
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
 
 
 def _target_of(atoms: "Atoms", target: str, label: str) -> float:
