@@ -116,10 +116,6 @@ def _reason(error: Exception) -> str:
 
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return f"HTTP {error.response.status_code}"
-    if isinstance(error, requests.Timeout):
-        return "no answer"
     if isinstance(error, requests.RequestException):
-        return "no connection"
-    if isinstance(error, OSError):
-        return error.strerror or type(error).__name__
+        return "no answer" if isinstance(error, requests.Timeout) else "no connection"
     return "wrong checksum, file refused" if "hash" in str(error) else str(error).splitlines()[0]

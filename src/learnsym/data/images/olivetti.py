@@ -16,9 +16,8 @@ import torch
 from torch import Tensor
 
 from learnsym.data.base import DataInfo, ExampleSpec, ImageData, Split
-from learnsym.data.download import find
 from learnsym.data.images.base import Degrees
-from learnsym.data.readers.arrays import as_images, as_targets, find_named, read_npz
+from learnsym.data.readers.arrays import as_images, as_targets, find_default, read_npz
 from learnsym.data.rotation import random_angles, rotate_pixels
 from learnsym.data.splits import draw_rows
 from learnsym.errors import DataError
@@ -133,12 +132,8 @@ def fetch_faces(folder: Path) -> Path:
 
 def _load_faces(data_dir: str, file: str | None) -> tuple[Split, str]:
     """Return the upright faces [N, 1, S, S], with the person as target, and their origin."""
-    if file:
-        path = find_named(file, data_dir)[0]
-    else:
-        path = find(data_dir, ("", "olivetti"), ("olivetti.npz",)) or fetch_faces(
-            Path(data_dir).expanduser()
-        )
+    path = find_default(file, data_dir, ("", "olivetti"), ("olivetti.npz",))
+    path = path or fetch_faces(Path(data_dir).expanduser())
     arrays = read_npz(path, ("images", "labels"))
     images = as_images(arrays["images"], path)
     if images.shape[1] != 1 or images.shape[2] != images.shape[3]:

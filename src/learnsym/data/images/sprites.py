@@ -16,9 +16,8 @@ from torch import Tensor
 
 from learnsym.data.augment import AugmentName
 from learnsym.data.base import DataInfo, ExampleSpec, ImageData, Split
-from learnsym.data.download import find
 from learnsym.data.images.sprite_drawings import SIDE, draw_bird, draw_snail
-from learnsym.data.readers.arrays import as_images, find_named, read_npz
+from learnsym.data.readers.arrays import as_images, find_default, read_npz
 from learnsym.data.rotation import random_angles, rotate_pixels
 from learnsym.errors import DataError
 from learnsym.schema import Count, Size
@@ -114,10 +113,7 @@ class MarioIggy(SpriteImages):
 
     def load_sprites(self) -> tuple[Tensor, str]:
         """Read them."""
-        if self.file:
-            path: Path | None = find_named(self.file, self.data_dir)[0]
-        else:
-            path = find(self.data_dir, ("", "mario_iggy"), FILES)
+        path = find_default(self.file, self.data_dir, ("", "mario_iggy"), FILES)
         if path is None:
             raise DataError(
                 f"mario_iggy needs the file {FILES[0]} (arrays mario and iggy): put it into "

@@ -1,5 +1,6 @@
 """Text files of MNIST-rot: per line 784 pixels in [0, 1], row by row, and the digit."""
 
+import contextlib
 import os
 import tempfile
 import warnings
@@ -53,10 +54,12 @@ def official_part(part: str, rows: int, data_dir: str) -> Split:
     if text is None:
         return _as_split(read_npz(cache, ("table", "stamp"))["table"], rows, cache)
     stamp = [text.stat().st_size, text.stat().st_mtime_ns]
-    table = _read_cache(cache, stamp)
-    if table is None:
-        table = parse(text)
-        _write_cache(cache, table, stamp)
+    with contextlib.suppress(DataError):
+        arrays = read_npz(cache, ("table", "stamp"))
+        if arrays["stamp"].tolist() == stamp:
+            return _as_split(arrays["table"], rows, text)
+    table = parse(text)
+    _write_cache(cache, table, stamp)
     return _as_split(table, rows, text)
 
 
@@ -105,20 +108,8 @@ def _as_split(table: np.ndarray, rows: int, path: Path) -> Split:
     return Split(images, torch.from_numpy(labels.astype(np.int64)))
 
 
-def _read_cache(cache: Path, stamp: list[int]) -> np.ndarray | None:
-    """Return the table in `cache` if it is of the text file with this size and time of change."""
-    try:
-        arrays = read_npz(cache, ("table", "stamp"))
-    except DataError:
-        return None
-    return arrays["table"] if arrays["stamp"].tolist() == stamp else None
-
-
 def _write_cache(cache: Path, table: np.ndarray, stamp: list[int]) -> None:
     """Keep the table, all or nothing; where the folder is read-only, it is parsed every time."""
-    try:
-        with tempfile.TemporaryDirectory(dir=cache.parent) as scratch:
-            np.savez(Path(scratch) / "table.npz", table=table, stamp=np.array(stamp))
-            os.replace(Path(scratch) / "table.npz", cache)
-    except OSError:
-        return
+    with contextlib.suppress(OSError), tempfile.TemporaryDirectory(dir=cache.parent) as scratch:
+        np.savez(Path(scratch) / "table.npz", table=table, stamp=np.array(stamp))
+        os.replace(Path(scratch) / "table.npz", cache)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from learnsym.data.base import Split
+from learnsym.data.download import find
 from learnsym.errors import DataError
 
 Labels = Literal["classification", "regression"]
@@ -162,6 +163,13 @@ def find_named(file: str | Sequence[str], data_dir: str) -> list[Path]:
     if not paths:
         raise DataError("dataset.file is an empty list. Expected the name of a file.")
     return paths
+
+
+def find_default(
+    file: str | None, data_dir: str, subfolders: Sequence[str], names: Sequence[str]
+) -> Path | None:
+    """Find `file`, or without one the first of the usual `names` in subfolders of `data_dir`."""
+    return find_named(file, data_dir)[0] if file else find(data_dir, subfolders, names)
 
 
 def _read_pair(arrays: dict[str, np.ndarray], suffix: str, task: Labels, path: Path) -> Split:
