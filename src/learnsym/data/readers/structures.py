@@ -46,6 +46,8 @@ def read_structures(path: Path, target: str) -> tuple[np.ndarray, np.ndarray, np
                 raise DataError(f"{label} is periodic. Expected molecules without a cell.")
             if not atoms.numbers.all():
                 raise DataError(f"{label} has an atom that is no element.")
+            if not np.isfinite(atoms.positions).all():
+                raise DataError(f"{label} has a position that is not a finite number.")
             molecules.append((atoms.numbers, atoms.positions))
             values.append(_target_of(atoms, target, label))
     except DataError:
