@@ -54,7 +54,7 @@ class Split:
         return len(self.inputs)
 
     @property
-    def images(self) -> Tensor:
+    def tensor(self) -> Tensor:
         """The inputs as a tensor, which data sets made in memory hold anyway."""
         return self.inputs if isinstance(self.inputs, Tensor) else self.inputs.to("cpu")
 

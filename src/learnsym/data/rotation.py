@@ -55,7 +55,7 @@ def rotate_splits(
     rotated = {}
     for name, split in splits.items():
         angle = angles["test" if name == "test" else "train"][chosen[name]]
-        rotated[name] = Split(rotate_pixels(split.images, angle), split.targets)
+        rotated[name] = Split(rotate_pixels(split.tensor, angle), split.targets)
     return rotated
 
 

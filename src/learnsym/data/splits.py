@@ -33,60 +33,57 @@ class SplitSettings:
     """Whether the validation examples are the last ones of the training part, not random ones."""
 
     def choose(self, train_count: int, test_count: int) -> dict[str, Tensor]:
-        """Draw the indices of each split (see `choose`)."""
-        sizes = self.train_size, self.val_size, self.test_size
-        return choose(train_count, test_count, *sizes, self.seed, self.val_last)
+        """Draw sorted rows of "train" and "val" in the training part, "test" in the test part.
+
+        With one seed a smaller `train_size` is a subset of a larger one, whatever `val_size`.
+
+        Raises:
+            DataError: there are not as many examples as are asked for.
+        """
+        left = train_count - self.val_size
+        if left < 1:
+            raise DataError(
+                f"dataset.val_size={self.val_size} leaves nothing of {train_count} training "
+                "examples. Try a smaller one."
+            )
+        if self.train_size is not None and self.train_size > left:
+            raise DataError(
+                f"dataset.train_size={self.train_size} and dataset.val_size={self.val_size} ask "
+                f"for {self.train_size + self.val_size} training examples, but there are "
+                f"{train_count}."
+            )
+        if self.test_size is not None and self.test_size > test_count:
+            raise DataError(
+                f"dataset.test_size={self.test_size} asks for more test examples than there are: "
+                f"at most {test_count}."
+            )
+        shuffled = left if self.val_last else train_count
+        order = torch.randperm(shuffled, generator=generator(self.seed, "train"))
+        order = torch.cat([order, torch.arange(shuffled, train_count)])
+        chosen = {"train": order[:left][: self.train_size], "val": order[left:]}
+        test = torch.randperm(test_count, generator=generator(self.seed, "test"))
+        chosen["test"] = test[: self.test_size]
+        return {name: rows.sort().values for name, rows in chosen.items() if len(rows)}
 
     def hold_out_test(self, examples: Split, source: str) -> tuple[Split, Split, str]:
-        """Split a test part off; return both parts and a sentence for the provenance."""
-        train, test = split_off_test(examples, self.test_fraction, self.seed, source)
+        """Split off a test part at random; return both parts and a sentence for the provenance.
+
+        Raises:
+            DataError: one of the parts would be empty; it names the `source`.
+        """
+        count = len(examples)
+        test_count = round(self.test_fraction * count)
+        if not 0 < test_count < count:
+            raise DataError(
+                f"{source} has {count} examples and no test set, of which dataset.test_fraction="
+                f"{self.test_fraction} leaves {count - test_count} for training and {test_count} "
+                "for testing. Try a fraction that leaves some for each."
+            )
+        order = torch.randperm(count, generator=generator(self.seed, "test split"))
+        rows = order[test_count:].sort().values, order[:test_count].sort().values
+        train, test = (Split(examples.inputs[kept], examples.targets[kept]) for kept in rows)
         how = f"(fraction {self.test_fraction:g}, seed {self.seed})"
         return train, test, f" The test set was held out at random {how}."
-
-
-def choose(
-    train_count: int,
-    test_count: int,
-    train_size: int | None,
-    val_size: int,
-    test_size: int | None,
-    seed: int,
-    val_last: bool = False,
-) -> dict[str, Tensor]:
-    """Draw sorted indices of "train" and "val" in the training part, "test" in the test part.
-
-    The validation examples are held out from the training part, at random or (`val_last`) its last
-    ones. With one seed a smaller `train_size` is a subset of a larger one, whatever `val_size`.
-
-    Raises:
-        DataError: there are not as many examples as are asked for.
-    """
-    if val_size >= train_count:
-        raise DataError(
-            f"dataset.val_size={val_size} leaves nothing of {train_count} training examples. "
-            "Try a smaller one."
-        )
-    if train_size is None:
-        train_size = train_count - val_size
-    if train_size + val_size > train_count:
-        raise DataError(
-            f"dataset.train_size={train_size} and dataset.val_size={val_size} ask for "
-            f"{train_size + val_size} training examples, but there are {train_count}."
-        )
-    if test_size is not None and test_size > test_count:
-        raise DataError(
-            f"dataset.test_size={test_size} asks for more test examples than there are: "
-            f"at most {test_count}."
-        )
-    kept = train_count - val_size if val_last else train_count
-    order = torch.cat(
-        [torch.randperm(kept, generator=generator(seed, "train")), torch.arange(kept, train_count)]
-    )
-    chosen = {"train": order[:train_size]}
-    if val_size:
-        chosen["val"] = order[train_count - val_size :]
-    chosen["test"] = torch.randperm(test_count, generator=generator(seed, "test"))[:test_size]
-    return {name: indices.sort().values for name, indices in chosen.items()}
 
 
 def draw_rows(count: int, size: int | None, seed: int, purpose: str, key: str) -> Tensor:
@@ -116,28 +113,6 @@ def take(train: Split, test: Split, chosen: Mapping[str, Tensor]) -> dict[str, S
         whole = len(indices) == len(part)
         splits[name] = part if whole else Split(part.inputs[indices], part.targets[indices])
     return splits
-
-
-def split_off_test(
-    examples: Split, test_fraction: float, seed: int, source: str
-) -> tuple[Split, Split]:
-    """Split examples at random into a training and a test part.
-
-    Raises:
-        DataError: one of the parts would be empty; it names the `source`.
-    """
-    count = len(examples)
-    test_count = round(test_fraction * count)
-    if not 0 < test_count < count:
-        raise DataError(
-            f"{source} has {count} examples and no test set, of which "
-            f"dataset.test_fraction={test_fraction} leaves {count - test_count} for training and "
-            f"{test_count} for testing. Try a fraction that leaves some for each."
-        )
-    order = torch.randperm(count, generator=generator(seed, "test split"))
-    rows = order[test_count:].sort().values, order[:test_count].sort().values
-    train, test = (Split(examples.inputs[kept], examples.targets[kept]) for kept in rows)
-    return train, test
 
 
 def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:

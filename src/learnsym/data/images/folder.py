@@ -77,7 +77,7 @@ class ImageFolder(SplitImages):
 
     def normalisation(self, train: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Return the statistics of the training images."""
-        return channel_statistics(train.images)
+        return channel_statistics(train.tensor)
 
 
 def read_picture(name: str, size: int, channels: int) -> np.ndarray:

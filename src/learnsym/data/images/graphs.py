@@ -78,7 +78,7 @@ class Graphs(ImageData):
         else:
             path = find_named(file, data_dir)[0]
             train = draw_examples(_read_graphs(path, nodes), count, seed)
-            exact = _label(train.images)
+            exact = _label(train.tensor)
             wrong = int((train.targets != exact.targets).sum())
             source = (
                 f"Read from {path}; {wrong} of its {count} labels differ from the exact "

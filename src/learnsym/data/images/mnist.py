@@ -99,7 +99,7 @@ class MNIST(IdxImages, RotatedImages):
         """Rotate and resize the images."""
         rotated = super().transform(splits, chosen, counts)
         return {
-            name: Split(resize(split.images, self.side), split.targets)
+            name: Split(resize(split.tensor, self.side), split.targets)
             for name, split in rotated.items()
         }
 

@@ -16,7 +16,7 @@ from learnsym.data.base import ExampleSpec, Split
 from learnsym.data.images.base import Chosen, Degrees, Parts
 from learnsym.data.images.mnist import MNIST, SHAPE, IdxImages
 from learnsym.data.rotation import describe_rotation, rotate_splits
-from learnsym.data.splits import choose
+from learnsym.data.splits import SplitSettings
 from learnsym.errors import DataError
 from learnsym.schema import Count, Fraction
 
@@ -79,22 +79,21 @@ class MNIST6(IdxImages):
                 f"dataset.val_fraction={self.val_fraction:g} leaves nothing of {train_count} "
                 "training digits. Try a smaller one."
             )
-        sizes = [
-            None if size is None else _number_of_digits(key, size, available)
-            for key, size, available in (
-                ("train_size", self.train_size, left),
-                ("test_size", self.test_size, test_count),
-            )
-        ]
-        return choose(train_count, test_count, sizes[0], self.val_size, sizes[1], self.seed)
+        digits = SplitSettings(
+            train_size=_number_of_digits("train_size", self.train_size, left),
+            val_size=self.val_size,
+            test_size=_number_of_digits("test_size", self.test_size, test_count),
+            seed=self.seed,
+        )
+        return digits.choose(train_count, test_count)
 
     def transform(
         self, splits: dict[str, Split], chosen: Chosen, counts: Mapping[str, int]
     ) -> dict[str, Split]:
         """Rotate the sixes and pair them with their second versions."""
-        self.prototypes = self.pair(splits["test"].images[: PROTOTYPES // 2])
+        self.prototypes = self.pair(splits["test"].tensor[: PROTOTYPES // 2])
         rotated = rotate_splits(splits, chosen, counts, self.rotation_range, self.seed)
-        return {name: self.pair(split.images) for name, split in rotated.items()}
+        return {name: self.pair(split.tensor) for name, split in rotated.items()}
 
     def provenance(self, source: str) -> str:
         """Add what was made of the digits."""
@@ -140,10 +139,12 @@ def _sixes(part: Split, name: str) -> Split:
         raise DataError(
             f"the {name} part has no sixes (label {SIX}). Expected MNIST, or a file of its form."
         )
-    return Split(part.images[rows], part.targets[rows])
+    return Split(part.tensor[rows], part.targets[rows])
 
 
-def _number_of_digits(key: str, size: int, available: int) -> int:
+def _number_of_digits(key: str, size: int | None, available: int) -> int | None:
+    if size is None:
+        return None
     if size % 2 or size > 2 * available:
         raise DataError(
             f"dataset.{key}={size}: every digit comes in two versions. Expected an even number of "

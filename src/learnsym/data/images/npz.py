@@ -74,7 +74,7 @@ class NpzImages(SplitImages):
 
     def describe(self, splits: Mapping[str, Split], provenance: str) -> DataInfo:
         """Return the description, with labels as the names of classes."""
-        mean, std = channel_statistics(splits["train"].images)
+        mean, std = channel_statistics(splits["train"].tensor)
         labels = tuple(map(str, range(self.num_outputs)))
         return DataInfo.of(
             self.name,

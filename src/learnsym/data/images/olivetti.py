@@ -69,7 +69,7 @@ class Olivetti(ImageData):
         people = _draw_people(faces.targets, test_people, val_people, seed)
         splits = {}
         for name, limit in (("train", train_size), ("val", val_size), ("test", test_size)):
-            images = faces.images[torch.isin(faces.targets, people[name])]
+            images = faces.tensor[torch.isin(faces.targets, people[name])]
             if len(images):
                 repeated = images.repeat_interleave(repeats, dim=0)
                 splits[name] = _rotate_faces(repeated, rotation_range, limit, seed, name)

@@ -60,7 +60,7 @@ class RotMNIST(IdxImages):
     def _make_stand_in(self) -> Parts:
         """Rotate disjoint digits of MNIST's 70 000, as many as the official parts have."""
         parts = super().load_published()[:2]
-        inputs = torch.cat([part.images for part in parts])
+        inputs = torch.cat([part.tensor for part in parts])
         targets = torch.cat([part.targets for part in parts])
         count = sum(SIZES.values())
         if len(inputs) < count:

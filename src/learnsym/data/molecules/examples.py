@@ -9,7 +9,7 @@ import torch
 from learnsym.data.base import DataInfo, Split
 from learnsym.data.molecules.base import SPECIES, PointAugmentName, PointData
 from learnsym.data.molecules.units import Unit, reported
-from learnsym.data.splits import SplitSettings, split_off_test, take
+from learnsym.data.splits import SplitSettings, take
 from learnsym.errors import DataError
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -38,7 +38,7 @@ class SplitMolecules(SplitSettings, PointData):
             source: for the provenance.
             origin: names of the files, for messages.
         """
-        train, test = split_off_test(examples, self.test_fraction, self.seed, origin)
+        train, test, _ = self.hold_out_test(examples, origin)
         splits = take(train, test, self.choose(len(train), len(test)))
         provenance = (
             f"{source} The parts were drawn at random (seed {self.seed}); median and mean absolute "

@@ -95,5 +95,5 @@ def _read_arrays(path: Path, target: str) -> Arrays:
 def _concatenate(parts: list[Split]) -> Split:
     """Join files, padded to the largest molecule of all."""
     most = max(part.inputs.shape[1] for part in parts)
-    padded = [F.pad(part.images, (0, 0, 0, most - part.inputs.shape[1])) for part in parts]
+    padded = [F.pad(part.tensor, (0, 0, 0, most - part.inputs.shape[1])) for part in parts]
     return Split(torch.cat(padded), torch.cat([part.targets for part in parts]))

@@ -196,5 +196,5 @@ def _concatenate(parts: list[Split], paths: list[Path]) -> Split:
             f"{', '.join(map(str, paths))}: Expected one shape and dtype, got images of different "
             f"kinds ({got})."
         )
-    images = torch.cat([part.images for part in parts])
+    images = torch.cat([part.tensor for part in parts])
     return Split(images, torch.cat([part.targets for part in parts]))
