@@ -3,7 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -48,7 +48,7 @@ class SplitImages(SplitSettings, ImageData):
         counts = {"train": len(train), "test": len(test)}
         chosen = self.choose(len(train), len(test))
         splits = self.transform(take(train, test, chosen), chosen, counts)
-        info = self.describe(splits, self.provenance(source))
+        info = self.describe(splits, source)
         ImageData.__init__(self, info, splits, self.augment)
 
     @abstractmethod
@@ -61,29 +61,15 @@ class SplitImages(SplitSettings, ImageData):
         """Return the splits as they are held; `counts` are the sizes of the whole parts."""
         return splits
 
-    def provenance(self, source: str) -> str:
-        """Return what is told of the origin of the data."""
-        return source
-
-    def normalisation(self, train: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Return mean and standard deviation of the channels."""
-        return self.channel_mean, self.channel_std
-
-    def true_widths(self) -> dict[str, float]:
-        """Return the widths of the symmetries that are known."""
-        return {}
-
-    def describe(self, splits: Mapping[str, Split], provenance: str) -> DataInfo:
-        """Return the description."""
-        mean, std = self.normalisation(splits["train"])
+    def describe(self, splits: Mapping[str, Split], source: str) -> DataInfo:
+        """Return the description of the splits; `source` is where they came from."""
         return DataInfo.of(
             self.name,
             splits,
-            provenance,
+            source,
             class_names=self.class_names,
-            mean=mean,
-            std=std,
-            true_widths=self.true_widths(),
+            mean=self.channel_mean,
+            std=self.channel_std,
         )
 
 
@@ -104,13 +90,11 @@ class RotatedImages(SplitImages):
         """Rotate the images."""
         return rotate_splits(splits, chosen, counts, self.rotation_range, self.seed)
 
-    def provenance(self, source: str) -> str:
+    def describe(self, splits: Mapping[str, Split], source: str) -> DataInfo:
         """Add the rotation."""
-        return f"{source} {describe_rotation(self.rotation_range)}"
-
-    def true_widths(self) -> dict[str, float]:
-        """Return the width of the range of rotations."""
-        return {"rotation": 2 * math.radians(self.rotation_range)}
+        source = f"{source} {describe_rotation(self.rotation_range)}"
+        width = 2 * math.radians(self.rotation_range)
+        return replace(super().describe(splits, source), true_widths={"rotation": width})
 
 
 @dataclass(eq=False)

@@ -1,10 +1,11 @@
 """CIFAR-10 and CIFAR-100, from the canonical pickles or from plain .npz files."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from learnsym.data.base import ExampleSpec, Split
+from learnsym.data.base import DataInfo, ExampleSpec, Split
 from learnsym.data.images.base import Parts, PublishedImages
 from learnsym.data.readers.arrays import read_files
 from learnsym.errors import DataError
@@ -44,11 +45,13 @@ class CIFAR10(PublishedImages):
     name = "cifar10"
     spec = ExampleSpec(SHAPE, 10)
     class_names: ClassVar[tuple[str, ...]] = CLASSES
+    channel_mean, channel_std = MEAN, STD
     torchvision_class: ClassVar[str] = "CIFAR10"
 
-    def normalisation(self, train: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Return what was asked for, or the usual statistics."""
-        return self.mean or MEAN, self.std or STD
+    def describe(self, splits: Mapping[str, Split], source: str) -> DataInfo:
+        """Take the statistics that were asked for."""
+        info = super().describe(splits, source)
+        return replace(info, mean=self.mean or MEAN, std=self.std or STD)
 
     def load_published(self) -> Parts:
         """Return the images from the canonical files if they are there, or from plain ones."""

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from learnsym.data.base import Split
+from learnsym.data.base import DataInfo, Split
 from learnsym.data.images.base import Chosen, Parts, SplitImages
 from learnsym.data.splits import channel_statistics
 from learnsym.errors import DataError
@@ -70,14 +70,11 @@ class ImageFolder(SplitImages):
         """Add the folder's validation set."""
         return splits if self._val is None else splits | {"val": self._val}
 
-    @property
-    def class_names(self) -> tuple[str, ...]:  # type: ignore[override]  # read from the folder
-        """Names of the sub-folders."""
-        return self._classes
-
-    def normalisation(self, train: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Return the statistics of the training images."""
-        return channel_statistics(train.tensor)
+    def describe(self, splits: Mapping[str, Split], source: str) -> DataInfo:
+        """Name the classes after the sub-folders."""
+        mean, std = channel_statistics(splits["train"].tensor)
+        names = self._classes
+        return DataInfo.of(self.name, splits, source, class_names=names, mean=mean, std=std)
 
 
 def read_picture(name: str, size: int, channels: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """MNIST and Fashion-MNIST, from the canonical idx files."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from learnsym.data.base import CHUNK, ExampleSpec, Split
+from learnsym.data.base import CHUNK, DataInfo, ExampleSpec, Split
 from learnsym.data.download import download, find
 from learnsym.data.images.base import Chosen, Parts, PublishedImages, RotatedImages
 from learnsym.data.readers.idx import read_idx
@@ -103,18 +103,15 @@ class MNIST(IdxImages, RotatedImages):
             for name, split in rotated.items()
         }
 
-    def provenance(self, source: str) -> str:
-        """Add rotation and size."""
-        if self.side == SHAPE[-1]:
-            return super().provenance(source)
-        size = f"{self.side} x {self.side}"
-        return f"{super().provenance(source)} Images are resized to {size} (bilinear, antialiased)."
-
-    def normalisation(self, train: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Return what was asked for, or the data set's usual statistics."""
-        return (
-            self.channel_mean if self.mean is None else (self.mean,),
-            self.channel_std if self.std is None else (self.std,),
+    def describe(self, splits: Mapping[str, Split], source: str) -> DataInfo:
+        """Add the size, and take the statistics that were asked for."""
+        info = super().describe(splits, source)
+        resized = f" Images are resized to {self.side} x {self.side} (bilinear, antialiased)."
+        return replace(
+            info,
+            provenance=info.provenance + (resized if self.side != SHAPE[-1] else ""),
+            mean=info.mean if self.mean is None else (self.mean,),
+            std=info.std if self.std is None else (self.std,),
         )
 
 

@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from learnsym.data.base import ExampleSpec, Split
+from learnsym.data.base import DataInfo, ExampleSpec, Split
 from learnsym.data.images.base import Chosen, Degrees, Parts
 from learnsym.data.images.mnist import MNIST, SHAPE, IdxImages
 from learnsym.data.rotation import describe_rotation, rotate_splits
@@ -95,14 +95,15 @@ class MNIST6(IdxImages):
         rotated = rotate_splits(splits, chosen, counts, self.rotation_range, self.seed)
         return {name: self.pair(split.tensor) for name, split in rotated.items()}
 
-    def provenance(self, source: str) -> str:
+    def describe(self, splits: Mapping[str, Split], source: str) -> DataInfo:
         """Add what was made of the digits."""
         rotated = f"{describe_rotation(self.rotation_range)} " if self.rotation_range else ""
         held_out = f"{self.val_size} of the training digits" if self.val_size else "No digits"
-        return (
+        source = (
             f"{source} The sixes, and each of them {self.version}. {rotated}{held_out} are held "
             "out for validation (the published code chooses the best epoch on the test set)."
         )
+        return super().describe(splits, source)
 
 
 @dataclass(eq=False, kw_only=True)

@@ -72,14 +72,14 @@ class NpzImages(SplitImages):
             )
         return train, test, f"Read from {names}.{held_out}"
 
-    def describe(self, splits: Mapping[str, Split], provenance: str) -> DataInfo:
+    def describe(self, splits: Mapping[str, Split], source: str) -> DataInfo:
         """Return the description, with labels as the names of classes."""
         mean, std = channel_statistics(splits["train"].tensor)
         labels = tuple(map(str, range(self.num_outputs)))
         return DataInfo.of(
             self.name,
             splits,
-            provenance,
+            source,
             task=self.task,
             class_names=labels if self.task == "classification" else (),
             num_outputs=self.num_outputs,

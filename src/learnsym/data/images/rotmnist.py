@@ -1,12 +1,13 @@
 """MNIST-rot (Larochelle et al. 2007): digits rotated by any angle."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 
-from learnsym.data.base import ExampleSpec, Split
+from learnsym.data.base import DataInfo, ExampleSpec, Split
 from learnsym.data.images.base import Parts
 from learnsym.data.images.mnist import DIGITS, SHAPE, IdxImages
 from learnsym.data.readers.amat import official_part
@@ -40,9 +41,9 @@ class RotMNIST(IdxImages):
     class_names = DIGITS
     channel_mean, channel_std = (0.130,), (0.297,)  # of the official images
 
-    def true_widths(self) -> dict[str, float]:
-        """Return the full circle."""
-        return {"rotation": 2 * math.pi}
+    def describe(self, splits: Mapping[str, Split], source: str) -> DataInfo:
+        """Add the full circle."""
+        return replace(super().describe(splits, source), true_widths={"rotation": 2 * math.pi})
 
     def load_published(self) -> Parts:
         """Return the official parts, or those of the stand-in."""
