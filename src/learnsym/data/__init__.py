@@ -1,4 +1,4 @@
-"""Data sets of images and of molecules behind one interface; imported when they are used."""
+"""Data sets of images and molecules, imported when they are used."""
 
 from importlib import import_module
 from typing import Any

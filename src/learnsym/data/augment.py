@@ -46,7 +46,7 @@ def flip(images: Tensor) -> Tensor:
 
 
 def flip_crop(images: Tensor) -> Tensor:
-    """Mirror with probability 1/2, then cut out a window shifted by up to 4 pixels.
+    """Mirror with probability 1/2, then crop after a shift by up to 4 pixels.
 
     Each of the 9 x 9 windows is equally likely. Mirroring and cutting are one gather: both only say
     where a pixel comes from.
@@ -68,7 +68,7 @@ def flip_crop(images: Tensor) -> Tensor:
 
 
 def rotation(images: Tensor) -> Tensor:
-    """Rotate each image [B, C, H, W] by an angle uniform on the whole circle."""
+    """Rotate each image by an angle uniform on the whole circle."""
     angles = (batch_uniform(len(images), device=images.device, dtype=images.dtype) - 0.5) * (
         2 * math.pi
     )

@@ -1,4 +1,4 @@
-"""Interface of all data sets: description, splits, and what a network sees of an example."""
+"""Interface of all data sets: description, splits, preparation of examples."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from learnsym.data.augment import Augmentation, AugmentName, augmentation
 from learnsym.schema import Task
 
 CHUNK = 4096
-"""Images handled at once wherever data are made in floating point, to keep memory small."""
+"""Images handled at once wherever data are computed in floating point, to keep memory small."""
 
 
 class FileInputs(Protocol):
@@ -55,13 +55,13 @@ class Split:
 
     @property
     def tensor(self) -> Tensor:
-        """The inputs as a tensor, which data sets made in memory hold anyway."""
+        """The inputs in memory."""
         return self.inputs if isinstance(self.inputs, Tensor) else self.inputs.to("cpu")
 
 
 @dataclass(frozen=True)
 class DataInfo:
-    """Description of a data set: what a network is built for and a result is judged by.
+    """Description of a data set, for building networks and judging results.
 
     Attributes:
         name: as in `dataset=`.
@@ -97,7 +97,7 @@ class DataInfo:
 
     @classmethod
     def of(cls, name: str, splits: Mapping[str, Split], provenance: str, **fields: Any) -> Self:
-        """Describe splits by what can be read off them, the class names and other `fields`."""
+        """Describe splits; fill in what can be read off them."""
         plain = {
             "task": "classification",
             "class_names": (),
@@ -112,7 +112,7 @@ class DataInfo:
 
     @property
     def output_shape(self) -> tuple[int, ...]:
-        """Shape of a network's output for one example: [K], or logits of masks [K, H, W]."""
+        """Shape of a network's output: [K], or logits of masks [K, H, W]."""
         maps = self.input_shape[1:] if self.task == "segmentation" else ()
         return (self.num_outputs, *maps)
 
@@ -142,8 +142,8 @@ class Data(ABC):
         spec: form of an example with the settings of cfg/dataset; None where only a file can tell.
         info: the description.
         splits: "train" and "test", and "val" where there is one.
-        prototypes: a few examples in their canonical orientation, where the data are made by
-            rotating some; None elsewhere.
+        prototypes: a few examples in their canonical orientation, if the data are rotations of
+            some; None elsewhere.
     """
 
     kind: Literal["images", "points"]
@@ -196,7 +196,7 @@ class ImageData(Data):
         return torch.addcmul(shift, images, scale)
 
     def _constants(self, device: torch.device, peak: float) -> tuple[Tensor, Tensor]:
-        """Return [C, 1, 1] twice: scale * x + shift = (x / peak - mean) / std, cached."""
+        """Return scale and shift [C, 1, 1] from pixels to normalised ones, cached."""
         if (device, peak) not in self._scale_shift:
             mean = torch.tensor(self.info.mean, dtype=torch.float64)
             std = torch.tensor(self.info.std, dtype=torch.float64)

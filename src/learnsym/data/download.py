@@ -1,4 +1,4 @@
-"""Files that are found, downloaded from the first mirror with the right checksum, and unpacked."""
+"""Find, download, check and unpack files."""
 
 import gzip
 import logging
@@ -22,7 +22,7 @@ _DAMAGED = (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile,
 
 
 def find(data_dir: str, subfolders: Iterable[str], names: Iterable[str]) -> Path | None:
-    """Return the first file called one of `names` in the `subfolders` of `data_dir`, if any."""
+    """Return the first of `names` in the `subfolders` of `data_dir`, if any."""
     names = list(names)
     for subfolder in subfolders:
         for name in names:
@@ -33,12 +33,12 @@ def find(data_dir: str, subfolders: Iterable[str], names: Iterable[str]) -> Path
 
 
 def download(dataset: str, name: str, folder: Path, urls: Sequence[str], checksum: str) -> Path:
-    """Return the file `name` in `folder`, fetched from one of `urls` unless it is there.
+    """Return the file `name` in `folder`, downloaded if need be.
 
     Args:
         dataset: as the user calls it, for messages.
         name: of the file.
-        folder: made if there is none.
+        folder: created if it does not exist.
         urls: tried in this order.
         checksum: "md5:..." or "sha256:...". A file that does not have it is never kept.
 
@@ -84,7 +84,7 @@ def unpack(dataset: str, archive: type[Any], data_dir: str, subfolders: Sequence
 
 
 def unpack_atomically(archive: Path, target: Path, extract: Callable[[Path], Path]) -> None:
-    """Move what `extract` makes in a scratch folder to `target`: a killed run leaves no half of it.
+    """Move what `extract` returns in a scratch folder to `target`, all or nothing.
 
     Raises:
         DataError: the archive is damaged.

@@ -1,4 +1,4 @@
-"""Rotation of stored images when a data set is made (`augment` rotates while it is trained on)."""
+"""Rotation of stored images, once, when a data set is made."""
 
 import math
 from collections.abc import Mapping

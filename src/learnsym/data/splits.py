@@ -21,7 +21,7 @@ class SplitSettings:
         test_fraction: this part is held out for testing if there is no test set.
         train_size, test_size: at most so many, drawn at random; None takes all.
         val_size: so many are held out from the training part.
-        seed: of the splits, and of what else is random in the data.
+        seed: of all random choices.
     """
 
     test_fraction: Fraction = 0.2
@@ -33,7 +33,7 @@ class SplitSettings:
     """Whether the validation examples are the last ones of the training part, not random ones."""
 
     def choose(self, train_count: int, test_count: int) -> dict[str, Tensor]:
-        """Draw sorted rows of "train" and "val" in the training part, "test" in the test part.
+        """Draw sorted rows of "train" and "val", and of "test" in the test part.
 
         With one seed a smaller `train_size` is a subset of a larger one, whatever `val_size`.
 
@@ -66,7 +66,7 @@ class SplitSettings:
         return {name: rows.sort().values for name, rows in chosen.items() if len(rows)}
 
     def hold_out_test(self, examples: Split, source: str) -> tuple[Split, Split, str]:
-        """Split off a test part at random; return both parts and a sentence for the provenance.
+        """Split off a test part; return a sentence for the provenance too.
 
         Raises:
             DataError: one of the parts would be empty; it names the `source`.
@@ -106,7 +106,7 @@ def draw_examples(examples: Split, count: int, seed: int) -> Split:
 
 
 def take(train: Split, test: Split, chosen: Mapping[str, Tensor]) -> dict[str, Split]:
-    """Return the splits with the chosen rows; a part that is taken whole is not copied."""
+    """Return the splits with the chosen rows; whole parts are not copied."""
     splits = {}
     for name, indices in chosen.items():
         part = test if name == "test" else train

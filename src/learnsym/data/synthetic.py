@@ -1,4 +1,4 @@
-"""Synthetic data of the form that a data set declares: what fits it is tried without its files."""
+"""Synthetic data of a declared form, to try networks without files."""
 
 import torch
 

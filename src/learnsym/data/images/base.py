@@ -1,4 +1,4 @@
-"""What data sets of images share: reading, splitting, rotating and describing them."""
+"""Shared parts of image data sets: loading, splitting, rotation, description."""
 
 import math
 from abc import abstractmethod
@@ -58,7 +58,7 @@ class SplitImages(SplitSettings, ImageData):
     def transform(
         self, splits: dict[str, Split], chosen: Chosen, counts: Mapping[str, int]
     ) -> dict[str, Split]:
-        """Return the splits as they are held; `counts` are the sizes of the whole parts."""
+        """Change the splits; `counts` are the sizes of the whole parts."""
         return splits
 
     def describe(self, splits: Mapping[str, Split], source: str) -> DataInfo:
@@ -145,7 +145,7 @@ class PublishedImages(SplitImages):
             )
 
     def load_torchvision(self, canonical: type[Any], *settings: Mapping[str, Any]) -> Parts:
-        """Read both parts by a class of torchvision, which checks their md5 before it opens them.
+        """Read both parts by a class of torchvision, which checks their md5.
 
         Args:
             canonical: the class.

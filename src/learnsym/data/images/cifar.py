@@ -54,7 +54,7 @@ class CIFAR10(PublishedImages):
         return replace(info, mean=self.mean or MEAN, std=self.std or STD)
 
     def load_published(self) -> Parts:
-        """Return the images from the canonical files if they are there, or from plain ones."""
+        """Return the images of the canonical files, or of plain ones."""
         import torchvision.datasets
 
         canonical = getattr(torchvision.datasets, self.torchvision_class)
@@ -75,7 +75,7 @@ class CIFAR10(PublishedImages):
                     f"{self.name}_{name}*.npz. Expected at least one."
                 )
             part = parts[name] = read_files([str(path) for path in files], "", "classification")[0]
-            self.check(part, f"{files[0]} and its like")
+            self.check(part, f"{files[0]} and the other files")
             complete = len(part) == SIZES[name]
             count = f"all {SIZES[name]}" if complete else f"only {len(part)} of {SIZES[name]}"
             source += f"; {name} images: {count}"

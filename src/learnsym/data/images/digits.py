@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits: 1 797 images of 8 x 8 in the library, nothing to download."""
+"""scikit-learn's handwritten digits, which come with the library."""
 
 from dataclasses import dataclass
 

@@ -97,7 +97,7 @@ def read_picture(name: str, size: int, channels: int) -> np.ndarray:
 
 
 def _common_classes(classes: Mapping[Path, tuple[str, ...]]) -> tuple[str, ...]:
-    """Return the names of the classes: the same in all folders, and two or more."""
+    """Return the names of the classes, the same in all folders."""
     first, *others = classes
     for folder in others:
         if classes[folder] != classes[first]:
@@ -113,7 +113,7 @@ def _common_classes(classes: Mapping[Path, tuple[str, ...]]) -> tuple[str, ...]:
 
 
 def _refuse_links(root: Path) -> None:
-    """Refuse links out of the folder, or to a folder above them, where reading would not end."""
+    """Refuse links out of the folder, or to a folder above them."""
     resolved = root.resolve()
     for path in root.rglob("*"):
         if not path.is_symlink():

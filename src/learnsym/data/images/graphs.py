@@ -108,10 +108,10 @@ def block_graphs(
 
 
 def connected(adjacency: Tensor) -> Tensor:
-    """Tell which graphs [N, n, n] (an edge where it is not 0) are in one piece: bool [N], exact.
+    """Tell which graphs [N, n, n] (edges are not 0) are connected: bool [N].
 
-    (A + I)^k is positive where a path of at most k edges leads; squaring it until k >= n - 1
-    reaches whatever can be reached.
+    Exact: (A + I)^k is positive where a path of at most k edges leads; squaring it until k >= n - 1
+    reaches all that can be reached.
 
     >>> connected(torch.tensor([[[0.0, 1.0], [1.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]]))
     tensor([ True, False])

@@ -28,7 +28,7 @@ FILES = {
 
 @dataclass(eq=False)
 class IdxImages(PublishedImages):
-    """Images [1, 28, 28] in the idx files of MNIST, gzipped or not, which torchvision knows."""
+    """Images [1, 28, 28] in idx files, gzipped or not."""
 
     spec = ExampleSpec(SHAPE, 10)
     stored_classes = 10

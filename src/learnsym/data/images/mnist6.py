@@ -1,7 +1,7 @@
-"""The sixes of MNIST beside a second version of each: half a turn, or mirrored (Partial G-CNNs).
+"""The sixes of MNIST and their half turns or mirror images (Partial G-CNNs).
 
 A network that ignores rotations altogether cannot tell a six from its half turn, one that ignores
-mirroring cannot tell it from its mirror image: what a network with just enough symmetry can.
+mirroring cannot tell it from its mirror image. A network with just enough symmetry can.
 """
 
 from abc import abstractmethod
@@ -60,7 +60,7 @@ class MNIST6(IdxImages):
 
     @classmethod
     def pair(cls, digits: Tensor) -> Split:
-        """Interleave digits [N, C, H, W] and their second versions: [2 N, C, H, W]."""
+        """Interleave digits [N, C, H, W] with their second versions."""
         both = torch.stack([digits, cls.second_version(digits)], dim=1).flatten(0, 1)
         return Split(both, torch.arange(len(both)) % 2)
 
@@ -96,7 +96,7 @@ class MNIST6(IdxImages):
         return {name: self.pair(split.tensor) for name, split in rotated.items()}
 
     def describe(self, splits: Mapping[str, Split], source: str) -> DataInfo:
-        """Add what was made of the digits."""
+        """Add the origin of the pairs."""
         rotated = f"{describe_rotation(self.rotation_range)} " if self.rotation_range else ""
         held_out = f"{self.val_size} of the training digits" if self.val_size else "No digits"
         source = (

@@ -131,7 +131,7 @@ def fetch_faces(folder: Path) -> Path:
 
 
 def _load_faces(data_dir: str, file: str | None) -> tuple[Split, str]:
-    """Return the upright faces [N, 1, S, S], with the person as target, and their origin."""
+    """Return the upright faces, with the person as target, and their origin."""
     path = find_default(file, data_dir, ("", "olivetti"), ("olivetti.npz",))
     path = path or fetch_faces(Path(data_dir).expanduser())
     arrays = read_npz(path, ("images", "labels"))
@@ -145,7 +145,7 @@ def _load_faces(data_dir: str, file: str | None) -> tuple[Split, str]:
 
 
 def _draw_people(person: Tensor, test_people: int, val_people: int, seed: int) -> dict[str, Tensor]:
-    """Draw the people of each split: disjoint, and at least one is left for training."""
+    """Draw disjoint people for the splits, at least one for training."""
     people = person.unique()
     order = people[torch.randperm(len(people), generator=generator(seed, "people"))]
     train_people = len(people) - test_people - val_people
@@ -162,7 +162,7 @@ def _draw_people(person: Tensor, test_people: int, val_people: int, seed: int) -
 def _rotate_faces(
     images: Tensor, degrees: float, limit: int | None, seed: int, split: str
 ) -> Split:
-    """Rotate each of at most `limit` images [N, 1, S, S] by a random angle and crop it."""
+    """Rotate at most `limit` images by random angles and crop them."""
     angles = random_angles(len(images), degrees, seed, f"{split} rotation")
     rows = draw_rows(len(images), limit, seed, f"{split} images", f"dataset.{split}_size")
     rotated = centre_crop(rotate_pixels(images[rows], angles[rows]))

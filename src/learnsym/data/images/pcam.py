@@ -1,4 +1,4 @@
-"""PatchCamelyon (Veeling et al. 2018): is there tumour tissue in the middle of a patch?"""
+"""PatchCamelyon (Veeling et al. 2018): tumour tissue in patches of slides."""
 
 from pathlib import Path
 
@@ -106,7 +106,7 @@ def _load(name: str, data_dir: str) -> tuple[Hdf5Images, Tensor]:
 
 
 def _locate(name: str, axis: str, data_dir: str) -> Path:
-    """Find the HDF5 file of images ("x") or labels ("y"); download and unpack it if need be."""
+    """Return the file of images ("x") or labels ("y"), downloaded if need be."""
     file = FILE_NAME.format(PUBLISHED[name], axis)
     if path := find(data_dir, SUBFOLDERS, (file,)):
         return path

@@ -47,7 +47,7 @@ AbsentMask = Literal["zeros", "ones"]
 
 
 class Shapes(ImageData):
-    """Images 1 x 14 x 14 of one dark triangle or pentagon; targets [N, 2, 14, 14]: a mask of each.
+    """Images 1 x 14 x 14 of a dark triangle or pentagon, and masks [2, 14, 14].
 
     Targets are float32, 1 where the triangle (first) or the pentagon (second) is. `prepare` gives x
     - 0.5.
@@ -100,7 +100,7 @@ class Shapes(ImageData):
 
 
 def is_absent(masks: Tensor) -> Tensor:
-    """Tell which masks [N, K, H, W] are all one value, those of absent shapes: bool [N, K]."""
+    """Tell which masks [N, K, H, W] are all one value: bool [N, K]."""
     return masks.flatten(2).amin(2) == masks.flatten(2).amax(2)
 
 
@@ -140,9 +140,7 @@ def render(which: Tensor, radius: Tensor, centre: Tensor) -> Tensor:
     point = (torch.arange(SIDE * FINE) + 0.5) / FINE
     x, y = (point - centre[:, axis, None] for axis in (0, 1))
     covered = torch.ones(len(which), SIDE * FINE, SIDE * FINE)
-    for normals, apothem in zip(
-        *_half_planes(), strict=True
-    ):  # of one edge of each kind of polygon
+    for normals, apothem in zip(*_half_planes(), strict=True):  # an edge of each kind of polygon
         to_x, to_y = normals[which].unbind(1)
         distance = (
             (apothem[which] * radius)[:, None, None]
@@ -157,9 +155,10 @@ def render(which: Tensor, radius: Tensor, centre: Tensor) -> Tensor:
 
 
 def _half_planes() -> tuple[Tensor, Tensor]:
-    """Return outer unit normals [5, 2, 2] (edge, kind, x and y) and apothems [5, 2] of the edges.
+    """Return outer unit normals [5, 2, 2] and apothems [5, 2] of the edges.
 
-    Apothems are distances from the centre per unit of radius. The polygons have a corner on the
+    Axes are edge, kind, and x and y. Apothems are distances from the centre per unit of radius. The
+    polygons have a corner on the
     right and are stretched along y. The triangle's edges come more than once.
     """
     normals, apothems = torch.empty(max(SIDES), len(SIDES), 2), torch.empty(max(SIDES), len(SIDES))
@@ -175,7 +174,7 @@ def _half_planes() -> tuple[Tensor, Tensor]:
 
 
 def _smoothing(point: Tensor, half_window: float) -> Tensor:
-    """Return weights [14, P] of fine points in the pixels of a row, 0 outside the window."""
+    """Return weights [14, P] of fine points in the pixels of a row."""
     pixel = torch.arange(SIDE) + 0.5
     weights = torch.exp(-((pixel[:, None] - point) ** 2) / (2 * BLUR**2))
     inside = ((half_window - (point - SIDE / 2).abs()) * FINE + 0.5).clamp(0, 1)

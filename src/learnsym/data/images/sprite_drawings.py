@@ -9,7 +9,7 @@ Colour = tuple[int, int, int]
 
 
 class _Canvas:
-    """A black RGB image [3, 32, 32], uint8, on which shapes are painted; x right, y down."""
+    """A black RGB image [3, 32, 32], uint8; x to the right, y down."""
 
     def __init__(self) -> None:
         self.pixels = torch.zeros(3, SIDE, SIDE, dtype=torch.uint8)
@@ -18,7 +18,7 @@ class _Canvas:
         )
 
     def paint(self, where: Tensor, colour: Colour) -> None:
-        """Paint the pixels [32, 32] that are True in a colour (red, green, blue in 0..255)."""
+        """Paint pixels [32, 32] in a colour, numbers in 0..255."""
         self.pixels[:, where] = torch.tensor(colour, dtype=torch.uint8)[:, None]
 
     def ellipse(
@@ -34,7 +34,7 @@ class _Canvas:
         self.paint((self.x > left) & (self.x < right) & (self.y > top) & (self.y < bottom), colour)
 
     def triangle(self, corners: tuple[tuple[float, float], ...], colour: Colour) -> None:
-        """Paint a triangle, its corners (x, y) in clockwise order as seen on the screen."""
+        """Paint a triangle; its corners (x, y) go clockwise on the screen."""
         inside = torch.ones(SIDE, SIDE, dtype=torch.bool)
         for (ax, ay), (bx, by) in zip(corners, (*corners[1:], corners[0]), strict=True):
             inside &= (bx - ax) * (self.y - ay) - (by - ay) * (self.x - ax) >= 0
@@ -42,7 +42,7 @@ class _Canvas:
 
 
 def draw_snail() -> Tensor:
-    """Draw a green snail with an orange shell, looking to the right: [3, 32, 32], uint8."""
+    """Draw a green snail with an orange shell: [3, 32, 32], uint8."""
     canvas = _Canvas()
     skin, shade, rim = (124, 200, 80), (72, 140, 56), (252, 204, 108)
     shell, dark = (240, 140, 40), (176, 76, 24)
@@ -66,7 +66,7 @@ def draw_snail() -> Tensor:
 
 
 def draw_bird() -> Tensor:
-    """Draw a blue bird in a red cap, walking to the left: [3, 32, 32], uint8."""
+    """Draw a blue bird in a red cap: [3, 32, 32], uint8."""
     canvas = _Canvas()
     blue, wing, belly = (72, 132, 236), (36, 76, 172), (236, 232, 212)
     beak, red = (252, 188, 36), (220, 44, 52)

@@ -23,7 +23,7 @@ SHIFT = 0.5
 
 
 class PointData(Data):
-    """A data set of molecules, held as [N, A, 4] float32: x, y, z in angstrom and atomic number.
+    """A data set of molecules [N, A, 4], float32: x, y, z (angstrom), atomic number.
 
     Atomic number 0 is padding and comes last. A network sees [B, n, 3 + 15] with n the number of
     atoms of the largest molecule of the batch: coordinates in angstrom, about the centroid (the
@@ -75,7 +75,7 @@ class PointData(Data):
         return torch.cat([positions, self._table(inputs.device)[charges]], -1)
 
     def _table(self, device: torch.device) -> Tensor:
-        """Return the features [10, 15] of atomic numbers up to 9, zeros for 0; cached."""
+        """Return the features [10, 15] of atomic numbers up to 9, cached."""
         if device not in self._features:
             table = torch.zeros(max(SPECIES) + 1, len(SPECIES), 3)
             for index, charge in enumerate(SPECIES):
@@ -85,7 +85,9 @@ class PointData(Data):
 
 
 def rigid_motions(positions: Tensor, mask: Tensor) -> Tensor:
-    """Move and rotate clouds, x -> R (x + t), t ~ N(0, SHIFT^2 I) and R uniform (Haar).
+    """Move and rotate clouds: x -> R (x + t).
+
+    t is normal with standard deviation SHIFT along each axis, R uniform by Haar's measure.
 
     Args:
         positions: [B, N, 3] in angstrom.
@@ -103,7 +105,7 @@ def rigid_motions(positions: Tensor, mask: Tensor) -> Tensor:
 
 
 def normal(radius: Tensor, angle: Tensor) -> Tensor:
-    """Make standard normal numbers [...] of two uniform ones in [0, 1) (Box and Muller)."""
+    """Turn two uniform numbers into a standard normal one (Box and Muller)."""
     return (-2 * torch.log1p(-radius)).sqrt() * torch.cos(2 * math.pi * angle)
 
 

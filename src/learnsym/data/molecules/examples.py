@@ -1,4 +1,4 @@
-"""From arrays of molecules to the examples of a data set: checks, padding, units and splits."""
+"""Arrays of molecules made into examples: checks, padding, units, splits."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -17,7 +17,7 @@ from learnsym.errors import DataError
 
 @dataclass(eq=False)
 class Molecules(SplitMolecules):
-    """Molecules in .npz files, or in (extended) .xyz, .sdf, .db or other files of ase.
+    """Molecules in .npz, (extended) .xyz, .sdf, .db and other files of ase.
 
     A .npz has charges [N, A] (atomic numbers, 0 = padding), positions [N, A, 3] (angstrom) and one
     array [N] per property. In other files the property belongs to every molecule: `homo=-0.25` in

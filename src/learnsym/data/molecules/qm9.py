@@ -38,11 +38,11 @@ TARGETS: dict[Target, Unit] = {
 
 @dataclass(eq=False)
 class QM9(SplitMolecules):
-    """The usual split: 100 000 molecules for training, 17 748 for validation, 13 083 for testing.
+    """The usual split of QM9 (Anderson et al. 2019).
 
-    See Anderson et al. 2019. The 3 054 molecules whose geometry is not consistent are left out, as
-    torch-geometric does. Energies are reported in meV. Other arguments: see `SplitMolecules` and
-    `SplitSettings`.
+    100 000 molecules for training, 17 748 for validation, 13 083 for testing. The 3 054 molecules
+    whose geometry is not consistent are left out, as torch-geometric does. Energies are reported in
+    meV. Other arguments: see `SplitMolecules` and `SplitSettings`.
 
     Args:
         data_dir: folder that has, or gets, torch-geometric's files in its sub-folder qm9.
@@ -65,7 +65,7 @@ class QM9(SplitMolecules):
 
 
 def _load(root: Path) -> "PublishedQM9":
-    """Return torch-geometric's data set in this folder, downloaded if it is not there."""
+    """Return torch-geometric's data set in this folder, downloaded if need be."""
     other = "dataset=molecules dataset.file=FILE reads molecules without it"
     try:
         from torch_geometric.datasets import QM9 as Published  # noqa: N811
@@ -92,7 +92,7 @@ def _load(root: Path) -> "PublishedQM9":
 
 @contextlib.contextmanager
 def tensors_only() -> Iterator[None]:
-    """Let torch.load read tensors and plain containers alone, whatever its caller says.
+    """Let torch.load read tensors and plain containers alone, against its caller's wish.
 
     torch-geometric, where it meets anything else in a file, would load it as a pickle, which may
     run code.

@@ -1,4 +1,4 @@
-"""Molecules made by code, of QM9's sizes, with a smooth invariant of the geometry as the target."""
+"""Molecules made by code, with an invariant of the geometry as the target."""
 
 from dataclasses import dataclass
 
@@ -24,7 +24,9 @@ RANGE = 1.5
 
 @dataclass(eq=False)
 class ToyMolecules(PointData):
-    """Trees of atoms, bonds of 1.0 to 1.5 angstrom in random directions, and an invariant "energy".
+    """Trees of atoms with an invariant "energy".
+
+    Bonds are 1.0 to 1.5 angstrom long, in random directions. The energy is
 
     E = 100 sum_i mean_j (Z_j / 6) exp(-r_ij^2 / (2 RANGE^2)) in meV, over the heavy atoms i and all
     atoms j.
@@ -62,7 +64,7 @@ def toy_split(count: int, draws: torch.Generator) -> Split:
 
 
 def draw_molecules(count: int, draws: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw trees of atoms: every atom but the first hangs on an earlier heavy one.
+    """Draw trees of atoms, each of which hangs on an earlier heavy one.
 
     Returns:
         Atomic numbers [count, 29] with 0 for padding, heavy atoms first, and positions [count, 29,
@@ -90,7 +92,7 @@ def draw_molecules(count: int, draws: torch.Generator) -> tuple[Tensor, Tensor]:
 
 
 def toy_energy(charges: Tensor, positions: Tensor) -> Tensor:
-    """Return E [N] in meV (see `ToyMolecules`) of atomic numbers [N, A], positions [N, A, 3]."""
+    """Return the energies [N] in meV (see `ToyMolecules`)."""
     squared = (positions[:, :, None] - positions[:, None]).square().sum(-1)
     nearness = torch.exp(-squared / (2 * RANGE**2)) * (charges[:, None] / 6)
     return 100 * (nearness.sum(2) * (charges > 1)).sum(1) / (charges > 0).sum(1)

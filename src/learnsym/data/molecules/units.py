@@ -30,7 +30,7 @@ QM9_UNITS: dict[str, Unit] = {
 
 
 def reported(unit: Unit) -> tuple[float, str]:
-    """Return the factor to the unit of results and its name in metrics: energies are in meV.
+    """Return factor and name of the unit of results: energies are in meV.
 
     >>> reported("ev")
     (1000.0, 'mev')

@@ -1,4 +1,4 @@
-"""Text files of MNIST-rot: per line 784 pixels in [0, 1], row by row, and the digit."""
+"""Text files of MNIST-rot: 784 pixels in [0, 1] and a digit per line."""
 
 import contextlib
 import os
@@ -80,7 +80,7 @@ def parse(path: Path) -> np.ndarray:
 
 
 def _fetch(name: str, folder: Path) -> Path:
-    """Unpack the text file from the official archive, which is downloaded unless it is there."""
+    """Unpack the text file from the official archive, downloaded if need be."""
     archive = download("rotmnist", ARCHIVE, folder, URLS, CHECKSUM)
 
     def extract(scratch: Path) -> Path:
@@ -109,7 +109,7 @@ def _as_split(table: np.ndarray, rows: int, path: Path) -> Split:
 
 
 def _write_cache(cache: Path, table: np.ndarray, stamp: list[int]) -> None:
-    """Keep the table, all or nothing; where the folder is read-only, it is parsed every time."""
+    """Keep the table, all or nothing, unless the folder is read-only."""
     with contextlib.suppress(OSError), tempfile.TemporaryDirectory(dir=cache.parent) as scratch:
         np.savez(Path(scratch) / "table.npz", table=table, stamp=np.array(stamp))
         os.replace(Path(scratch) / "table.npz", cache)

@@ -1,4 +1,4 @@
-"""Reading plain .npz files safely: no pickles, and a sentence about whatever is wrong."""
+"""Plain .npz files, read safely: no pickles, no bombs."""
 
 import glob
 import math
@@ -56,7 +56,7 @@ def read_npz(path: Path, needed: Sequence[str] = ()) -> dict[str, np.ndarray]:
 
 
 def _oversized(archive: zipfile.ZipFile) -> str | None:
-    """Return how an archive unpacks to more than it or this machine can hold, if it does."""
+    """Describe an array that claims more than file or machine can hold."""
     members = archive.infolist()
     if (total := sum(member.file_size for member in members)) > memory():
         return f" unpacks to {total:,} bytes, more than the memory of this machine"
@@ -110,7 +110,7 @@ def as_images(array: np.ndarray, path: Path, name: str = "images") -> Tensor:
 def as_targets(
     array: np.ndarray, task: Labels, count: int, path: Path, name: str = "labels"
 ) -> Tensor:
-    """Return classes [N] as int64 [N], or regression targets [N] or [N, K] as float32 [N, K]."""
+    """Return classes as int64 [N], or regression targets as float32 [N, K]."""
     got = f"{path}: array {name!r} is {describe(array)}"
     if task == "classification":
         whole = array.dtype.kind in "iu" and array.shape == (count,)
@@ -136,7 +136,7 @@ def is_binary(array: np.ndarray) -> bool:
 def read_files(
     file: str | Sequence[str], data_dir: str, task: Labels
 ) -> tuple[Split, Split | None, list[Path]]:
-    """Read a user's .npz files: training part, test part if there is one, and their paths."""
+    """Read .npz files: training part, test part if any, and paths."""
     paths = find_named(file, data_dir)
     train: list[Split] = []
     test: list[Split] = []
@@ -149,7 +149,7 @@ def read_files(
 
 
 def find_named(file: str | Sequence[str], data_dir: str) -> list[Path]:
-    """Find the files of a name, a list of names or a pattern with *, here or in `data_dir`."""
+    """Find files by names or a pattern with *, here or in `data_dir`."""
     paths: list[Path] = []
     for name in [file] if isinstance(file, str) else file:
         matches: list[Path] = []
@@ -168,7 +168,7 @@ def find_named(file: str | Sequence[str], data_dir: str) -> list[Path]:
 def find_default(
     file: str | None, data_dir: str, subfolders: Sequence[str], names: Sequence[str]
 ) -> Path | None:
-    """Find `file`, or without one the first of the usual `names` in subfolders of `data_dir`."""
+    """Find `file`, or without one the first of the usual `names`."""
     return find_named(file, data_dir)[0] if file else find(data_dir, subfolders, names)
 
 

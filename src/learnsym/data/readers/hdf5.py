@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 class Hdf5Images:
-    """Images [N, H, W, C] of an HDF5 file as a tensor [N, C, H, W] that is read where indexed.
+    """Images of an HDF5 file as a tensor that is read where indexed.
 
-    It has what a `Split` needs of a tensor. The file is opened by each process when it first
-    reads; an instance can be pickled, and survives a fork. A random batch costs one read per image:
-    files that are not chunked, or in chunks of whole images, are fast; others have to be repacked
-    (h5repack).
+    The array is [N, H, W, C] in the file, the tensor [N, C, H, W]. The file is opened by each
+    process when it first reads; an instance can be pickled, and survives a fork. A random batch
+    costs one read per image: files that are not chunked, or in chunks of whole images, are fast;
+    others have to be repacked (h5repack).
 
     Args:
         path: the file.
@@ -59,7 +59,7 @@ class Hdf5Images:
         return self.shape.numel() * self.dtype.itemsize
 
     def __getitem__(self, index: int | slice | Tensor) -> Tensor:
-        """Read images as a tensor would give them: [C, H, W] for a number, [B, C, H, W] else."""
+        """Read images: [C, H, W] for a number, otherwise [B, C, H, W]."""
         rows = self.rows[index]
         return self._read(rows.reshape(-1)).view(*rows.shape, *self.shape[1:])
 
@@ -100,7 +100,7 @@ class Hdf5Images:
 
 
 def open_array(path: Path, key: str) -> "h5py.Dataset":
-    """Open the array `key` of an HDF5 file for reading; it keeps its file open.
+    """Open the array `key` of an HDF5 file for reading.
 
     Raises:
         DataError: there is none, or it claims more than the file holds.

@@ -17,7 +17,9 @@ MAX_DEFLATED = 1032
 
 
 def read_idx(path: Path, dimensions: int) -> Tensor:
-    """Return an array of bytes, uint8 (torchvision's reader takes no .gz and trusts the header).
+    """Return an array of bytes, uint8.
+
+    torchvision's reader takes no .gz and trusts the header.
 
     Raises:
         DataError: the file does not have so many dimensions, or not as many bytes as it claims.

@@ -1,4 +1,4 @@
-"""Molecules in the formats of ase: (extended) .xyz, .sdf, .db and what else it reads."""
+"""Molecules in the formats of ase: (extended) .xyz, .sdf, .db and others."""
 
 import io
 import re
@@ -13,10 +13,10 @@ from learnsym.errors import DataError
 if TYPE_CHECKING:
     from ase import Atoms
 
-    Molecules = Iterator[tuple[str, Atoms]]  # each with its place in the file
+    Molecules = Iterator[tuple[str, Atoms]]  # each with its position in the file
 
 MAX_PADDED = 10**8
-"""Entries for atoms, padding included, that are allocated whatever the mean size."""
+"""Entries for atoms, padding included, that are always allowed."""
 _PICKLED = ("bundletrajectory", "trj")
 """Formats of ase that may hold pickles."""
 _WIDE = re.compile(r"Properties\s*=\s*\S*:(-|\d{4})")
@@ -73,9 +73,9 @@ def read_structures(path: Path, target: str) -> tuple[np.ndarray, np.ndarray, np
 
 
 def _read_xyz(path: Path) -> "Molecules":
-    """Yield the molecules of an .xyz file, after a check of their numbers of atoms.
+    """Yield the molecules of an .xyz file.
 
-    ase would end at an empty line without a word, and believes any number.
+    ase would end at an empty line without a word, and believes any number of atoms.
     """
     from ase.io.extxyz import read_xyz
 
@@ -108,7 +108,7 @@ def _read_xyz(path: Path) -> "Molecules":
 
 
 def _read_sdf(path: Path) -> "Molecules":
-    """Yield all records of an .sdf file, of which ase reads the first, and their fields."""
+    """Yield all records of an .sdf file, where ase reads the first."""
     from ase.io.sdf import read_sdf
 
     records = filter(str.strip, path.read_text(encoding="utf-8").split("$$$$\n"))
@@ -119,7 +119,7 @@ def _read_sdf(path: Path) -> "Molecules":
 
 
 def _read_other(path: Path) -> "Molecules":
-    """Yield the molecules of a file in another format of ase, with the keys of a data base."""
+    """Yield the molecules of a file in another format of ase."""
     import ase.db
     import ase.io
     from ase.io.formats import filetype
@@ -144,7 +144,7 @@ def _reason(error: Exception) -> str:
 
 
 def _target_of(atoms: "Atoms", target: str, label: str) -> float:
-    """Return the target, which ase keeps with its results where it knows the name (energy)."""
+    """Return the target, which may be among ase's results (energy)."""
     numbers = {**(atoms.calc.results if atoms.calc else {}), **atoms.info}
     if target not in numbers:
         raise DataError(
