@@ -158,18 +158,16 @@ def _half_planes() -> tuple[Tensor, Tensor]:
     """Return outer unit normals [5, 2, 2] and apothems [5, 2] of the edges.
 
     Axes are edge, kind, and x and y. Apothems are distances from the centre per unit of radius. The
-    polygons have a corner on the
-    right and are stretched along y. The triangle's edges come more than once.
+    polygons have a corner on the right and are stretched along y. The triangle's edges come more
+    than once.
     """
     normals, apothems = torch.empty(max(SIDES), len(SIDES), 2), torch.empty(max(SIDES), len(SIDES))
     for kind, sides in enumerate(SIDES):
         angle = math.pi / sides * (2 * (torch.arange(max(SIDES)) % sides) + 1)
         normal = torch.stack([angle.cos(), angle.sin() / STRETCH], dim=1)
         length = normal.norm(dim=1)
-        normals[:, kind], apothems[:, kind] = (
-            normal / length[:, None],
-            math.cos(math.pi / sides) / length,
-        )
+        normals[:, kind] = normal / length[:, None]
+        apothems[:, kind] = math.cos(math.pi / sides) / length
     return normals, apothems
 
 
