@@ -292,6 +292,14 @@ def test_a_plain_xyz_file(tmp_path):
     ] == pytest.approx(2721.14)
 
 
+def test_atomic_numbers_for_symbols(tmp_path):
+    water = "3\nhomo=-0.{}\n8 0 0 0.119\n1 0 0.763 -0.477\n1 0 -0.763 -0.477\n"
+    (tmp_path / "water.xyz").write_text("".join(map(water.format, (2, 3, 4, 5))))
+    inputs, targets = everything(Molecules("water.xyz", str(tmp_path), test_fraction=0.25))
+    assert inputs[0, :, 3].tolist() == [8, 1, 1]
+    assert sorted(targets.tolist()) == pytest.approx([-27211.4 * k / 10 for k in (5, 4, 3, 2)])
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -25,7 +25,7 @@ class STL10(PublishedImages):
         """Return the labelled images."""
         import torchvision.datasets
 
-        class Labelled(torchvision.datasets.STL10):  # type: ignore[misc]  # torchvision is untyped
+        class Labelled(torchvision.datasets.STL10):
             # Without the 2.7 GB of unlabelled images, which need not be there and are not checked.
             train_list = torchvision.datasets.STL10.train_list[:2]
 

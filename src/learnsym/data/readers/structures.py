@@ -95,6 +95,8 @@ def _read_xyz(path: Path) -> "Molecules":
             raise DataError(f"{line} announces {counts}.")
         if _WIDE.search(lines[start + 1]):
             raise DataError(f"{path}, line {start + 2}: Properties claims too many columns.")
+        if "Properties" not in lines[start + 1] and lines[start + 2].lstrip()[:1].isdigit():
+            lines[start + 1] = f"Properties=Z:I:1:pos:R:3 {lines[start + 1]}"  # atomic numbers
         try:
             atoms = next(read_xyz(io.StringIO("".join(lines[start:stop])), 0))
         except Exception as error:
