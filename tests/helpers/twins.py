@@ -96,12 +96,12 @@ def patches(folder: Path) -> list[str]:
 def molecules(folder: Path) -> list[str]:
     """Molecules as those of `dataset=toy_molecules`, in a file; their energies stand for homo and
     lumo."""
-    from learnsym.data.molecules.toy import make, toy_energy
+    from learnsym.data.molecules.toy import draw_molecules, toy_energy
     from learnsym.utils.rng import generator
 
     path = folder / "molecules.npz"
     if not path.exists():
-        charges, positions = make(200, generator(0, "twin"))
+        charges, positions = draw_molecules(200, generator(0, "twin"))
         energies = toy_energy(charges, positions).numpy() / 27211.386
         np.savez(
             path,

@@ -129,7 +129,7 @@ def fit_of_a_run(cfg, data):
 
 @pytest.mark.parametrize("dataset", choices_of("dataset"))
 def test_data_are_of_the_form_that_they_declare(combinations, data_of, dataset):
-    data, form = data_of(dataset), combinations._data_class(dataset).form
+    data, form = data_of(dataset), combinations._data_class(dataset).spec
     if dataset in combinations.own:
         assert form is None
         return

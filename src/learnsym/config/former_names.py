@@ -13,7 +13,7 @@ CURRENT = {
     "data.digits.Digits": "data.images.digits.Digits",
     "data.folder.ImageFolder": "data.images.folder.ImageFolder",
     "data.graphs.Graphs": "data.images.graphs.Graphs",
-    "data.mario_iggy.MarioIggy": "data.images.mario_iggy.MarioIggy",
+    "data.mario_iggy.MarioIggy": "data.images.sprites.MarioIggy",
     "data.mnist.FashionMNIST": "data.images.mnist.FashionMNIST",
     "data.mnist.MNIST": "data.images.mnist.MNIST",
     "data.mnist6.MNIST6HalfTurn": "data.images.mnist6.MNIST6HalfTurn",

@@ -1,5 +1,4 @@
-"""Fixed augmentation of training images, the counterpart of a learned one: flips, crops, rotations,
-all per sample.
+"""Fixed augmentation of training images: flips, crops and rotations, drawn per sample.
 
 Pixels may be on any scale; whatever comes in from outside the image is zero. All random numbers
 come from `learnsym.utils.rng`, so that several processes that share a global batch augment it as
@@ -27,16 +26,16 @@ PADDING = 4
 
 
 def augmentation(name: str) -> Augmentation:
-    """The augmentation called `name`; a ValueError lists the names if there is none such."""
+    """Return the augmentation called `name`; raise a ValueError if there is none such."""
     if name not in _BY_NAME:
         raise ValueError(
-            f"there is no augmentation {name!r}; valid are {', '.join(get_args(AugmentName))}"
+            f"Expected an augmentation of {', '.join(get_args(AugmentName))}, got {name!r}."
         )
     return _BY_NAME[name]
 
 
 def keep(images: Tensor) -> Tensor:
-    """No augmentation: the images themselves."""
+    """Return the images themselves."""
     return images
 
 
@@ -47,8 +46,7 @@ def flip(images: Tensor) -> Tensor:
 
 
 def flip_crop(images: Tensor) -> Tensor:
-    """Mirror with probability 1/2, then cut out a window of the original size, shifted by up to 4
-    pixels each way.
+    """Mirror with probability 1/2, then crop after a shift by up to 4 pixels.
 
     Each of the 9 x 9 windows is equally likely. Mirroring and cutting are one gather: both only say
     where a pixel comes from.
@@ -70,7 +68,7 @@ def flip_crop(images: Tensor) -> Tensor:
 
 
 def rotation(images: Tensor) -> Tensor:
-    """Turn each image [B, C, H, W] by an angle uniform on the whole circle."""
+    """Rotate each image by an angle uniform on the whole circle."""
     angles = (batch_uniform(len(images), device=images.device, dtype=images.dtype) - 0.5) * (
         2 * math.pi
     )

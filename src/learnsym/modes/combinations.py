@@ -32,8 +32,8 @@ from learnsym.config.allowed_classes import get_class
 from learnsym.config.build import build
 from learnsym.config.search_path import CONFIG_DIR, choices_of
 from learnsym.config.validate import check
-from learnsym.data.base import Data, Form
-from learnsym.data.synthetic import twin
+from learnsym.data.base import Data, ExampleSpec
+from learnsym.data.synthetic import synthetic_like
 from learnsym.errors import LearnSymError
 from learnsym.run.checks import Request, check_combination, check_effect
 from learnsym.run.context import dry_forward
@@ -238,11 +238,11 @@ class Combinations:
             refused := self.recipe(cell.optimizer, cell.schedule)
         ):
             return refused
-        form = self._data_class(cell.dataset).form
+        form = self._data_class(cell.dataset).spec
         if form is None:
             said = [self._fit(plain, one) for one in self.own_forms[self.kinds[cell.dataset]]]
             return None if None in said else said[0]
-        like = next(d for d in self.datasets if self._data_class(d).form == form)
+        like = next(d for d in self.datasets if self._data_class(d).spec == form)
         refused = self._fit(replace(plain, dataset=like), form)
         return refused and refused.replace(f"dataset={like}", f"dataset={cell.dataset}", 1)
 
@@ -272,9 +272,9 @@ class Combinations:
         cell = Cell(self.nets[0], self.datasets[0], optimizer=optimizer, schedule=schedule)
         return self._names(cell) or self._parts(cell)
 
-    def _fit_of(self, cell: Cell, form: Form) -> str | None:
+    def _fit_of(self, cell: Cell, form: ExampleSpec) -> str | None:
         """An example goes through the network, and comes out as its task needs it."""
-        data, said = twin(form, cell.dataset), []
+        data, said = synthetic_like(form, cell.dataset), []
         for factor in (1, 2):
             narrow = self.config(cell)
             narrow_down(narrow, {key: factor * size for key, size in self.narrow.items()})
@@ -286,11 +286,11 @@ class Combinations:
         return sentence_of(lambda: dry_forward(network(self.config(cell), data, form), data))
 
     @cached_property
-    def own_forms(self) -> dict[str, list[Form]]:
+    def own_forms(self) -> dict[str, list[ExampleSpec]]:
         """For each kind of data, what one's own may be: examples in classes, of the shape of some
         data set.
         """
-        known = [(self.kinds[d], self._data_class(d).form) for d in self.datasets]
+        known = [(self.kinds[d], self._data_class(d).spec) for d in self.datasets]
         forms = {
             (kind, replace(form, task="classification", outputs=2)): None
             for kind, form in known
@@ -301,10 +301,10 @@ class Combinations:
     @cached_property
     def own(self) -> list[str]:
         """Data sets whose examples are what one's file has."""
-        return [d for d in self.datasets if self._data_class(d).form is None]
+        return [d for d in self.datasets if self._data_class(d).spec is None]
 
 
-def network(cfg: DictConfig, data: Data, form: Form) -> Any:
+def network(cfg: DictConfig, data: Data, form: ExampleSpec) -> Any:
     """The network for a data set, as `build_context` builds it."""
     return build(cfg, "net", in_channels=data.in_channels, num_outputs=form.outputs, task=form.task)
 

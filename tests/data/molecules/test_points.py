@@ -6,7 +6,7 @@ import torch
 
 from learnsym.data.base import DataInfo, Split
 from learnsym.data.molecules.base import SHIFT, SPECIES, PointData, normal, rigid_motions
-from learnsym.data.molecules.files import molecule_info
+from learnsym.data.molecules.examples import molecule_info
 from learnsym.utils.rng import batch_shard
 
 CHARGES = ([6, 1, 1, 8], [7], [9, 6, 1], [8, 1, 1, 6, 1])
