@@ -13,7 +13,7 @@ from learnsym.kernels.multiplicative import FourierNet, MAGNet
 from learnsym.kernels.siren import SIREN
 from learnsym.layers.fast.per_image_conv import per_image_conv
 from learnsym.layers.group_conv import GroupConv, LiftingConv, PointwiseGroupConv, disc
-from learnsym.layers.masked_batch_norm import ElementNorm
+from learnsym.layers.element_norm import ElementNorm
 
 KERNEL = SIREN(hidden=6)
 DOUBLE = {"dtype": torch.float64}

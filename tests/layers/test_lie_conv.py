@@ -15,7 +15,7 @@ from learnsym.groups.rotations import uniform_rotations
 from learnsym.layers import lie_conv
 from learnsym.layers.lie_conv import LieConv, _MixedLinear, mix
 from learnsym.layers.lifting import LIFTS
-from learnsym.layers.neighbourhoods import Block, neighbourhoods, runs, sorted_rows
+from learnsym.layers.neighbourhoods import Block, neighbourhoods, clouds_by_size, sorted_points
 
 CHANNELS, OUT, MIXING = 3, 4, 5
 
@@ -95,7 +95,7 @@ def by_loops(conv, lift, lifted, features, fill, most):
 @example(group="t3", sizes=[1, 3, 3, 5], fill=1.0, most=100, training=True, part_rows=3)
 @example(group="trivial3", sizes=[2, 6, 6], fill=0.5, most=100, training=True, part_rows=256)
 def test_values_and_gradients_by_loops(group, sizes, fill, most, training, part_rows):
-    lift, lifted = LIFTS[group], lifted_clouds(group, runs(sizes))
+    lift, lifted = LIFTS[group], lifted_clouds(group, clouds_by_size(sizes))
     hoods = neighbourhoods(lift, lifted, fill, most)
     if len(hoods.pairs) < 2:
         return
@@ -188,5 +188,5 @@ def test_neighbours_are_the_nearest_and_the_first_of_equals():
 def test_rows_by_size():
     present = torch.tensor([[1, 1, 0, 1], [0, 0, 1, 0], [1, 1, 1, 0], [0, 1, 0, 0]]).bool()
     sizes = present.sum(1).tolist()
-    assert sorted_rows(present, sizes).tolist() == [6, 13, 0, 1, 3, 8, 9, 10]
-    assert runs(sizes) == [(2, 1), (2, 3)]
+    assert sorted_points(present, sizes).tolist() == [6, 13, 0, 1, 3, 8, 9, 10]
+    assert clouds_by_size(sizes) == [(2, 1), (2, 3)]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from learnsym.groups.rotations import uniform_rotations
 from learnsym.layers.lifting import LIFTS
-from learnsym.layers.neighbourhoods import runs
+from learnsym.layers.neighbourhoods import clouds_by_size
 from learnsym.nets.lieconv import LieConvNet
 from learnsym.utils.rng import batch_shard
 
@@ -270,7 +270,7 @@ def test_draws_belong_to_examples(group):
     assert fixed.flatten(0, 1).unique(dim=0).shape[0] == 7 * 2, (
         "one sequence for the points of every cloud"
     )
-    assert runs([7, 4]) == [(1, 4), (1, 7)]
+    assert clouds_by_size([7, 4]) == [(1, 4), (1, 7)]
 
 
 # --- precision, refusals, configuration

@@ -11,7 +11,7 @@ import torch.multiprocessing
 from torch import nn
 
 from learnsym.layers.batch_norm_swish import SwishNorm
-from learnsym.layers.sync_batch_norm import GlobalBatchNorm2d, GlobalSwishNorm, synchronise_norms
+from learnsym.layers.batch_norm import GlobalBatchNorm2d, GlobalSwishNorm, synchronise_norms
 
 
 def _norm_worker(rank, port, folder, kind):

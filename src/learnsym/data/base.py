@@ -12,6 +12,7 @@ from torch import Tensor
 
 from learnsym.data.augment import Augmentation, AugmentName, augmentation
 from learnsym.schema import Task
+from learnsym.utils.rng import BatchRows
 
 if TYPE_CHECKING:
     from learnsym.data.readers.hdf5 import Hdf5Images
@@ -126,9 +127,9 @@ class Data(ABC):
         """
 
     @abstractmethod
-    def prepare(self, inputs: Tensor, train: bool = False) -> Tensor:
+    def prepare(self, inputs: Tensor, train: bool = False, rows: BatchRows | None = None) -> Tensor:
         """What a network sees of stored examples [B, ...], on their device; augmented if
-        `train`.
+        `train`; `rows`: which examples of a global batch they are (None: all).
         """
 
 
@@ -155,14 +156,14 @@ class ImageData(Data):
         """Channels of an image."""
         return self.info.input_shape[0]
 
-    def prepare(self, inputs: Tensor, train: bool = False) -> Tensor:
+    def prepare(self, inputs: Tensor, train: bool = False, rows: BatchRows | None = None) -> Tensor:
         """Stored pixels [B, C, H, W] -> float32, same shape and device: scaled to [0, 1], augmented
         if `train`, normalised.
         """
         images = inputs.float()
         peak = 255.0 if inputs.dtype == torch.uint8 else 1.0
         if train:
-            images = self.augment(images)
+            images = self.augment(images, rows)
         scale, shift = self._constants(images.device, peak)
         return torch.addcmul(shift, images, scale)
 

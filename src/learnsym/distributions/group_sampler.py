@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from learnsym.distributions.base import LearnedRange, LearnedSymmetry
 from learnsym.distributions.sampling import FullSampling, PartialSampling
 from learnsym.groups.point_groups import Elements, Stabiliser, evenly_spaced
-from learnsym.utils import rng as randomness
+from learnsym.utils.rng import BatchRows, batch_uniform
 
 
 class GroupSampler(LearnedSymmetry):
@@ -84,6 +84,7 @@ class GroupSampler(LearnedSymmetry):
         device: torch.device,
         dtype: torch.dtype,
         shared_offset: Tensor | None = None,
+        rows: BatchRows | None = None,
     ) -> Elements:
         """A set of elements, [n] for all images or [images, n]; `shared_offset` [] is that of the
         network, if it has one.
@@ -97,7 +98,7 @@ class GroupSampler(LearnedSymmetry):
             theta = 1.0 if self.theta is None else within_unit(self.theta).to(dtype)
             whole = self.stabiliser.arc(
                 evenly_spaced(
-                    self._count, self._offset(images, device, dtype, fixed, shared_offset)
+                    self._count, self._offset(images, device, dtype, fixed, shared_offset, rows)
                 ),
                 theta,
             )
@@ -106,7 +107,7 @@ class GroupSampler(LearnedSymmetry):
         if fixed:
             assert self._kept is not None
             return Elements(whole.angle[..., self._kept], whole.sign[..., self._kept])
-        return Elements(whole.angle, whole.sign, self._gates(images).to(dtype))
+        return Elements(whole.angle, whole.sign, self._gates(images, rows).to(dtype))
 
     def _offset(
         self,
@@ -115,22 +116,23 @@ class GroupSampler(LearnedSymmetry):
         dtype: torch.dtype,
         fixed: bool,
         shared_offset: Tensor | None,
+        rows: BatchRows | None,
     ) -> Tensor:
         if fixed:
             return torch.full((), self.even_offset, device=device, dtype=dtype)
         if shared_offset is not None:
             return shared_offset
         if self.plan.sets == "image":
-            return randomness.batch_uniform(images, device=device, dtype=dtype)
+            return batch_uniform(images, rows=rows, device=device, dtype=dtype)
         return torch.rand((), device=device, dtype=dtype)
 
-    def _gates(self, images: int) -> Tensor:
+    def _gates(self, images: int, rows: BatchRows | None) -> Tensor:
         """[images, n]: 1 for elements that are there; the derivative with respect to the logits is
         that of the soft gate.
         """
         assert self.logits is not None
-        noise = randomness.batch_uniform(
-            images, self._drawn(), device=self.logits.device, dtype=torch.float32
+        noise = batch_uniform(
+            images, self._drawn(), rows=rows, device=self.logits.device, dtype=torch.float32
         )
         raised = self._keep_logits() + torch.logit(noise.to(self.logits.dtype), eps=1e-6)
         soft = torch.sigmoid(raised / self.temperature)

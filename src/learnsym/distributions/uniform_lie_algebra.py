@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from learnsym.distributions.base import LearnedRange, LearnedSymmetry
 from learnsym.groups.base import LieGroup
 from learnsym.schema import Fraction, NonNegative, Positive
-from learnsym.utils.rng import batch_uniform
+from learnsym.utils.rng import BatchRows, batch_uniform
 
 
 def inverse_softplus(width: float) -> float:
@@ -100,14 +100,20 @@ class UniformLieAlgebra(LearnedSymmetry):
             return learned
         return self.initial_widths.index_copy(0, self.learned_places, learned)
 
-    def sample(self, count: int, device: torch.device | str | None = None) -> Tensor:
+    def sample(
+        self, count: int, device: torch.device | str | None = None, rows: BatchRows | None = None
+    ) -> Tensor:
         """[count, d + 1, d + 1] elements, one per example (see `learnsym.utils.rng`), by default
         where the widths are.
         """
         widths = self.widths() if device is None else self.widths().to(device)
         n = self.group.dim
         drawn = batch_uniform(
-            count, n + (self.reflection is not None), device=widths.device, dtype=widths.dtype
+            count,
+            n + (self.reflection is not None),
+            rows=rows,
+            device=widths.device,
+            dtype=widths.dtype,
         )
         with torch.autocast(
             widths.device.type, enabled=False

@@ -30,7 +30,7 @@ Lifted = tuple[Tensor, ...]
 them."""
 
 
-def spread_numbers(count: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+def even_numbers(count: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """The first `count` members [count, 3] of a sequence that fills the cube [0, 1)^3 evenly:
     Sobol's, always the same.
 

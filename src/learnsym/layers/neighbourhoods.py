@@ -63,7 +63,7 @@ class Neighbourhoods:
         return torch.cat(rows)
 
 
-def sorted_rows(present: Tensor, sizes: list[int]) -> Tensor:
+def sorted_points(mask: Tensor, sizes: list[int]) -> Tensor:
     """Indices [P] of the points present [B, N] in the B N points, clouds by size (those of one size
     as they come).
     """
@@ -73,7 +73,7 @@ def sorted_rows(present: Tensor, sizes: list[int]) -> Tensor:
     return (order.unsqueeze(1) * n + torch.arange(n, device=present.device))[present[order]]
 
 
-def runs(sizes: list[int]) -> list[tuple[int, int]]:
+def clouds_by_size(sizes: list[int]) -> list[tuple[int, int]]:
     """Pairs (number of clouds, points of each), by size."""
     return [(len(list(group)), n) for n, group in groupby(sorted(sizes))]
 

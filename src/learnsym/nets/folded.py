@@ -33,7 +33,7 @@ class FrozenConv(nn.Module):
     def __init__(self, conv: ContinuousGroupConv, kernel: Tensor, out: Elements) -> None:
         super().__init__()
         self.shape, self.padding = (conv.out_channels, len(out)), conv.padding
-        self.register_buffer("weight", conv.dense(kernel))
+        self.register_buffer("weight", conv.conv2d_weight(kernel))
         self.register_buffer(
             "bias", None if conv.bias is None else conv.bias.detach().repeat_interleave(len(out))
         )

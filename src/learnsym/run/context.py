@@ -68,7 +68,7 @@ def device_name(fabric: Any) -> str:
 
 def build_context(fabric: Any, cfg: DictConfig, directory: RunDirectory) -> RunContext:
     """Seed, build the data, the network and the training, in this order."""
-    from learnsym.layers.sync_batch_norm import synchronise_norms
+    from learnsym.layers.batch_norm import synchronise_norms
     from learnsym.training.loop import Training, parameter_groups
 
     trainer = build(cfg, "trainer")

@@ -25,8 +25,13 @@ class _SumOverProcesses(torch.autograd.Function):
         return total
 
 
+def is_distributed() -> bool:
+    """Return whether several processes are joined in a run."""
+    return dist.is_available() and dist.is_initialized()
+
+
 def all_reduce_sum(x: Tensor) -> Tensor:
     """The sum of all processes' tensors, differentiable; the tensor itself where there is one
     process.
     """
-    return _SumOverProcesses.apply(x) if dist.is_available() and dist.is_initialized() else x
+    return _SumOverProcesses.apply(x) if is_distributed() else x

@@ -14,7 +14,7 @@ from learnsym.groups.actions import act_on_points
 from learnsym.groups.affine_exp import with_last_row
 from learnsym.groups.rotations import uniform_rotations
 from learnsym.schema import Task
-from learnsym.utils.rng import batch_uniform
+from learnsym.utils.rng import BatchRows, batch_uniform
 
 SPECIES = {1: "H", 6: "C", 7: "N", 8: "O", 9: "F"}
 """The elements of QM9, the only ones that have a feature."""
@@ -58,12 +58,13 @@ class PointData(Data):
         self.info = info
         self.splits = dict(splits)
         self.center = center
-        self.augment: Callable[[Tensor, Tensor], Tensor] = {"none": keep, "se3": rigid_motions}[
-            augment
-        ]
+        self.augment: Callable[[Tensor, Tensor, BatchRows | None], Tensor] = {
+            "none": keep,
+            "se3": rigid_motions,
+        }[augment]
         self._features: dict[torch.device, Tensor] = {}
 
-    def prepare(self, inputs: Tensor, train: bool = False) -> Tensor:
+    def prepare(self, inputs: Tensor, train: bool = False, rows: BatchRows | None = None) -> Tensor:
         """Stored molecules [B, A, 4] -> [B, n, 18] (see above), float32."""
         charges = inputs[..., 3].long()
         there = charges > 0
@@ -77,7 +78,7 @@ class PointData(Data):
             centroid = positions.sum(1, keepdim=True) / atoms.view(-1, 1, 1)
             positions = torch.where(there.unsqueeze(-1), positions - centroid, 0.0)
         if train:
-            positions = self.augment(positions, there)
+            positions = self.augment(positions, there, rows)
         return torch.cat([positions, self._table(inputs.device)[charges]], -1)
 
     def _table(self, device: torch.device) -> Tensor:
@@ -92,23 +93,26 @@ class PointData(Data):
         return self._features[device]
 
 
-def keep(positions: Tensor, there: Tensor) -> Tensor:
+def keep(positions: Tensor, there: Tensor, rows: BatchRows | None = None) -> Tensor:
     """No augmentation: the positions themselves."""
     return positions
 
 
-def rigid_motions(positions: Tensor, there: Tensor) -> Tensor:
+def rigid_motions(positions: Tensor, there: Tensor, rows: BatchRows | None = None) -> Tensor:
     """Move and turn clouds, x -> R (x + t), t ~ N(0, SHIFT^2) along each axis and R uniform by
     Haar's measure.
 
     Args:
         positions: [B, N, 3] in angstrom.
         there: [B, N], True where there is an atom; the rest stays zero.
+        rows: which examples of a global batch these are; None: all.
 
     Returns:
         [B, N, 3].
     """
-    draws = batch_uniform(len(positions), 9, device=positions.device, dtype=positions.dtype)
+    draws = batch_uniform(
+        len(positions), 9, rows=rows, device=positions.device, dtype=positions.dtype
+    )
     rotations, shifts = uniform_rotations(draws[:, :3]), SHIFT * normal(draws[:, 3:6], draws[:, 6:])
     moved = (rotations @ shifts.unsqueeze(-1)).squeeze(-1)
     return act_on_points(
