@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 import yaml
 
-from learnsym.nets.conv5 import Conv5
-from learnsym.nets.conv13 import Conv13
+from learnsym.nets.plain_cnn import Conv5
+from learnsym.nets.plain_cnn import Conv13
 from learnsym.nets.e2_steerable import E2Steerable
-from learnsym.nets.simple_conv import SimpleConv
+from learnsym.nets.plain_cnn import SimpleConv
 
 CFG = Path(__file__).parents[2] / "cfg" / "net"
 NETS = {"simple_conv": SimpleConv, "conv5": Conv5, "conv13": Conv13, "e2_steerable": E2Steerable}
@@ -93,7 +93,7 @@ def test_yaml_sets_every_argument_and_explains_it(path):
 
 def test_importing_networks_is_lean():
     code = (
-        "import sys; import learnsym.nets.simple_conv, learnsym.nets.conv5, learnsym.nets.conv13, learnsym.nets.e2_steerable;"
+        "import sys; import learnsym.nets.plain_cnn, learnsym.nets.plain_cnn, learnsym.nets.plain_cnn, learnsym.nets.e2_steerable;"
         "heavy = {'e2cnn', 'torchvision', 'scipy', 'hydra', 'omegaconf'} & set(sys.modules); assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

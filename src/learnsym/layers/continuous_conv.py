@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from learnsym.kernels.base import ContinuousKernel
+from learnsym.layers.fast.fft_conv import fft_conv, fft_is_faster
 from learnsym.layers.fast.per_image_conv import per_image_conv
 from learnsym.layers.fast.scatter_taps import Scatter, tap_runs
 from learnsym.layers.forward_context import ForwardContext
@@ -75,14 +76,28 @@ class ContinuousGroupConv(nn.Module):
             context.penalties.append(self._penalty(kernel))
         out_elements = kernel.shape[-4]
         bias = None if self.bias is None else self.bias.repeat_interleave(out_elements)
+        size, taps, padding = self.kernel_size, self.tap_positions, self.padding
         flat = features.flatten(1, 2)
         if kernel.ndim == 6:
-            kernels = kernel.flatten(1, 2).flatten(2, 3)
-            flat = per_image_conv(flat, kernels, self.tap_positions, self.padding, self.kernel_size)
-            flat = flat if bias is None else flat + bias.to(flat.dtype).view(-1, 1, 1)
+            flat = per_image_conv(flat, kernel.flatten(1, 2).flatten(2, 3), taps, padding, size)
+        elif self._fft_is_faster(flat, kernel):
+            flat = fft_conv(flat, self._fft_kernel(kernel), taps, size)
         else:
-            flat = F.conv2d(flat, self.conv2d_weight(kernel), bias, padding=self.padding)
+            flat = F.conv2d(flat, self.conv2d_weight(kernel), bias, padding=padding)
+            bias = None
+        flat = flat if bias is None else flat + bias.to(flat.dtype).view(-1, 1, 1)
         return flat.unflatten(1, (self.out_channels, out_elements))
+
+    def _fft_is_faster(self, flat: Tensor, kernel: Tensor) -> bool:
+        shape = (kernel.shape[:2].numel(), flat.shape[1], kernel.shape[-1])
+        keeps_size = self.padding == self.kernel_size // 2
+        return keeps_size and fft_is_faster(flat, shape, self.kernel_size, _conv_dtype(kernel))
+
+    def _fft_kernel(self, kernel: Tensor) -> Tensor:
+        """Lay out a kernel [C', n', C, n, taps] as a view [C' n', C n, taps] for `fft_conv`."""
+        layout = kernel.permute(2, 3, 0, 1, 4)
+        layout = layout.to(_conv_dtype(kernel), memory_format=torch.contiguous_format)
+        return layout.flatten(2, 3).flatten(0, 1).transpose(0, 1)
 
     def _penalty(self, kernel: Tensor) -> Tensor:
         images = len(kernel) if kernel.ndim == 6 else 1
@@ -122,14 +137,17 @@ class ContinuousGroupConv(nn.Module):
         Returns:
             [C' * n', C * n, k, k], zero outside the disc, in the precision of the conv2d.
         """
-        size, device = self.kernel_size, kernel.device.type
-        dtype = (
-            torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else kernel.dtype
-        )
+        size = self.kernel_size
         if kernel.shape[-1] != size * size:
-            kernel = Scatter.apply(kernel, self._tap_runs, size * size, dtype)
+            kernel = Scatter.apply(kernel, self._tap_runs, size * size, _conv_dtype(kernel))
         return kernel.flatten(0, 1).flatten(1, 2).unflatten(-1, (size, size))
 
     def extra_repr(self) -> str:
         """Return the sizes, for print(network)."""
         return f"-> {self.out_channels}, kernel={self.kernel_size}, padding={self.padding}"
+
+
+def _conv_dtype(kernel: Tensor) -> torch.dtype:
+    """Return the precision in which a convolution computes."""
+    device = kernel.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else kernel.dtype

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
-from learnsym.layers.batch_norm_swish import SwishNorm, column_sums, product_precision
+from learnsym.layers.batch_norm_swish import SwishNorm, product_dtype
+from learnsym.layers.fast.swish_linear import column_sums
 from learnsym.layers.neighbourhoods import Block, Neighbourhoods
 from learnsym.schema import Size
 
@@ -72,7 +73,7 @@ class LieConv(nn.Module):
     def forward(self, features: Tensor, hoods: Neighbourhoods) -> Tensor:
         """[P, C] to [P, C']; the product with W in the precision of autocast, where that is on."""
         mixing = self.weights(hoods.pairs)
-        precision = product_precision(mixing)
+        precision = product_dtype(mixing)
         features, mixing = features.to(precision), mixing.to(precision)
         weight, bias = self.linear.weight.to(precision), self.linear.bias.to(precision)
         product = _MixedLinear.apply if self.training else mixed_linear

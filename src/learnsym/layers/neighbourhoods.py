@@ -64,13 +64,13 @@ class Neighbourhoods:
 
 
 def sorted_points(mask: Tensor, sizes: list[int]) -> Tensor:
-    """Indices [P] of the points present [B, N] in the B N points, clouds by size (those of one size
+    """Indices [P] of the points mask [B, N] in the B N points, clouds by size (those of one size
     as they come).
     """
     order = sorted(range(len(sizes)), key=sizes.__getitem__)
-    n = present.shape[1]
-    order = torch.tensor(order, device=present.device)
-    return (order.unsqueeze(1) * n + torch.arange(n, device=present.device))[present[order]]
+    n = mask.shape[1]
+    order = torch.tensor(order, device=mask.device)
+    return (order.unsqueeze(1) * n + torch.arange(n, device=mask.device))[mask[order]]
 
 
 def clouds_by_size(sizes: list[int]) -> list[tuple[int, int]]:

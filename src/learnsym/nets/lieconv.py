@@ -98,7 +98,7 @@ class LieConvNet(nn.Module):
             )
         index = sorted_points(mask, sizes)
         points = clouds.flatten(0, 1)[index]
-        rotations = self._rotations(mask, index, rows_of(context))
+        rotations = self.lifting_rotations(mask, index, rows_of(context))
         hoods = self._connect(points[:, :3], rotations, clouds_by_size(sizes))
         features = self.embedding(points[:, 3:]).repeat_interleave(self.lift_samples, 0)
         for block in self.blocks:
@@ -111,7 +111,7 @@ class LieConvNet(nn.Module):
         order = sorted(range(len(sizes)), key=sizes.__getitem__)
         return torch.cat(means)[torch.tensor(order, device=clouds.device).argsort()]
 
-    def _rotations(
+    def lifting_rotations(
         self, mask: Tensor, index: Tensor, rows: BatchRows | None
     ) -> Tensor | None:
         """Return rotations [P, lift_samples, 3, 3] that lift the points; None if none are needed.
