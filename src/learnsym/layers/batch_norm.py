@@ -41,7 +41,8 @@ def moments(
         return all_reduce_sum(here) if across_processes else here
 
     shape = (1,) * x.ndim if mask is None else mask.shape
-    count = total(x.new_ones(shape)) * math.prod(x.shape[d] // shape[d] for d in dims)
+    repeats = math.prod(x.shape[d] // shape[d] for d in dims)
+    count = total(x.new_full(shape, repeats))
     mean = total(x) / count
     centred = x - mean
     # A second pass for the variance: sums of squares would cancel.
