@@ -16,7 +16,7 @@ from learnsym.dynamics.projected_linear import ProjectedLinear
 from learnsym.errors import ConfigError
 from learnsym.groups.permutation import QuarterTurns
 from learnsym.groups.planar import Affine2
-from learnsym.layers.fast.batched_mlp import Spare, _DenseChain
+from learnsym.layers.fast.batched_mlp import _BatchedMLP
 from learnsym.nets.augerino import Augerino
 
 
@@ -248,7 +248,7 @@ def test_a_layer_that_is_differentiable_once_is_refused() -> None:
             self.weight = nn.Parameter(torch.randn(1, 3, 4))
 
         def forward(self, x: Tensor) -> Tensor:
-            return _DenseChain.apply(x, 0.1, Spare(), self.weight)[0]
+            return _BatchedMLP.apply(x, 0.1, self.weight)[0]
 
     examples = [Examples(torch.randn(1, 2, 4), torch.tensor([0, 2]), 1.0)]
     for kind in ("hessian", "ggn"):

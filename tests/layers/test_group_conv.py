@@ -12,11 +12,11 @@ from learnsym.groups.planar import SE2
 from learnsym.groups.point_groups import O2, SO2, Cyclic, Dihedral, Elements, Trivial
 from learnsym.kernels.multiplicative import FourierNet, MAGNet
 from learnsym.kernels.siren import SIREN
-from learnsym.layers.fast.per_image_conv import per_image_conv
 from learnsym.layers.continuous_conv import disc_taps
+from learnsym.layers.element_norm import ElementNorm
+from learnsym.layers.fast.per_image_conv import per_image_conv
 from learnsym.layers.forward_context import ForwardContext
 from learnsym.layers.group_conv import GroupConv, LiftingConv, PointwiseGroupConv
-from learnsym.layers.element_norm import ElementNorm
 
 KERNEL = SIREN(hidden=6)
 DOUBLE = {"dtype": torch.float64}
@@ -300,7 +300,9 @@ def test_the_filter_is_one_of_e2cnns_regular_representation(mirror):
     with torch.no_grad():
         elements = conv.elements(1, torch.device("cpu"), torch.float64)
         weight = (
-            conv.conv2d_weight(conv.sample_kernel(elements, elements)).unflatten(0, (3, -1)).unflatten(2, (2, -1))
+            conv.conv2d_weight(conv.sample_kernel(elements, elements))
+            .unflatten(0, (3, -1))
+            .unflatten(2, (2, -1))
         )
     with building():
         space = gspaces.FlipRot2dOnR2(rotations) if mirror else gspaces.Rot2dOnR2(rotations)

@@ -17,9 +17,9 @@ from learnsym.kernels.siren import SIREN
 from learnsym.layers.group_conv import ContinuousGroupConv
 from learnsym.modes.freeze import compare, exported
 from learnsym.nets.ckresnet import CKResNet
-from learnsym.nets.plain_cnn import Conv5
 from learnsym.nets.folded import freeze
 from learnsym.nets.gcnn import GCNN
+from learnsym.nets.plain_cnn import Conv5
 
 GROUPS = {
     "t2": Translation2(),

@@ -11,10 +11,8 @@ import torch
 import torch.nn.functional as F
 import yaml
 
-from learnsym.nets.plain_cnn import Conv5
-from learnsym.nets.plain_cnn import Conv13
 from learnsym.nets.e2_steerable import E2Steerable
-from learnsym.nets.plain_cnn import SimpleConv
+from learnsym.nets.plain_cnn import Conv5, Conv13, SimpleConv
 
 CFG = Path(__file__).parents[2] / "cfg" / "net"
 NETS = {"simple_conv": SimpleConv, "conv5": Conv5, "conv13": Conv13, "e2_steerable": E2Steerable}

@@ -60,7 +60,9 @@ class PartialAugerino(nn.Module):
         copies = images.repeat_interleave(count, dim=0)  # those of one image side by side
         copies = warp(copies, maps.expand(len(images), count, 2, 3).flatten(0, 1))
         outputs = (
-            self.backbone(copies, context) if self._backbone_takes_context else self.backbone(copies)
+            self.backbone(copies, context)
+            if self._backbone_takes_context
+            else self.backbone(copies)
         )
         outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32)).unflatten(
             0, (-1, count)

@@ -1,6 +1,5 @@
 """CKResNet, the residual network of Partial G-CNNs (Romero and Lohit 2022, section 5)."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 

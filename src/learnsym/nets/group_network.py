@@ -130,7 +130,12 @@ def block_channels(channels: int, factors: Sequence[float]) -> list[int]:
     [32, 64]
     """
     counts = factors[1::2]
-    if not factors or len(factors) % 2 or any(n != int(n) or n < 1 for n in counts) or min(factors) <= 0:
+    if (
+        not factors
+        or len(factors) % 2
+        or any(n != int(n) or n < 1 for n in counts)
+        or min(factors) <= 0
+    ):
         raise ValueError(
             f"Expected pairs of a factor and a number of blocks, got block_width_factors="
             f"{list(factors)}. Try [1, 1, 2, 1]."

@@ -126,12 +126,7 @@ class LieConvNet(nn.Module):
         precision = torch.promote_types(self.embedding.weight.dtype, torch.float32)
         if self.training:
             drawn = batch_uniform(
-                *mask.shape,
-                self.lift_samples,
-                3,
-                rows=rows,
-                device=mask.device,
-                dtype=precision,
+                *mask.shape, self.lift_samples, 3, rows=rows, device=mask.device, dtype=precision
             )
             return uniform_rotations(drawn.flatten(0, 1)[index])
         index_in_cloud = (mask.cumsum(1) - 1).flatten()[index]

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from learnsym.layers.fast.scatter_taps import Gather, Scatter, tap_runs
 from learnsym.layers.continuous_conv import disc_taps
+from learnsym.layers.fast.scatter_taps import Gather, Scatter, tap_runs
 
 
 @pytest.mark.parametrize("size", [1, 3, 5, 7])
