@@ -102,7 +102,9 @@ class TextbookMAGNet(nn.Module):
 class TextbookConv(nn.Module):
     """Stands in for one of our three convolutions: the same elements, the same sizes."""
 
-    def __init__(self, ours: continuous_conv.ContinuousGroupConv, in_channels: int, image: bool) -> None:
+    def __init__(
+        self, ours: continuous_conv.ContinuousGroupConv, in_channels: int, image: bool
+    ) -> None:
         super().__init__()
         self.elements = getattr(ours, "elements", None)
         self.lifting, self.image = isinstance(ours, LiftingConv), image

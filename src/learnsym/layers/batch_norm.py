@@ -5,7 +5,7 @@ all-reduces here, so that two CPU processes give the numbers of one.
 """
 
 import math
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from learnsym.utils.collectives import all_reduce_sum, is_distributed
 
 
-class Moments(NamedTuple):
-    """Count, mean and biased variance of values, and the values minus their mean."""
+@dataclass(frozen=True)
+class Moments:
+    """Number, mean and biased variance of values, and the values minus their mean."""
 
-    count: Tensor
+    number: Tensor
     mean: Tensor
     variance: Tensor
     centred: Tensor
@@ -82,9 +83,14 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
             return super().forward(input)
         x = input.to(torch.promote_types(input.dtype, torch.float32))
         dims = (0, *range(2, x.ndim))
-        count, mean, variance, centred = moments(x, dims, mask, across_processes=True)
-        update_running_stats(self, *(t.detach().flatten() for t in (mean, variance, count)))
-        scale = torch.rsqrt(variance + self.eps)
+        batch = moments(x, dims, mask, across_processes=True)
+        update_running_stats(
+            self,
+            batch.mean.detach().flatten(),
+            batch.variance.detach().flatten(),
+            batch.number.detach().flatten(),
+        )
+        centred, scale = batch.centred, torch.rsqrt(batch.variance + self.eps)
         if not self.affine:
             return (centred * scale).to(input.dtype)
         weight, bias = (p.view(scale.shape) for p in (self.weight, self.bias))

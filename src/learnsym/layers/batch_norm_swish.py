@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from learnsym.layers.batch_norm import moments, update_running_stats
-from learnsym.layers.fast.swish_linear import RowMoments, ScaledSwish, ScaledSwishLinear
+from learnsym.layers.fast.swish_linear import row_moments, scaled_swish, scaled_swish_linear
 from learnsym.schema import Size
 from learnsym.utils.collectives import is_distributed
 
@@ -40,9 +40,9 @@ class SwishNorm(nn.BatchNorm1d):
             active = F.silu(torch.addcmul(shift, rows, scale))
             return active if linear is None else linear(active)
         if linear is None:
-            return ScaledSwish.apply(rows, scale, shift)
+            return scaled_swish(rows, scale, shift)
         dtype = product_dtype(rows)
-        return ScaledSwishLinear.apply(
+        return scaled_swish_linear(
             rows, scale, shift, linear.weight.to(dtype), linear.bias.to(dtype)
         )
 
@@ -61,14 +61,14 @@ class SwishNorm(nn.BatchNorm1d):
 def _row_moments(rows: Tensor) -> tuple[int | Tensor, Tensor, Tensor]:
     """Return the number of rows of all processes, their mean and biased variance [C]."""
     if is_distributed():
-        count, mean, variance, _ = moments(rows, (0,), across_processes=True)
-        return count.detach().flatten(), mean.flatten(), variance.flatten()
+        batch = moments(rows, (0,), across_processes=True)
+        return batch.number.detach().flatten(), batch.mean.flatten(), batch.variance.flatten()
     if len(rows) < 2:
         raise ValueError(
             "Expected at least 2 points (or pairs of them) in a batch, for batch norm in training, "
             f"got {len(rows)}."
         )
-    return len(rows), *RowMoments.apply(rows)
+    return len(rows), *row_moments(rows)
 
 
 def product_dtype(x: Tensor) -> torch.dtype:

@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from learnsym.kernels.base import ContinuousKernel
 from learnsym.layers.fast.fft_conv import fft_conv, fft_is_faster
 from learnsym.layers.fast.per_image_conv import per_image_conv
-from learnsym.layers.fast.scatter_taps import Scatter, tap_runs
+from learnsym.layers.fast.scatter_taps import scatter, tap_runs
 from learnsym.layers.forward_context import ForwardContext
 
 
@@ -139,7 +139,7 @@ class ContinuousGroupConv(nn.Module):
         """
         size = self.kernel_size
         if kernel.shape[-1] != size * size:
-            kernel = Scatter.apply(kernel, self._tap_runs, size * size, _conv_dtype(kernel))
+            kernel = scatter(kernel, self._tap_runs, size * size, _conv_dtype(kernel))
         return kernel.flatten(0, 1).flatten(1, 2).unflatten(-1, (size, size))
 
     def extra_repr(self) -> str:

@@ -61,8 +61,8 @@ class ElementNorm(nn.Module):
         """Normalise each image over its elements of weight 1."""
         x = features.to(torch.promote_types(features.dtype, torch.float32))
         dims = (2, 3, 4) if self.layer is None else (1, 2, 3, 4)
-        _, _, variance, centred = moments(x, dims, mask)
-        normal = centred * torch.rsqrt(variance + self.epsilon)
+        image = moments(x, dims, mask)
+        normal = image.centred * torch.rsqrt(image.variance + self.epsilon)
         if self.layer is not None:
             scale, shift = (p.view(1, -1, 1, 1, 1) for p in (self.layer.weight, self.layer.bias))
             normal = normal * scale + shift

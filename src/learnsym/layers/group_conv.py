@@ -1,5 +1,4 @@
-"""Group convolutions with continuous kernels on sampled elements of the stabiliser (Romero and
-Lohit 2022).
+"""Group convolutions with continuous kernels on sampled elements (Romero and Lohit 2022).
 
     lifting      (f * k)(y, h) = sum_x f(x) k(h^-1 (x - y))
     group        (f * k)(y, h) = sum_h' sum_x f(x, h') k(h^-1 (x - y), h^-1 h')

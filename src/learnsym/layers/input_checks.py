@@ -16,7 +16,8 @@ def check_images(network: str, images: Tensor, channels: int, smallest_side: int
     height, width = images.shape[-2:]
     if min(height, width) < smallest_side:
         raise ValueError(
-            f"{network} needs images of at least {smallest_side} x {smallest_side} pixels and got {height} x {width}"
+            f"{network} needs images of at least {smallest_side} x {smallest_side} pixels and got "
+            f"{height} x {width}"
         )
 
 
@@ -28,5 +29,6 @@ def check_clouds(network: str, clouds: Tensor, features: int) -> None:
     """
     if clouds.ndim != 3 or clouds.shape[2] != 3 + features or 0 in clouds.shape[:2]:
         raise ValueError(
-            f"{network} was built for point clouds [B, N, 3 + {features}], coordinates and features, and got {list(clouds.shape)}"
+            f"{network} was built for point clouds [B, N, 3 + {features}], coordinates and "
+            f"features, and got {list(clouds.shape)}"
         )

@@ -1,5 +1,6 @@
-"""LieConv, the convolution over points of a group (Finzi et al. 2020), with the PointConv trick (Wu
-et al. 2019).
+"""LieConv, the convolution over points of a group (Finzi et al. 2020).
+
+It is computed by the PointConv trick (Wu et al. 2019).
 """
 
 from collections.abc import Iterator
@@ -85,12 +86,28 @@ class LieConv(nn.Module):
         outputs = [self._mixed_linear(*chunk, weight, bias) for chunk in chunks]
         return torch.cat(outputs) / hoods.counts()
 
-    def _mixed_linear(self, *arguments: Tensor | tuple[Block, ...]) -> Tensor:
+    def _mixed_linear(
+        self,
+        features: Tensor,
+        mixing: Tensor,
+        blocks: tuple[Block, ...],
+        weight: Tensor,
+        bias: Tensor,
+    ) -> Tensor:
         # What is mixed, `mixing` times as much as the features, is computed again in the backward
         # pass, not kept.
         if not (self.training and torch.is_grad_enabled()):
-            return mixed_linear(*arguments)
-        return checkpoint(mixed_linear, *arguments, use_reentrant=False, preserve_rng_state=False)
+            return mixed_linear(features, mixing, blocks, weight, bias)
+        return checkpoint(
+            mixed_linear,
+            features,
+            mixing,
+            blocks,
+            weight,
+            bias,
+            use_reentrant=False,
+            preserve_rng_state=False,
+        )
 
 
 def mixed_linear(

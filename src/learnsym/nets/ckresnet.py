@@ -51,6 +51,7 @@ class CKResNet(GroupNetwork):
 
     Shape: [B, in_channels, H, W] to [B, num_outputs].
 
+    >>> import torch
     >>> from learnsym.distributions.sampling import PartialSampling
     >>> from learnsym.groups.planar import SE2
     >>> from learnsym.kernels.siren import SIREN

@@ -28,6 +28,11 @@ class FrozenConv(nn.Module):
         out: the n' elements on which its output lives.
     """
 
+    weight: Tensor
+    bias: Tensor | None
+    angle: Tensor
+    sign: Tensor
+
     def __init__(self, conv: ContinuousGroupConv, kernel: Tensor, out: Elements) -> None:
         super().__init__()
         bias = None if conv.bias is None else conv.bias.detach().repeat_interleave(len(out))
@@ -96,7 +101,7 @@ def _record(net: GroupNetwork) -> dict[str, tuple[Tensor, Elements]]:
     """
     net = copy.deepcopy(net)
     if hasattr(net, "pooling"):
-        net.pooling = None
+        net.pooling = None  # type: ignore[assignment]  # CKResNet alone has it
     kernels: dict[nn.Module, Tensor] = {}
     records: dict[str, tuple[Tensor, Elements]] = {}
 
@@ -107,7 +112,7 @@ def _record(net: GroupNetwork) -> dict[str, tuple[Tensor, Elements]]:
         if isinstance(conv, ContinuousGroupConv):
 
             def record(
-                conv: ContinuousGroupConv, inputs: tuple, output: object, name: str = name
+                conv: ContinuousGroupConv, inputs: tuple, output: tuple, name: str = name
             ) -> None:
                 # A shortcut takes the elements of its output; the others return them.
                 out = inputs[2] if isinstance(conv, PointwiseGroupConv) else output[1]

@@ -1,5 +1,6 @@
-"""GCNN, the 13-layer network of Laine and Aila (2017) with group convolutions, as in Partial
-G-CNNs (Romero and Lohit 2022, section 5).
+"""GCNN, the 13-layer network of Laine and Aila (2017) with group convolutions.
+
+As in Partial G-CNNs (Romero and Lohit 2022, section 5).
 """
 
 import torch.nn.functional as F

@@ -81,7 +81,9 @@ class GroupNetwork(nn.Module):
 
         Args:
             layer: its index in the network; 0 is the lifting.
-            in_channels, out_channels, valid: see `GroupConv`.
+            in_channels: see `GroupConv`, as for the next two.
+            out_channels: C'.
+            valid: no padding.
             planar: on the identity alone.
         """
         conv, stabiliser = (FullSampling(), Trivial()) if planar else (self.conv, self.stabiliser)

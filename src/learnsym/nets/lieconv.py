@@ -1,5 +1,6 @@
-"""LieConvNet, the residual network of LieConv on molecules (Finzi et al. 2020; Benton et al. 2020,
-appendix on QM9).
+"""LieConvNet, the residual network of LieConv on molecules.
+
+Finzi et al. 2020; Benton et al. 2020, appendix on QM9.
 """
 
 import torch
@@ -24,9 +25,10 @@ from learnsym.utils.rng import BatchRows, batch_uniform
 class LieConvNet(nn.Module):
     """Predict numbers of point clouds by LieConv in bottleneck blocks.
 
-    Linear embedding; blocks; batch norm, swish, linear to the outputs; mean over points. A block adds to its input batch norm, swish, linear k -> k/4, batch norm, swish, LieConv, batch
-    norm, swish, linear k/4 -> k. Padding never enters: what is computed are the P points of all
-    clouds, laid end to end.
+    Linear embedding; blocks; batch norm, swish, linear to the outputs; mean over points. A block
+    adds to its input batch norm, swish, linear k -> k/4, batch norm, swish, LieConv, batch norm,
+    swish, linear k/4 -> k. Padding never enters: what is computed are the P points of all clouds,
+    laid end to end.
 
     Equivariance: t3 does not change under translations, trivial3 under nothing; so3 (about the
     origin of the coordinates) and se3 not in the mean over the rotations drawn in lifting, and less
@@ -93,8 +95,8 @@ class LieConvNet(nn.Module):
         sizes = mask.sum(1).tolist()
         if 0 in sizes:
             raise ValueError(
-                f"LieConvNet takes clouds of at least one point; cloud {sizes.index(0)} of the batch "
-                "is all padding."
+                "LieConvNet takes clouds of at least one point; "
+                f"cloud {sizes.index(0)} of the batch is all padding."
             )
         index = sorted_points(mask, sizes)
         points = clouds.flatten(0, 1)[index]
@@ -136,7 +138,7 @@ class LieConvNet(nn.Module):
     def _connect(
         self, positions: Tensor, rotations: Tensor | None, sizes: list[tuple[int, int]]
     ) -> Neighbourhoods:
-        """Lift positions [P, 3], clouds of (number, points of each), and find the neighbourhoods."""
+        """Lift positions [P, 3] of clouds (number, points of each); find neighbours."""
         samples = self.lift_samples
         with torch.autocast(
             positions.device.type, enabled=False
@@ -194,8 +196,8 @@ def _check_settings(
         raise ValueError(f"group={group!r}: net=lieconv knows {', '.join(LIFTS)}.")
     if width % bottleneck:
         raise ValueError(
-            f"width={width} is no multiple of bottleneck={bottleneck}, by which blocks are narrower "
-            "inside."
+            f"width={width} is no multiple of bottleneck={bottleneck}, by which blocks are "
+            "narrower inside."
         )
     if not 0 < fill <= 1:
         raise ValueError(
@@ -205,6 +207,6 @@ def _check_settings(
         raise ValueError(f"lift_samples={lift_samples}: a point takes at least one.")
     if lift_samples > 1 and not LIFTS[group].sampled:
         raise ValueError(
-            f"lift_samples={lift_samples} has no effect on group={group}, with one element over each "
-            "point. Set 1."
+            f"lift_samples={lift_samples} has no effect on group={group}, with one element over "
+            "each point. Set 1."
         )

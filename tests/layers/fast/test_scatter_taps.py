@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from learnsym.layers.continuous_conv import disc_taps
-from learnsym.layers.fast.scatter_taps import Gather, Scatter, tap_runs
+from learnsym.layers.fast.scatter_taps import gather, scatter, tap_runs
 
 
 @pytest.mark.parametrize("size", [1, 3, 5, 7])
@@ -24,7 +24,7 @@ def test_scatter_is_a_permutation_and_an_index_copy(dtype):
     taps = disc_taps(5)[0]
     leaf = torch.randn(2, 3, 4, 2, len(taps), dtype=torch.float64, requires_grad=True)
     values = leaf.transpose(1, 2)  # as a kernel comes: a view
-    found = Scatter.apply(values, tap_runs(taps.tolist()), 25, dtype)
+    found = scatter(values, tap_runs(taps.tolist()), 25, dtype)
     expected = (
         torch.zeros(2, 4, 3, 2, 25, dtype=torch.float64).index_copy(4, taps, values).to(dtype)
     )
@@ -39,12 +39,8 @@ def test_both_are_differentiable_twice():
     runs = tap_runs(disc_taps(3)[0].tolist())
     values = torch.randn(2, 5, dtype=torch.float64, requires_grad=True)
     dense = torch.randn(2, 9, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(
-        lambda v: Scatter.apply(v, runs, 9, torch.float64).sin(), values
-    )
+    assert torch.autograd.gradcheck(lambda v: scatter(v, runs, 9, torch.float64).sin(), values)
+    assert torch.autograd.gradgradcheck(lambda v: scatter(v, runs, 9, torch.float64).sin(), values)
     assert torch.autograd.gradgradcheck(
-        lambda v: Scatter.apply(v, runs, 9, torch.float64).sin(), values
-    )
-    assert torch.autograd.gradgradcheck(
-        lambda d: Gather.apply(d, runs, (2, 5), (5, 1), torch.float64).sin(), dense
+        lambda d: gather(d, runs, (2, 5), (5, 1), torch.float64).sin(), dense
     )

@@ -3,8 +3,9 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
+from learnsym.layers.fast.context import Context
 from learnsym.utils.double_backward import double_backward_enabled
 
 
@@ -44,7 +45,7 @@ def _matrix(weight: Tensor, columns: int) -> Tensor:
 
 class _BatchedMLP(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, slope: float, *weights: Tensor) -> Tensor:
+    def forward(ctx: Context, x: Tensor, slope: float, *weights: Tensor) -> Tensor:
         activations = [x]
         for weight in weights[:-1]:
             x = F.leaky_relu_(torch.bmm(x, _matrix(weight, x.shape[-1]).mT), slope)
@@ -55,7 +56,7 @@ class _BatchedMLP(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Context, grad: Tensor) -> tuple[Tensor | None, ...]:
         count = len(ctx.saved_tensors) // 2
         activations, weights = ctx.saved_tensors[:count], ctx.saved_tensors[count:]
         grad_weights: list[Tensor | None] = [None] * count

@@ -6,8 +6,8 @@ from math import pi
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx
 
+from learnsym.layers.fast.context import Context
 from learnsym.layers.fast.per_image_conv import TapPositions
 
 _THREE_PRODUCTS = (torch.float32, torch.float64)
@@ -54,7 +54,7 @@ class _Products(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: FunctionCtx, pixels: Tensor, kernel: Tensor, c: Tensor) -> Tensor:
+    def forward(ctx: Context, pixels: Tensor, kernel: Tensor, c: Tensor) -> Tensor:
         ctx.save_for_backward(pixels, kernel, c)
         out = pixels.new_empty(len(c), pixels.shape[1], kernel.shape[1])
         for rows, weights in _parts(kernel, c):
@@ -62,7 +62,7 @@ class _Products(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Context, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         pixels, kernel, c = ctx.saved_tensors
         if torch.is_grad_enabled():  # to be differentiated again
             grad_weights = torch.bmm(pixels.transpose(1, 2), grad).flatten(1)

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
+from learnsym.layers.fast.context import Context
 from learnsym.utils.double_backward import double_backward_enabled
 
 TapPositions = tuple[tuple[int, int], ...]
@@ -58,12 +59,7 @@ def _plain(images: Tensor, kernels: Tensor, taps: TapPositions, padding: int, si
 class _PerImageConv(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: FunctionCtx,
-        images: Tensor,
-        kernels: Tensor,
-        taps: TapPositions,
-        padding: int,
-        side: int,
+        ctx: Context, images: Tensor, kernels: Tensor, taps: TapPositions, padding: int, side: int
     ) -> Tensor:
         ctx.save_for_backward(images, kernels)
         ctx.taps, ctx.padding = taps, padding
@@ -76,7 +72,7 @@ class _PerImageConv(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Context, grad: Tensor) -> tuple[Tensor | None, ...]:
         images, kernels = ctx.saved_tensors
         padded = F.pad(images, [ctx.padding] * 4)
         height, width = grad.shape[-2:]

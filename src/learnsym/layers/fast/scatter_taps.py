@@ -2,7 +2,8 @@
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx
+
+from learnsym.layers.fast.context import Context
 
 TapRuns = tuple[tuple[int, int, int], ...]
 """Runs of neighbouring taps: (first index in the flat kernel, one past the last, index of the first
@@ -20,17 +21,17 @@ def tap_runs(taps: list[int]) -> TapRuns:
     return tuple((taps[a], taps[b - 1] + 1, a) for a, b in zip(starts, ends, strict=True))
 
 
-class Scatter(torch.autograd.Function):
-    """Scatter [..., taps], of any strides, to [..., size], contiguous and zero elsewhere.
+class _Scatter(torch.autograd.Function):
+    """_Scatter [..., taps], of any strides, to [..., size], contiguous and zero elsewhere.
 
     One pass over the values, where a permutation and an index_copy make three, and one over the
-    gradient. Differentiable any number of times: the backward pass is `Gather`, whose own is this
+    gradient. Differentiable any number of times: the backward pass is `gather`, whose own is this
     one.
     """
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx, values: Tensor, runs: TapRuns, size: int, dtype: torch.dtype
+        ctx: Context, values: Tensor, runs: TapRuns, size: int, dtype: torch.dtype
     ) -> Tensor:
         ctx.runs, ctx.layout = runs, (values.shape, values.stride(), values.dtype)
         out = torch.zeros(*values.shape[:-1], size, dtype=dtype, device=values.device)
@@ -39,16 +40,16 @@ class Scatter(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        return Gather.apply(grad, ctx.runs, *ctx.layout), None, None, None
+    def backward(ctx: Context, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        return _Gather.apply(grad, ctx.runs, *ctx.layout), None, None, None
 
 
-class Gather(torch.autograd.Function):
-    """Gather [..., size] to `shape` [..., taps] with these strides; the inverse of `Scatter`."""
+class _Gather(torch.autograd.Function):
+    """_Gather [..., size] to `shape` [..., taps] with these strides; the inverse of `scatter`."""
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx,
+        ctx: Context,
         dense: Tensor,
         runs: TapRuns,
         shape: tuple[int, ...],
@@ -62,5 +63,8 @@ class Gather(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
-        return Scatter.apply(grad, ctx.runs, ctx.size, ctx.dtype), None, None, None, None
+    def backward(ctx: Context, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
+        return _Scatter.apply(grad, ctx.runs, ctx.size, ctx.dtype), None, None, None, None
+
+
+scatter, gather = _Scatter.apply, _Gather.apply

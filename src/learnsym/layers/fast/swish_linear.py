@@ -8,7 +8,8 @@ Differentiable any number of times. The plain form is that of `SwishNorm` in eva
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import FunctionCtx
+
+from learnsym.layers.fast.context import Context
 
 
 def column_sums(x: Tensor) -> Tensor:
@@ -16,7 +17,7 @@ def column_sums(x: Tensor) -> Tensor:
     return (x.new_ones(1, len(x)) @ x).squeeze(0)
 
 
-class RowMoments(torch.autograd.Function):
+class _RowMoments(torch.autograd.Function):
     """Compute mean and biased variance [C] of rows [P, C].
 
     torch.var_mean over the first dimension takes several times as long on a CPU.
@@ -28,19 +29,17 @@ class RowMoments(torch.autograd.Function):
         return mean, column_sums((rows - mean).square_()) / len(rows)
 
     @staticmethod
-    def setup_context(
-        ctx: FunctionCtx, inputs: tuple[Tensor], output: tuple[Tensor, Tensor]
-    ) -> None:
+    def setup_context(ctx: Context, inputs: tuple[Tensor], output: tuple[Tensor, Tensor]) -> None:
         ctx.save_for_backward(*inputs, output[0])
 
     @staticmethod
-    def backward(ctx: FunctionCtx, grad_mean: Tensor, grad_variance: Tensor) -> Tensor:
+    def backward(ctx: Context, grad_mean: Tensor, grad_variance: Tensor) -> Tensor:
         rows, mean = ctx.saved_tensors
         slope = grad_variance * (2 / len(rows))
         return torch.addcmul(grad_mean / len(rows) - mean * slope, rows, slope)
 
 
-class ScaledSwish(torch.autograd.Function):
+class _ScaledSwish(torch.autograd.Function):
     """Compute swish(rows * scale + shift) of rows [P, C]."""
 
     @staticmethod
@@ -48,16 +47,16 @@ class ScaledSwish(torch.autograd.Function):
         return F.silu(torch.addcmul(shift, rows, scale), inplace=True)
 
     @staticmethod
-    def setup_context(ctx: FunctionCtx, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def setup_context(ctx: Context, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         ctx.save_for_backward(*inputs)
 
     @staticmethod
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(ctx: Context, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         rows, scale, shift = ctx.saved_tensors
         return _swish_backward(grad, torch.addcmul(shift, rows, scale), rows, scale)
 
 
-class ScaledSwishLinear(torch.autograd.Function):
+class _ScaledSwishLinear(torch.autograd.Function):
     """Compute swish(rows * scale + shift) W^T + b, the product in the dtype of W."""
 
     @staticmethod
@@ -66,11 +65,11 @@ class ScaledSwishLinear(torch.autograd.Function):
         return F.linear(active.to(weight.dtype), weight, bias)
 
     @staticmethod
-    def setup_context(ctx: FunctionCtx, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def setup_context(ctx: Context, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         ctx.save_for_backward(*inputs[:4])
 
     @staticmethod
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, ...]:
+    def backward(ctx: Context, grad: Tensor) -> tuple[Tensor, ...]:
         rows, scale, shift, weight = ctx.saved_tensors
         before = torch.addcmul(shift, rows, scale)
         grad_weight = grad.T @ F.silu(before).to(grad.dtype)
@@ -92,3 +91,8 @@ def _swish_backward(
     inner = torch.ops.aten.silu_backward.grad_input(grad, before, grad_input=before)
     slopes = column_sums(inner * rows), column_sums(inner)
     return inner.mul_(scale), *slopes
+
+
+row_moments = _RowMoments.apply
+scaled_swish = _ScaledSwish.apply
+scaled_swish_linear = _ScaledSwishLinear.apply
