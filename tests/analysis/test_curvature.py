@@ -157,7 +157,7 @@ def test_the_penalty_is_in_the_hessian_alone() -> None:
 def test_gauss_newton_is_the_sandwich_of_jacobians(build, loss) -> None:
     net, examples = build(), batches((4, 3))
     expected = 0
-    for inputs, targets, share in examples:
+    for inputs, targets, share, _ in examples:
         jacobian = torch.autograd.functional.jacobian(
             lambda w, x=inputs: outputs_of(net, x, w), flat(net)
         ).flatten(0, 1)
