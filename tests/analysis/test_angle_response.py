@@ -63,7 +63,7 @@ def test_leaves_network_and_random_numbers_alone(sprites: Sprites) -> None:
     bit."""
     from learnsym.groups.planar import Rotation2
     from learnsym.nets.augerino import Augerino
-    from learnsym.nets.simple_conv import SimpleConv
+    from learnsym.nets.plain_cnn import SimpleConv
 
     net = Augerino(
         SimpleConv(in_channels=3, num_outputs=4, width=2),

@@ -16,7 +16,7 @@ from learnsym.dynamics.projected_linear import ProjectedLinear
 from learnsym.errors import ConfigError
 from learnsym.groups.permutation import QuarterTurns
 from learnsym.groups.planar import Affine2
-from learnsym.layers.fast.batched_mlp import Spare, _DenseChain
+from learnsym.layers.fast.batched_mlp import _BatchedMLP
 from learnsym.nets.augerino import Augerino
 
 
@@ -157,7 +157,7 @@ def test_the_penalty_is_in_the_hessian_alone() -> None:
 def test_gauss_newton_is_the_sandwich_of_jacobians(build, loss) -> None:
     net, examples = build(), batches((4, 3))
     expected = 0
-    for inputs, targets, share in examples:
+    for inputs, targets, share, _ in examples:
         jacobian = torch.autograd.functional.jacobian(
             lambda w, x=inputs: outputs_of(net, x, w), flat(net)
         ).flatten(0, 1)
@@ -248,7 +248,7 @@ def test_a_layer_that_is_differentiable_once_is_refused() -> None:
             self.weight = nn.Parameter(torch.randn(1, 3, 4))
 
         def forward(self, x: Tensor) -> Tensor:
-            return _DenseChain.apply(x, 0.1, Spare(), self.weight)[0]
+            return _BatchedMLP.apply(x, 0.1, self.weight)[0]
 
     examples = [Examples(torch.randn(1, 2, 4), torch.tensor([0, 2]), 1.0)]
     for kind in ("hessian", "ggn"):

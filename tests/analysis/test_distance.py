@@ -24,9 +24,7 @@ from learnsym.groups.planar import SE2, Translation2
 from learnsym.kernels.siren import SIREN
 from learnsym.nets.augerino import Augerino
 from learnsym.nets.ckresnet import CKResNet
-from learnsym.nets.conv5 import Conv5
-from learnsym.nets.conv13 import Conv13
-from learnsym.nets.simple_conv import SimpleConv
+from learnsym.nets.plain_cnn import Conv5, Conv13, SimpleConv
 
 GROUPS = {
     "permutation": SymmetricGroup,

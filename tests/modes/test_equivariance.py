@@ -24,7 +24,7 @@ from learnsym.nets.augerino import Augerino
 from learnsym.nets.ckresnet import CKResNet
 from learnsym.nets.e2_steerable import E2Steerable
 from learnsym.nets.lieconv import LieConvNet
-from learnsym.nets.simple_conv import SimpleConv
+from learnsym.nets.plain_cnn import SimpleConv
 
 CPU = torch.device("cpu")
 

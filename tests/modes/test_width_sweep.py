@@ -11,7 +11,7 @@ from learnsym.errors import ConfigError
 from learnsym.groups.planar import Affine2
 from learnsym.modes.width_sweep import WidthSweep, forced_width, learned_place
 from learnsym.nets.augerino import Augerino
-from learnsym.nets.simple_conv import SimpleConv
+from learnsym.nets.plain_cnn import SimpleConv
 from learnsym.training.tasks import Classification
 
 

@@ -25,12 +25,10 @@ from learnsym.groups.point_groups import DiscreteIsometries, SemidirectProduct
 from learnsym.kernels.siren import SIREN
 from learnsym.nets.augerino_partial import PartialAugerino
 from learnsym.nets.ckresnet import CKResNet
-from learnsym.nets.conv5 import Conv5
-from learnsym.nets.conv13 import Conv13
 from learnsym.nets.e2_steerable import E2Steerable
 from learnsym.nets.gcnn import GCNN
 from learnsym.nets.lieconv import LieConvNet
-from learnsym.nets.simple_conv import SimpleConv
+from learnsym.nets.plain_cnn import Conv5, Conv13, SimpleConv
 
 
 @dataclass(frozen=True)

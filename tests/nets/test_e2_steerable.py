@@ -8,7 +8,7 @@ import torch
 from learnsym.analysis.assertions import blobs, equivariance_errors, mirror_images, quarter_turns
 from learnsym.layers.steerable import SteerableConv
 from learnsym.nets.e2_steerable import E2Steerable
-from learnsym.nets.simple_conv import SimpleConv
+from learnsym.nets.plain_cnn import SimpleConv
 
 
 def warm(net):

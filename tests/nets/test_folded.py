@@ -17,9 +17,9 @@ from learnsym.kernels.siren import SIREN
 from learnsym.layers.group_conv import ContinuousGroupConv
 from learnsym.modes.freeze import compare, exported
 from learnsym.nets.ckresnet import CKResNet
-from learnsym.nets.conv5 import Conv5
 from learnsym.nets.folded import freeze
 from learnsym.nets.gcnn import GCNN
+from learnsym.nets.plain_cnn import Conv5
 
 GROUPS = {
     "t2": Translation2(),
@@ -175,7 +175,8 @@ def test_the_file_needs_torch_alone(tmp_path):
     (tmp_path / "frozen.pt2").write_bytes(exported(freeze(net), images))
     torch.save(images, tmp_path / "images.pt")
     code = (
-        "import sys, torch; net = torch.export.load('frozen.pt2').module(); images = torch.load('images.pt')\n"
+        "import sys, torch; net = torch.export.load('frozen.pt2').module()\n"
+        "images = torch.load('images.pt')\n"
         "assert 'learnsym' not in sys.modules\n"
         "torch.save([net(images), net(images[:1])], 'outputs.pt')"
     )

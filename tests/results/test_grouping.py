@@ -116,7 +116,9 @@ def test_presets_are_called_by_their_names_and_classes_by_theirs(tmp_path):
             tmp_path, words=[word], config={"net": {"width": len(arms)}}, metrics={"test_loss": 1.0}
         )
     assert list(labels(tmp_path)) == ["mario_iggy/low", "mario_iggy/high"]
-    for seed, target in enumerate(("learnsym.nets.conv5.Conv5", "learnsym.nets.conv13.Conv13")):
+    for seed, target in enumerate(
+        ("learnsym.nets.plain_cnn.Conv5", "learnsym.nets.plain_cnn.Conv13")
+    ):
         make_run(
             tmp_path / "more",
             seed,

@@ -74,7 +74,7 @@ def test_what_may_be_built():
         "torch.nn.Linear",
         "torch.optim.SGD",
         "torch.optim.lr_scheduler.StepLR",
-        "learnsym.nets.conv5.Conv5",
+        "learnsym.nets.plain_cnn.Conv5",
     ):
         assert isinstance(get_class("net", target), type)
 

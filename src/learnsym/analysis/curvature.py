@@ -18,7 +18,9 @@ from torch import Tensor, nn
 
 from learnsym.dynamics.ensemble import EnsembleNet
 from learnsym.errors import ConfigError
+from learnsym.layers.forward_context import ForwardContext, call_network
 from learnsym.utils.double_backward import enable_double_backward
+from learnsym.utils.rng import BatchRows
 
 Matrix = Literal["hessian", "ggn"]
 Restriction = Literal["none", "equivariant", "complement"]
@@ -33,11 +35,13 @@ class Examples(NamedTuple):
         inputs: [B, C, H, W].
         targets: [B, ...].
         share: B / N.
+        rows: which of all examples they are; None: all.
     """
 
     inputs: Tensor
     targets: Tensor
     share: float
+    rows: BatchRows | None = None
 
 
 class Curvature:
@@ -99,8 +103,9 @@ class Curvature:
                 enable_double_backward(),
                 torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
             ):
-                for inputs, targets, share in self.batches():
-                    total.add_(self.joined(self._of_batch(inputs, targets, along)), alpha=share)
+                for examples in self.batches():
+                    part = self.joined(self._of_batch(examples, along))
+                    total.add_(part, alpha=examples.share)
                     tick()
                 if self._adds_penalty:
                     assert self.penalty is not None
@@ -129,8 +134,11 @@ class Curvature:
                     "the backward pass of one of its layers is marked once_differentiable"
                 )
 
-    def _hessian(self, inputs: Tensor, targets: Tensor, along: list[Tensor]) -> list[Tensor]:
-        return self._along(self.loss(self.net(inputs), targets), along)
+    def _outputs(self, examples: Examples) -> Tensor:
+        return call_network(self.net, examples.inputs, ForwardContext(examples.rows))
+
+    def _hessian(self, examples: Examples, along: list[Tensor]) -> list[Tensor]:
+        return self._along(self.loss(self._outputs(examples), examples.targets), along)
 
     def _along(self, value: Tensor, along: list[Tensor]) -> list[Tensor]:
         """The Hessian of a scalar times a vector."""
@@ -143,8 +151,8 @@ class Curvature:
             return [torch.zeros_like(p) for p in self.parameters]
         return list(torch.autograd.grad(slope, self.parameters, materialize_grads=True))
 
-    def _gauss_newton(self, inputs: Tensor, targets: Tensor, along: list[Tensor]) -> list[Tensor]:
-        outputs = self.net(inputs)
+    def _gauss_newton(self, examples: Examples, along: list[Tensor]) -> list[Tensor]:
+        outputs = self._outputs(examples)
         # J v without forward mode: J^T u is linear in u, and the derivative of (J^T u) v with
         # respect to u is J v.
         dual = torch.zeros_like(outputs, requires_grad=True)
@@ -157,7 +165,7 @@ class Curvature:
         )
         del pulled
         free = outputs.detach().requires_grad_()
-        (slope,) = torch.autograd.grad(self.loss(free, targets), free, create_graph=True)
+        (slope,) = torch.autograd.grad(self.loss(free, examples.targets), free, create_graph=True)
         (curved,) = torch.autograd.grad(slope, free, pushed)
         return list(torch.autograd.grad(outputs, self.parameters, curved, materialize_grads=True))
 

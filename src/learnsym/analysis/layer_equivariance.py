@@ -191,7 +191,9 @@ def sampled_kernel(net: nn.Module, layer: str, images: Tensor) -> tuple[Tensor, 
     finally:
         handle.remove()
     kernel = made[0]
-    return conv.dense(kernel).view(*kernel.shape[:4], *[conv.kernel_size] * 2), found[layer][1]
+    return conv.conv2d_weight(kernel).view(*kernel.shape[:4], *[conv.kernel_size] * 2), found[
+        layer
+    ][1]
 
 
 @torch.no_grad()

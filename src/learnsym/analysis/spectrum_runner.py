@@ -17,7 +17,7 @@ from learnsym.analysis.lanczos import Lanczos
 from learnsym.dynamics.ensemble import EnsembleNet
 from learnsym.errors import RunError
 from learnsym.nets.augerino import Augerino
-from learnsym.utils.rng import batch_shard, generator
+from learnsym.utils.rng import BatchRows, generator
 
 
 class TrainingExamples:
@@ -68,12 +68,13 @@ class TrainingExamples:
                 self.split.targets[rows].to(self.device),
             )
             devices = [self.device] if self.device.type == "cuda" else []
-            with torch.random.fork_rng(devices=devices), batch_shard(start, stop, total):
+            with torch.random.fork_rng(devices=devices):
                 torch.manual_seed(self.seed)
-                prepared = self.data.prepare(inputs, train=True).to(
+                held = BatchRows(start, stop, total)
+                prepared = self.data.prepare(inputs, train=True, rows=held).to(
                     self.dtype, memory_format=self.layout
                 )
-                yield Examples(prepared, targets, (stop - start) / total)
+                yield Examples(prepared, targets, (stop - start) / total, held)
 
 
 @contextmanager

@@ -14,10 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from learnsym.groups.actions import rotate_images
-from learnsym.utils.rng import batch_uniform
+from learnsym.utils.rng import BatchRows, batch_uniform
 
-Augmentation = Callable[[Tensor], Tensor]
-"""Takes images [B, C, H, W], floating point, and returns as many of the same shape."""
+Augmentation = Callable[[Tensor, BatchRows | None], Tensor]
+"""Takes images [B, C, H, W], floating point, and which rows of a global batch they are (None: all);
+returns as many of the same shape."""
 AugmentName = Literal["none", "flip", "flip_crop", "rotation"]
 """The choices of `dataset.augment`."""
 
@@ -34,18 +35,18 @@ def augmentation(name: str) -> Augmentation:
     return _BY_NAME[name]
 
 
-def keep(images: Tensor) -> Tensor:
+def keep(images: Tensor, rows: BatchRows | None = None) -> Tensor:
     """Return the images themselves."""
     return images
 
 
-def flip(images: Tensor) -> Tensor:
+def flip(images: Tensor, rows: BatchRows | None = None) -> Tensor:
     """Mirror each image [B, C, H, W] left to right with probability 1/2."""
-    mirrored = batch_uniform(len(images), device=images.device) < 0.5
+    mirrored = batch_uniform(len(images), rows=rows, device=images.device) < 0.5
     return torch.where(mirrored.view(-1, 1, 1, 1), images.flip(-1), images)
 
 
-def flip_crop(images: Tensor) -> Tensor:
+def flip_crop(images: Tensor, rows: BatchRows | None = None) -> Tensor:
     """Mirror with probability 1/2, then crop after a shift by up to 4 pixels.
 
     Each of the 9 x 9 windows is equally likely. Mirroring and cutting are one gather: both only say
@@ -53,7 +54,7 @@ def flip_crop(images: Tensor) -> Tensor:
     """
     count, channels, height, width = images.shape
     device = images.device
-    draws = batch_uniform(count, 3, device=device)
+    draws = batch_uniform(count, 3, rows=rows, device=device)
     top, left = (draws[:, :2] * (2 * PADDING + 1)).long().unbind(1)
     rows = top[:, None] + torch.arange(height, device=device)
     columns = left[:, None] + torch.arange(width, device=device)
@@ -67,12 +68,10 @@ def flip_crop(images: Tensor) -> Tensor:
     return padded.flatten(2).gather(2, flat).view(images.shape)
 
 
-def rotation(images: Tensor) -> Tensor:
-    """Rotate each image by an angle uniform on the whole circle."""
-    angles = (batch_uniform(len(images), device=images.device, dtype=images.dtype) - 0.5) * (
-        2 * math.pi
-    )
-    return rotate_images(images, angles)
+def rotation(images: Tensor, rows: BatchRows | None = None) -> Tensor:
+    """Rotate each image [B, C, H, W] by an angle uniform on the whole circle."""
+    draws = batch_uniform(len(images), rows=rows, device=images.device, dtype=images.dtype)
+    return rotate_images(images, (draws - 0.5) * (2 * math.pi))
 
 
 _BY_NAME: dict[str, Augmentation] = {

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from learnsym.data.augment import Augmentation, AugmentName, augmentation
 from learnsym.schema import Task
+from learnsym.utils.rng import BatchRows
 
 CHUNK = 4096
 """Images handled at once wherever data are computed in floating point, to keep memory small."""
@@ -158,8 +159,14 @@ class Data(ABC):
         """Channels of an image, or numbers per point besides its coordinates."""
 
     @abstractmethod
-    def prepare(self, inputs: Tensor, train: bool = False) -> Tensor:
-        """Return what a network sees of stored examples [B, ...]; augmented if `train`."""
+    def prepare(self, inputs: Tensor, train: bool = False, rows: BatchRows | None = None) -> Tensor:
+        """Return what a network sees of stored examples [B, ...], on their device.
+
+        Args:
+            inputs: as in `splits`.
+            train: augment them.
+            rows: which rows of a global batch they are; None: all.
+        """
 
 
 class ImageData(Data):
@@ -186,12 +193,12 @@ class ImageData(Data):
         """Channels of an image."""
         return self.info.input_shape[0]
 
-    def prepare(self, inputs: Tensor, train: bool = False) -> Tensor:
+    def prepare(self, inputs: Tensor, train: bool = False, rows: BatchRows | None = None) -> Tensor:
         """Return pixels [B, C, H, W] as float32: scaled to [0, 1], augmented, normalised."""
         images = inputs.float()
         peak = 255.0 if inputs.dtype == torch.uint8 else 1.0
         if train:
-            images = self._augment(images)
+            images = self._augment(images, rows)
         scale, shift = self._constants(images.device, peak)
         return torch.addcmul(shift, images, scale)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from learnsym.dynamics.ensemble import EnsembleNet, Weights
 from learnsym.dynamics.symmetric_inputs import SymmetricInputs
 from learnsym.groups.permutation import GroupName, PermutationGroup, group_name, named_group
-from learnsym.layers.fast.batched_mlp import Spare, dense_chain
+from learnsym.layers.fast.batched_mlp import batched_mlp
 from learnsym.layers.input_checks import check_images
 from learnsym.schema import NonNegative, Size, Task
 
@@ -108,7 +108,6 @@ class ProjectedLinear(EnsembleNet):
         self.layers = (*self.linears, *(() if features is None else ("invariant",)))
         self.last_channels = images[-1]
         self.fold = SymmetricInputs(group.side) if symmetric_inputs else None
-        self.spare = Spare()
         draws = torch.Generator().manual_seed(
             int(torch.randint(2**62, ())) if seed is None else seed
         )
@@ -280,8 +279,8 @@ class ProjectedLinear(EnsembleNet):
         x = (x if self.fold is None else x.index_select(2, self.fold.kept)).flatten(2)
         maps = [compact[name] for name in self.linears]
         if self.features is None:
-            return self._as_images(dense_chain(x, maps, self.slope, self.spare))
-        x = self._bent(dense_chain(x, [*maps, compact["invariant"]], self.slope, self.spare))
+            return self._as_images(batched_mlp(x, maps, self.slope))
+        x = self._bent(batched_mlp(x, [*maps, compact["invariant"]], self.slope))
         x = F.layer_norm(x, (self.features,))
         for place, name in enumerate(self.denses):
             x = F.leaky_relu(x, self.slope) if place else x

@@ -57,9 +57,7 @@ class Freeze(Mode):
         for elements in group_samplers(net):
             elements.even_evaluation = True  # a random set would differ by itself
         training = context.training
-        training.plain_net = frozen
-        metrics = {f"test_{k}": v for k, v in training.evaluate("test").items()}
-        training.plain_net = net
+        metrics = {f"test_{k}": v for k, v in training.evaluate("test", frozen).items()}
         if not context.fabric.is_global_zero:
             return Outcome(metrics)
         images = context.data.prepare(context.data.splits["test"].inputs[: self.images]).to(

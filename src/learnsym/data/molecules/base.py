@@ -12,7 +12,7 @@ from learnsym.groups.actions import act_on_points
 from learnsym.groups.base import homogeneous
 from learnsym.groups.rotations import uniform_rotations
 from learnsym.schema import Task
-from learnsym.utils.rng import batch_uniform
+from learnsym.utils.rng import BatchRows, batch_uniform
 
 SPECIES = {1: "H", 6: "C", 7: "N", 8: "O", 9: "F"}
 """The elements of QM9, the only ones that have a feature."""
@@ -56,10 +56,10 @@ class PointData(Data):
         self.splits = dict(splits)
         self.center = center
         augmentations = {"none": _keep, "se3": rigid_motions}
-        self._augment: Callable[[Tensor, Tensor], Tensor] = augmentations[augment]
+        self._augment: Callable[[Tensor, Tensor, BatchRows | None], Tensor] = augmentations[augment]
         self._features: dict[torch.device, Tensor] = {}
 
-    def prepare(self, inputs: Tensor, train: bool = False) -> Tensor:
+    def prepare(self, inputs: Tensor, train: bool = False, rows: BatchRows | None = None) -> Tensor:
         """Return what a network sees of molecules [B, A, 4]: [B, n, 18], float32."""
         charges = inputs[..., 3].long()
         mask = charges > 0
@@ -71,7 +71,7 @@ class PointData(Data):
             centroid = positions.sum(1, keepdim=True) / atoms.view(-1, 1, 1)
             positions = torch.where(mask.unsqueeze(-1), positions - centroid, 0.0)
         if train:
-            positions = self._augment(positions, mask)
+            positions = self._augment(positions, mask, rows)
         return torch.cat([positions, self._table(inputs.device)[charges]], -1)
 
     def _table(self, device: torch.device) -> Tensor:
@@ -84,7 +84,7 @@ class PointData(Data):
         return self._features[device]
 
 
-def rigid_motions(positions: Tensor, mask: Tensor) -> Tensor:
+def rigid_motions(positions: Tensor, mask: Tensor, rows: BatchRows | None = None) -> Tensor:
     """Move and rotate clouds: x -> R (x + t).
 
     t is normal with standard deviation SHIFT along each axis, R uniform by Haar's measure.
@@ -92,11 +92,14 @@ def rigid_motions(positions: Tensor, mask: Tensor) -> Tensor:
     Args:
         positions: [B, N, 3] in angstrom.
         mask: [B, N], True where there is an atom; the rest stays zero.
+        rows: which rows of a global batch these are; None: all.
 
     Returns:
         [B, N, 3].
     """
-    draws = batch_uniform(len(positions), 9, device=positions.device, dtype=positions.dtype)
+    draws = batch_uniform(
+        len(positions), 9, rows=rows, device=positions.device, dtype=positions.dtype
+    )
     rotations, shifts = uniform_rotations(draws[:, :3]), SHIFT * normal(draws[:, 3:6], draws[:, 6:])
     moved = (rotations @ shifts.unsqueeze(-1)).squeeze(-1)
     return act_on_points(homogeneous(rotations, moved), positions, mask)
@@ -107,5 +110,5 @@ def normal(radius: Tensor, angle: Tensor) -> Tensor:
     return (-2 * torch.log1p(-radius)).sqrt() * torch.cos(2 * math.pi * angle)
 
 
-def _keep(positions: Tensor, mask: Tensor) -> Tensor:
+def _keep(positions: Tensor, mask: Tensor, rows: BatchRows | None = None) -> Tensor:
     return positions
