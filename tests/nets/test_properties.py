@@ -4,7 +4,7 @@ import io
 
 import torch
 
-from learnsym.analysis.assertions import assert_invariant
+from learnsym.analysis.equivariance import assert_invariant
 
 
 def test_shapes(case, net):

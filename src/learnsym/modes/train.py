@@ -9,7 +9,7 @@ import torch
 
 from learnsym.analysis.rotation_spread import rotation_spread
 from learnsym.figures.run import draw_run
-from learnsym.modes.equivariance import before_and_after
+from learnsym.modes.equivariance import training_errors
 from learnsym.run.context import RunContext
 from learnsym.run.mode import Mode, Outcome
 from learnsym.schema import Count, Size
@@ -49,7 +49,7 @@ class Train(Mode):
     def __call__(self, context: RunContext) -> Outcome:
         """Metrics and figures."""
         training = context.training
-        before = before_and_after(
+        before = training_errors(
             context
         )  # a resumed run too: the network is built anew, and not yet what was trained
         progress = training.fit()
@@ -72,7 +72,7 @@ class Train(Mode):
         if not context.fabric.is_global_zero:
             return Outcome(metrics)
         metrics |= spread_of_turned(context, self.turned_molecules)
-        metrics |= {f"initial_{k}": v for k, v in before.items()} | before_and_after(context)
+        metrics |= {f"initial_{k}": v for k, v in before.items()} | training_errors(context)
         curves = self._response(context)
         write_atomically(context.directory.path / "curves.json", json.dumps(curves))
         figures = draw_run(context.directory, context.net, context.data, curves)

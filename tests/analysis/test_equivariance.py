@@ -3,17 +3,11 @@ refused."""
 
 import pytest
 import torch
+from blobs import blobs
 from torch import nn
 
-from learnsym.analysis.assertions import (
-    assert_equivariant,
-    assert_invariant,
-    blobs,
-    equivariance_errors,
-    mirror_images,
-    quarter_turns,
-    rotations,
-)
+from learnsym.analysis.equivariance import assert_equivariant, assert_invariant, equivariance_errors
+from learnsym.analysis.transforms import Rotation, mirror_images, quarter_turns
 
 
 def test_a_known_error_is_measured():
@@ -68,7 +62,7 @@ def test_senseless_questions_are_refused():
 def test_blobs_and_rotations_turn_the_same_way():
     still, turned = blobs(2, 3, 33), blobs(2, 3, 33, 90)
     torch.testing.assert_close(torch.rot90(still, 1, (-2, -1)), turned)
-    by_interpolation = rotations(33)["33 degrees"](still)
+    by_interpolation = Rotation(33.0)(still)
     # bilinear interpolation of Gaussians two pixels wide is off by up to 7 % of their height; the
     # wrong sense by all of it
     assert (by_interpolation - blobs(2, 3, 33, 33)).abs().max() < 0.1

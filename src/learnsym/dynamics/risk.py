@@ -1,0 +1,109 @@
+"""The mean loss of every member over a data set, its gradient, and metrics, batch by batch."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from learnsym.data.base import Split
+from learnsym.dynamics.ensemble import EnsembleNet, Weights, num_members
+from learnsym.training.tasks import TaskLike
+
+PerExample = Callable[[Tensor, Tensor], Tensor]
+"""Losses [N] of outputs [N, ...] against targets [N, ...]."""
+
+
+class Batch(NamedTuple):
+    """Examples of every member.
+
+    Attributes:
+        images: [M or 1, B, C, H, W].
+        targets: [M or 1, B, ...].
+        counts: [M, B], the multiplicity of each example; None: one.
+    """
+
+    images: Tensor
+    targets: Tensor
+    counts: Tensor | None = None
+
+
+def split_batches(split: Split, batch_size: int) -> Iterator[Batch]:
+    """Yield the examples of a split in order, the same ones for all members."""
+    for start in range(0, len(split), batch_size):
+        rows = slice(start, start + batch_size)
+        yield Batch(split.inputs[rows].unsqueeze(0), split.targets[rows].unsqueeze(0))
+
+
+def risk_gradient(
+    net: EnsembleNet,
+    per_example: PerExample,
+    weights: Weights,
+    batches: Iterable[Batch],
+    examples: int,
+) -> tuple[Weights, Tensor]:
+    """Compute the gradient of each member's mean loss over all batches.
+
+    Args:
+        net: the function.
+        per_example: its loss.
+        weights: of M members.
+        batches: all examples; they may be repeated or transformed.
+        examples: by how many the sum of losses is divided.
+
+    Returns:
+        The gradient of the trained weights, and the mean losses [M], float64.
+    """
+    leaves = {name: w.detach().requires_grad_() for name, w in net.reduce(weights).items()}
+    gradient = {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
+    for name, leaf in leaves.items():
+        leaf.grad = gradient[name]  # added to in place, batch by batch
+    device = next(iter(weights.values())).device
+    total = torch.zeros(num_members(weights), dtype=torch.float64, device=device)
+    for images, targets, counts in batches:
+        losses = _member_losses(per_example, net.forward_reduced(leaves, images), targets)
+        losses = (losses if counts is None else losses * counts).sum(1)
+        (losses.sum() / examples).backward()
+        total += losses.detach().double()
+    return net.reduce_adjoint(gradient, weights), total / examples
+
+
+@torch.no_grad()
+def risk(
+    net: EnsembleNet,
+    per_example: PerExample,
+    weights: Weights,
+    batches: Iterable[Batch],
+    examples: int,
+) -> Tensor:
+    """Compute the mean loss of every member, [M], float64; see `risk_gradient`."""
+    reduced = net.reduce(weights)
+    losses = [
+        _member_losses(per_example, net.forward_reduced(reduced, batch.images), batch.targets)
+        for batch in batches
+    ]
+    return torch.stack([loss.double().sum(1) for loss in losses]).sum(0) / examples
+
+
+def _member_losses(per_example: PerExample, outputs: Tensor, targets: Tensor) -> Tensor:
+    """Compute losses [M, B] of outputs [M, B, ...] against targets [M or 1, B, ...]."""
+    shape = outputs.shape[:2]
+    targets = targets.expand(shape[0], *targets.shape[1:])
+    return per_example(outputs.flatten(0, 1), targets.flatten(0, 1)).unflatten(0, shape)
+
+
+@torch.no_grad()
+def member_metrics(
+    net: EnsembleNet, task: TaskLike, weights: Weights, split: Split, batch_size: int
+) -> dict[str, Tensor]:
+    """Compute the metrics of every member on a split, each [M], without the loss."""
+    reduced, sums = net.reduce(weights), []
+    for images, targets, _ in split_batches(split, batch_size):
+        outputs = net.forward_reduced(reduced, images)
+        sums.append(torch.stack([task.sums(member, targets[0]) for member in outputs]))
+    metrics = [task.metrics(member.tolist()) for member in torch.stack(sums).sum(0)]
+    return {
+        key: torch.tensor([member[key] for member in metrics], dtype=torch.float64)
+        for key in metrics[0]
+        if key != "loss"
+    }
