@@ -161,9 +161,9 @@ def test_an_interrupted_run_goes_on_to_the_last_bit(main, words, monkeypatch, ki
     """Two chunks of 4 equivariant and 5 free steps: stopped within either, between them, between
     the chunks, after all steps."""
     from learnsym.dynamics.sgd import MiniBatchSGD
-    from learnsym.modes import drift
+    from learnsym.modes import ensemble_mode
 
-    class Always(drift.EnsembleCheckpoint):
+    class Always(ensemble_mode.EnsembleCheckpoint):
         """Writes at every step, however long that takes; may stop before it writes that a chunk is
         done."""
 
@@ -192,7 +192,7 @@ def test_an_interrupted_run_goes_on_to_the_last_bit(main, words, monkeypatch, ki
         taken.clear()
         out = f"paths.out=stopped{calls}"
         with monkeypatch.context() as patch:
-            patch.setattr(drift, "EnsembleCheckpoint", partial(Always, seconds=0.0))
+            patch.setattr(ensemble_mode, "EnsembleCheckpoint", partial(Always, seconds=0.0))
             patch.setattr(MiniBatchSGD, "step", partialmethod(counting, most=calls))
             assert main(*command, out).code == 130
         with monkeypatch.context() as patch:

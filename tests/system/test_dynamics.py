@@ -209,9 +209,9 @@ def test_chunks_batches_and_the_equivariant_arm_change_nothing_but_rounding(main
 def test_an_interrupted_run_goes_on_to_the_last_bit(main, monkeypatch):
     """Two chunks of four steps: stopped within the first, and within the second."""
     from learnsym.dynamics.gradient_flows import GradientFlows
-    from learnsym.modes import dynamics
+    from learnsym.modes import ensemble_mode
 
-    class Always(dynamics.EnsembleCheckpoint):
+    class Always(ensemble_mode.EnsembleCheckpoint):
         """Writes at every step, however long that takes."""
 
         def save(self, *args, **settings):
@@ -232,7 +232,7 @@ def test_an_interrupted_run_goes_on_to_the_last_bit(main, monkeypatch):
         taken.clear()
         out = f"paths.out=stopped{calls}"
         with monkeypatch.context() as patch:
-            patch.setattr(dynamics, "EnsembleCheckpoint", partial(Always, seconds=0.0))
+            patch.setattr(ensemble_mode, "EnsembleCheckpoint", partial(Always, seconds=0.0))
             patch.setattr(GradientFlows, "step", partialmethod(counting, most=calls))
             assert main(*words, out).code == 130
         monkeypatch.setattr(GradientFlows, "step", counting)

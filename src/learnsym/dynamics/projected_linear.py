@@ -6,7 +6,6 @@ projection onto equivariant ones is a mean over orbits (`learnsym.groups.reynold
 
 import copy
 import itertools
-from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -14,14 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from learnsym.dynamics.ensemble import EnsembleNet, Weights
+from learnsym.dynamics.projected_linear_arguments import Activation, activation_of, check_arguments
 from learnsym.dynamics.symmetric_inputs import SymmetricInputs
-from learnsym.groups.permutation import GroupName, PermutationGroup, name_of, named_group
+from learnsym.groups.permutation import GroupName, PermutationGroup, named_group
 from learnsym.layers.fast.batched_mlp import Spare, dense_chain
 from learnsym.layers.input_checks import check_images
 from learnsym.schema import NonNegative, Size, Task
-
-Activation = Literal["none", "leaky_relu", "tanh"]
-"""The activation between the last of the layers and the layer norm."""
 
 
 class ProjectedLinear(EnsembleNet):
@@ -49,26 +46,23 @@ class ProjectedLinear(EnsembleNet):
         channels: outputs of the equivariant layers (without `features`: of all but the last).
         features: of the invariant map; None where the output is an image.
         hidden: widths of the fully connected layers but the last.
-        fans: "in": standard deviation 1 / (n sqrt(c)); "both": 1 / (n sqrt(c c')), as in the
-            permutation experiment.
-        symmetric_inputs: all images are symmetric matrices, such as adjacency matrices: weights of
-            the first layer at (i, j) and (j, i) are then added up before they are multiplied, which
-            saves almost half.
+        fans: "in": standard deviation 1 / (n sqrt(c)); "both": 1 / (n sqrt(c c')).
+        symmetric_inputs: all images are symmetric matrices, so that the first layer costs half.
         slope: of LeakyReLU below zero.
-        before_norm: the activation before the layer norm, one for all groups or one for each by
-            name.
+        before_norm: the activation before the layer norm, for all groups or for each by name.
         invariant_start: "projected": as the other layers; "constant": for every pair of channels
-            one number, the same for all pixels, of standard deviation 1 / sqrt(features).
+            one number for all pixels, of standard deviation 1 / sqrt(features).
         dense_start: standard deviation of the fully connected layers of c inputs. "fan_in":
             1 / sqrt(c); "side": n / c.
         dense_bias: whether the fully connected layers have biases.
-        softmax: end with a softmax, so that a cross-entropy is taken of it: bounded from below by
-            log(e + K - 1) - 1.
+        softmax: end with a softmax, which bounds a cross-entropy from below.
         seed: of this member's weights; None: torch's global generator decides.
 
     Raises:
         ValueError: the arguments do not go together.
     """
+
+    check_arguments = staticmethod(check_arguments)
 
     def __init__(
         self,
@@ -89,7 +83,7 @@ class ProjectedLinear(EnsembleNet):
         softmax: bool = False,
         seed: int | None = None,
     ) -> None:
-        self.check_arguments(
+        check_arguments(
             task, group, channels, features, hidden, before_norm, invariant_start, softmax
         )
         super().__init__()
@@ -117,65 +111,27 @@ class ProjectedLinear(EnsembleNet):
         seed = int(torch.randint(2**62, ())) if seed is None else seed
         self.load_member(self.sample_equivariant(torch.Generator().manual_seed(seed)))
 
-    @staticmethod
-    def check_arguments(
-        task: Task,
-        group: PermutationGroup,
-        channels: tuple[Size, ...] = (32, 32),
-        features: Size | None = 32,
-        hidden: tuple[Size, ...] = (),
-        before_norm: Activation | dict[GroupName, Activation] = "none",
-        invariant_start: str = "projected",
-        softmax: bool = False,
-        **_: object,
-    ) -> None:
-        """Check the arguments without drawing forty million weights."""
-        message = None
-        if not isinstance(group, PermutationGroup):
-            message = (
-                f"group: {type(group).__name__} does not permute pixels; choose "
-                "base_group=quarter_turns or another"
-            )
-        elif (features is None) != (task == "segmentation"):
-            message = (
-                f"features={'null' if features is None else features} does not go with a {task}: "
-                "images have features=null, classes have an invariant map to some features"
-            )
-        elif features is None and hidden:
-            message = f"hidden={list(hidden)} would have no effect with features=null"
-        elif features is None and invariant_start != "projected":
-            message = f"invariant_start={invariant_start} would have no effect with features=null"
-        elif features is not None and not channels:
-            message = (
-                "channels is empty; at least one equivariant layer must come before the invariant "
-                "map"
-            )
-        elif softmax and task != "classification":
-            message = f"softmax=true goes with classes, and the task is a {task}. Try softmax=false"
-        if message is not None:
-            raise ValueError(message)
-        _activation_of(group, before_norm)
-
     # --- weights
 
     def sample_equivariant(self, generator: torch.Generator) -> Weights:
         """Draw equivariant layers, then the fully connected ones; see `EnsembleNet`."""
         points, weights = self.group.points, {}
+
+        def draw(*shape: int) -> Tensor:
+            return torch.randn(1, *shape, generator=generator)
+
         for name, (c, d) in self.linears.items():
-            draws = torch.randn(1, points, d, points, c, generator=generator)
-            weights[name] = draws * self._std(c, d)
+            weights[name] = draw(points, d, points, c) * self._std(c, d)
         if self.features is not None:
             c, d = self.last_channels, self.features
             if self.invariant_start == "constant":
-                draws = torch.randn(1, 1, c, d, generator=generator).expand(1, points, c, d)
-                weights["invariant"] = draws / d**0.5
+                weights["invariant"] = draw(1, c, d).expand(1, points, c, d) / d**0.5
             else:
-                draws = torch.randn(1, points, c, d, generator=generator)
-                weights["invariant"] = draws * self._std(c, d)
+                weights["invariant"] = draw(points, c, d) * self._std(c, d)
         weights = self.project(weights)
         for name, (c, d) in self.denses.items():
             std = c**-0.5 if self.dense_start == "fan_in" else self.group.side / c
-            weights[name] = torch.randn(1, d, c, generator=generator) * std
+            weights[name] = draw(d, c) * std
             if self.dense_bias:
                 weights[_bias_of(name)] = torch.zeros(1, d)
         return weights
@@ -217,7 +173,7 @@ class ProjectedLinear(EnsembleNet):
         """
         if group.side != self.group.side:
             raise ValueError(f"{group} acts on other images than {self.group}")
-        _activation_of(group, self.before_norm)
+        activation_of(group, self.before_norm)
         other = copy.copy(self)
         other.group = group
         return other
@@ -301,37 +257,15 @@ class ProjectedLinear(EnsembleNet):
         return x.softmax(-1) if self.softmax else x
 
     def _activate(self, x: Tensor) -> Tensor:
-        functions: dict[Activation, Callable[[Tensor], Tensor]] = {
-            "none": lambda x: x,
-            "leaky_relu": lambda x: F.leaky_relu(x, self.slope),
-            "tanh": torch.tanh,
-        }
-        return functions[_activation_of(self.group, self.before_norm)](x)
+        activation = activation_of(self.group, self.before_norm)
+        if activation == "tanh":
+            return torch.tanh(x)
+        return F.leaky_relu(x, self.slope) if activation == "leaky_relu" else x
 
 
 def _numbered(name: str, widths: list[int]) -> dict[str, tuple[int, int]]:
     """Name the layers between successive widths: linear0, linear1, ..."""
     return {f"{name}{index}": pair for index, pair in enumerate(itertools.pairwise(widths))}
-
-
-def _activation_of(
-    group: PermutationGroup, activations: Activation | dict[GroupName, Activation]
-) -> Activation:
-    """Select the activation of a group's network.
-
-    Raises:
-        ValueError: there is none for this group.
-    """
-    if isinstance(activations, str):
-        return activations
-    name = name_of(group)
-    for known, activation in activations.items():
-        if known == name:
-            return activation
-    raise ValueError(
-        f"before_norm names an activation for {', '.join(activations) or 'no group'}, "
-        f"and none for {name}"
-    )
 
 
 def _bias_of(dense: str) -> str:

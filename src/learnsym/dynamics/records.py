@@ -27,13 +27,15 @@ class Records:
     layers: Sequence[str]
     series: dict[str, Tensor] = field(default_factory=dict)
 
-    def record(self, name: str, arms: slice, members: slice, step: int, values: Tensor) -> None:
+    def record(self, name: str, arms: slice, members: range, step: int, values: Tensor) -> None:
         """Record values [arms, members] or [arms, members, layers]."""
         if name not in self.series:
             layers = (len(self.layers),) if name in PER_LAYER else ()
             shape = (len(self.arms), self.members, self.steps + 1, *layers)
             self.series[name] = torch.full(shape, float("nan"), dtype=torch.float64)
-        self.series[name][arms, members, step] = values.to("cpu", torch.float64)
+        self.series[name][arms, members.start : members.stop, step] = values.to(
+            "cpu", torch.float64
+        )
 
     def total(self, name: str) -> Tensor:
         """Combine the layers of a series: [arms, members, steps + 1]."""

@@ -40,7 +40,7 @@ def risk_gradient(
     per_example: PerExample,
     weights: Weights,
     batches: Iterable[Batch],
-    examples: int,
+    count: int,
 ) -> tuple[Weights, Tensor]:
     """Compute the gradient of each member's mean loss over all batches.
 
@@ -49,7 +49,7 @@ def risk_gradient(
         per_example: its loss.
         weights: of M members.
         batches: all examples; they may be repeated or transformed.
-        examples: by how many the sum of losses is divided.
+        count: by which the sums of losses are divided.
 
     Returns:
         The gradient of the trained weights, and the mean losses [M], float64.
@@ -63,9 +63,9 @@ def risk_gradient(
     for images, targets, counts in batches:
         losses = _member_losses(per_example, net.forward_reduced(leaves, images), targets)
         losses = (losses if counts is None else losses * counts).sum(1)
-        (losses.sum() / examples).backward()
+        (losses.sum() / count).backward()
         total += losses.detach().double()
-    return net.reduce_adjoint(gradient, weights), total / examples
+    return net.reduce_adjoint(gradient, weights), total / count
 
 
 @torch.no_grad()
@@ -74,7 +74,7 @@ def risk(
     per_example: PerExample,
     weights: Weights,
     batches: Iterable[Batch],
-    examples: int,
+    count: int,
 ) -> Tensor:
     """Compute the mean loss of every member, [M], float64; see `risk_gradient`."""
     reduced = net.reduce(weights)
@@ -82,7 +82,7 @@ def risk(
         _member_losses(per_example, net.forward_reduced(reduced, batch.images), batch.targets)
         for batch in batches
     ]
-    return torch.stack([loss.double().sum(1) for loss in losses]).sum(0) / examples
+    return torch.stack([loss.double().sum(1) for loss in losses]).sum(0) / count
 
 
 def _member_losses(per_example: PerExample, outputs: Tensor, targets: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ An equivariant training comes first, then a free one on all transforms of the da
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from omegaconf import DictConfig
@@ -19,19 +20,16 @@ from learnsym.dynamics.ensemble import (
     slice_members,
     weights_like,
 )
-from learnsym.dynamics.ensemble_checkpoint import EnsembleCheckpoint
 from learnsym.dynamics.records import Records
-from learnsym.dynamics.risk import member_metrics
 from learnsym.dynamics.sgd import Batching, MiniBatchSGD
 from learnsym.errors import ConfigError
 from learnsym.figures.dynamics import draw_drift
 from learnsym.groups.permutation import QuarterTurns
 from learnsym.modes.ensemble_mode import (
     EnsembleMode,
+    EnsembleRun,
     check_descent,
-    check_finite,
     prepared_split,
-    progress_lines,
     write_rows,
 )
 from learnsym.run.context import RunContext
@@ -70,31 +68,30 @@ class Drift(EnsembleMode):
         """Train all repetitions from where an interrupted run was; report medians."""
         net, cfg = context.net.to(context.fabric.device), context.cfg
         assert isinstance(net, C4Conv)
-        train, test = prepared_split(context, "train"), prepared_split(context, "test")
-        batching = build(cfg, "augmentation").batching
-        per_epoch = self._descent(context, net, train, range(1), {}, batching).steps_per_epoch
+        train, batching = prepared_split(context, "train"), build(cfg, "augmentation").batching
+        descent = partial(self._descent, context, net, train)
+        per_epoch = descent(range(1), {}, batching).steps_per_epoch
         steps = context.training.epochs * per_epoch
-        records = Records(("augmented",), self.count(context), steps, net.layers)
-        checkpoint = EnsembleCheckpoint(context.directory.checkpoints / "drift.pt")
-        first, step, weights = checkpoint.load(records)
-        for members in self.chunks(first, records.members):
+        run, step, weights, chunks = self.start(context, net, ("augmented",), steps, "drift")
+        for members in chunks:
             if weights is None:
                 draws = member_generators(cfg.seed, members, "start")
                 weights = concat_members([net.sample_equivariant(g) for g in draws])
             weights = weights_like(weights, train.inputs[:1])
-            before = self._descent(context, net, train, members, weights, "equivariant")
+            before = descent(members, weights, "equivariant")
             epochs = 1 if context.debug else self.equivariant_epochs
             steps_before = epochs * before.steps_per_epoch
             if step <= steps_before:
                 before.step_number = step
-                self._train_equivariant(context, before, steps_before, records, checkpoint)
+                run.train(before, steps_before, ", equivariant")
                 weights = _to_basis(net, cfg.seed, members, weights)
-            after = self._descent(context, net, train, members, weights, batching)
+            after = descent(members, weights, batching)
             after.step_number = max(step - steps_before, 0)
-            self._train_free(context, after, steps_before, test, records, checkpoint)
+            run.train(after, steps, f", {batching}", partial(_measure, run, after), steps_before)
+            run.check_finite(members, steps - 1, "learning rate")
             step, weights = 0, None
-            checkpoint.save(records, members.stop)
-        return self._report(context, records, per_epoch)
+            run.checkpoint.save(run.records, members.stop)
+        return self._report(context, run.records, per_epoch)
 
     def _descent(
         self,
@@ -130,49 +127,6 @@ class Drift(EnsembleMode):
                 f"train.{error}; augmentation.batching=whole_orbits needs one."
             ) from error
 
-    def _train_equivariant(
-        self,
-        context: RunContext,
-        descent: MiniBatchSGD,
-        steps: int,
-        records: Records,
-        checkpoint: EnsembleCheckpoint,
-    ) -> None:
-        members = descent.members
-        lines = progress_lines(members, records, steps, ", equivariant")
-        with context.training.recorder.progress(members.stop, records.members, steps) as tick:
-            while descent.step_number < steps:
-                descent.step()
-                checkpoint.save(records, members.start, descent.step_number, descent.weights)
-                tick()
-                lines(descent.step_number)
-
-    def _train_free(
-        self,
-        context: RunContext,
-        descent: MiniBatchSGD,
-        steps_before: int,
-        test: Split,
-        records: Records,
-        checkpoint: EnsembleCheckpoint,
-    ) -> None:
-        members, steps = descent.members, records.steps
-        chunk = slice(members.start, members.stop)
-        lines = progress_lines(members, records, steps, f", {descent.batching}")
-        with context.training.recorder.progress(members.stop, records.members, steps) as tick:
-            while True:
-                step = descent.step_number
-                for name, values in _measure(context, descent, test).items():
-                    records.record(name, slice(0, 1), chunk, step, values[None])
-                if step == steps:
-                    break
-                records.record("loss", slice(0, 1), chunk, step, descent.step()[None])
-                step = steps_before + descent.step_number
-                checkpoint.save(records, members.start, step, descent.weights)
-                tick()
-                lines(descent.step_number)
-        check_finite(records, chunk, steps - 1, "learning rate")
-
     def _report(self, context: RunContext, records: Records, per_epoch: int) -> Outcome:
         """Write files and figure, and name the metrics."""
         folder, cfg = context.directory, context.cfg
@@ -206,16 +160,13 @@ class Drift(EnsembleMode):
         return Outcome(metrics, ["figures/drift.png"])
 
 
-def _measure(context: RunContext, descent: MiniBatchSGD, test: Split) -> Weights:
-    """Measure the distance after every step, norms and test metrics after every epoch."""
-    net, weights, training = descent.net, descent.weights, context.training
-    values = {"distance": net.distance(weights)}
+def _measure(run: EnsembleRun, descent: MiniBatchSGD) -> None:
+    """Record the distance after every step, norms and test metrics after every epoch."""
+    net, weights = descent.net, descent.weights
+    run.record(descent, 0, {"distance": net.distance(weights)})
     if descent.step_number % descent.steps_per_epoch == 0:
-        values["norm"] = net.norms(net.linear_maps(weights))
-        batch_size = training.settings.test_batch_size
-        metrics = member_metrics(net, training.task, weights, test, batch_size)
-        values |= {f"test_{metric}": value for metric, value in metrics.items()}
-    return values
+        batch_size = run.context.training.settings.test_batch_size
+        run.record(descent, 0, run.evaluate(descent, weights, batch_size))
 
 
 def _to_basis(net: C4Conv, seed: int, members: range, weights: Weights) -> Weights:

@@ -1,29 +1,26 @@
-"""`mode=dynamics`: nominal, equivariant and augmented gradient descent (dynamics paper, version 1)."""
+"""`mode=dynamics`: nominal, equivariant and augmented gradient descent (dynamics paper, v1)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from learnsym.config.build import build
-from learnsym.data.base import Split
-from learnsym.dynamics.ensemble_checkpoint import EnsembleCheckpoint
 from learnsym.dynamics.gradient_flows import ARMS, EquivariantArm, GradientFlows
 from learnsym.dynamics.group_augmentation import GroupAugmentation
 from learnsym.dynamics.projected_linear import ProjectedLinear
 from learnsym.dynamics.records import Records, metric_name
-from learnsym.dynamics.risk import member_metrics
 from learnsym.errors import ConfigError
 from learnsym.figures.dynamics import draw_flows
 from learnsym.groups.permutation import MOST_ELEMENTS, GroupName, PermutationGroup, named_group
 from learnsym.modes.ensemble_mode import (
     EnsembleMode,
+    EnsembleRun,
     check_descent,
-    check_finite,
     prepared_split,
-    progress_lines,
     write_rows,
 )
 from learnsym.run.context import RunContext
@@ -94,14 +91,11 @@ class Dynamics(EnsembleMode):
 
     def _train(self, context: RunContext, net: ProjectedLinear, name: GroupName | None) -> Records:
         """Train all repetitions, chunk by chunk, from where an interrupted run was."""
-        training, steps = context.training, context.training.epochs
-        split, test = prepared_split(context, "train"), prepared_split(context, "test")
+        training, split = context.training, prepared_split(context, "train")
         augmentation = _augmentation(context, net.group)
-        records = Records(ARMS, self.count(context), steps, net.layers)
-        file = f"dynamics{f'_{name}' if name else ''}.pt"
-        checkpoint = EnsembleCheckpoint(context.directory.checkpoints / file)
-        first, step, weights = checkpoint.load(records)
-        for members in self.chunks(first, records.members):
+        file = f"dynamics_{name}" if name else "dynamics"
+        run, step, weights, chunks = self.start(context, net, ARMS, training.epochs, file)
+        for members in chunks:
             flows = GradientFlows(
                 net.to(context.fabric.device),
                 training.task.per_example,
@@ -115,54 +109,24 @@ class Dynamics(EnsembleMode):
             )
             if weights is not None:
                 flows.restore(weights, step)
+            title = f", {name}" if name else ""
+            run.train(flows, training.epochs, title, partial(_measure, run, flows))
             weights = None
-            self._train_chunk(context, flows, test, records, checkpoint, name)
-            checkpoint.save(records, members.stop)
-        return records
-
-    def _train_chunk(
-        self,
-        context: RunContext,
-        flows: GradientFlows,
-        test: Split,
-        records: Records,
-        checkpoint: EnsembleCheckpoint,
-        name: GroupName | None,
-    ) -> None:
-        members, steps = flows.members, records.steps
-        lines = progress_lines(members, records, steps, f", {name}" if name else "")
-        with context.training.recorder.progress(members.stop, records.members, steps) as tick:
-            while True:
-                _measure(context, flows, test, records)
-                if flows.step_number == steps:
-                    break
-                checkpoint.save(records, members.start, flows.step_number, flows.weights)
-                losses, step = flows.step().view(2, -1), flows.step_number
-                chunk = slice(members.start, members.stop)
-                records.record("loss", slice(0, 2), chunk, step - 1, losses)
-                tick()
-                lines(step)
+            run.checkpoint.save(run.records, members.stop)
+        return run.records
 
 
-def _measure(context: RunContext, flows: GradientFlows, test: Split, records: Records) -> None:
+def _measure(run: EnsembleRun, flows: GradientFlows) -> None:
     """Record distances, test metrics, and the losses that the next step does not compute."""
     net, step = flows.net, flows.step_number
-    members = slice(flows.members.start, flows.members.stop)
     for index, arm in enumerate(ARMS):
         weights = flows.arm(arm)
-        values = {
-            "change": net.change(weights, flows.start),
-            "distance": net.distance(weights),
-            "norm": net.norms(net.linear_maps(weights)),
-        }
-        if step == records.steps or arm == "augmented":
+        values = {"change": net.change(weights, flows.start), "distance": net.distance(weights)}
+        if step == run.records.steps or arm == "augmented":
             values["loss"] = flows.risks(arm)
-        metrics = member_metrics(net, context.training.task, weights, test, flows.batch_size)
-        values |= {f"test_{metric}": value for metric, value in metrics.items()}
-        for name, value in values.items():
-            records.record(name, slice(index, index + 1), members, step, value[None])
+        run.record(flows, index, values | run.evaluate(flows, weights, flows.batch_size))
     if step:
-        check_finite(records, members, step - 1, "train.optimizer.lr")
+        run.check_finite(flows.members, step - 1, "train.optimizer.lr")
 
 
 def _augmentation(context: RunContext, group: PermutationGroup) -> GroupAugmentation:
@@ -182,23 +146,18 @@ def _augmentation(context: RunContext, group: PermutationGroup) -> GroupAugmenta
 
 def _final_medians(records: Records) -> dict[str, float]:
     """Name the medians at the end, per arm."""
-    metrics: dict[str, float] = {}
     last = {name: records.median(name)[:, -1] for name in records.series}
-    ratio = (records.total("distance") / records.total("norm")).quantile(0.5, dim=1)[:, -1]
+    relative = (records.total("distance") / records.total("norm")).quantile(0.5, dim=1)[:, -1]
+    metrics: dict[str, Tensor] = {}
     for index, arm in enumerate(records.arms):
-
-        def add(name: str, value: Tensor) -> None:
-            metrics[name] = float(value)
-
-        add(f"final_loss_{arm}", last["loss"][index])
-        add(f"change_{arm}", last["change"][index])
-        add(f"distance_to_equivariance_{arm}", last["distance"][index])
-        add(f"relative_distance_to_equivariance_{arm}", ratio[index])
+        metrics[f"final_loss_{arm}"] = last["loss"][index]
+        metrics[f"change_{arm}"] = last["change"][index]
+        metrics[f"distance_to_equivariance_{arm}"] = last["distance"][index]
+        metrics[f"relative_distance_to_equivariance_{arm}"] = relative[index]
         for name in ("change", "distance"):
             medians = records.series[name][index, :, -1].quantile(0.5, dim=0)
             for layer, value in zip(records.layers, medians, strict=True):
-                add(f"{metric_name(name)}_{arm}/{layer}", value)
-        for name in last:
-            if name.startswith("test_"):
-                add(f"{name}_{arm}", last[name][index])
-    return metrics
+                metrics[f"{metric_name(name)}_{arm}/{layer}"] = value
+        tests = [name for name in last if name.startswith("test_")]
+        metrics |= {f"{name}_{arm}": last[name][index] for name in tests}
+    return {name: float(value) for name, value in metrics.items()}

@@ -1,17 +1,21 @@
-"""What mode=dynamics and mode=drift share: checks of the recipe, chunks of members, files."""
+"""What mode=dynamics and mode=drift share: checks of the recipe, the loop, records."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
 from learnsym.config.allowed_classes import get_class
 from learnsym.data.base import Split
-from learnsym.dynamics.ensemble_checkpoint import ProgressLines
+from learnsym.dynamics.ensemble import EnsembleNet, Weights
+from learnsym.dynamics.ensemble_checkpoint import EnsembleCheckpoint, ProgressLines
 from learnsym.dynamics.records import Records
+from learnsym.dynamics.risk import member_metrics
 from learnsym.errors import ConfigError, RunError
 from learnsym.run.context import RunContext
 from learnsym.run.mode import Mode
@@ -30,6 +34,97 @@ _WITHOUT_EFFECT: dict[str, tuple[object, ...]] = {
 """Keys, and the values that plain gradient descent in one process goes with."""
 
 
+class Descent(Protocol):
+    """A training of a chunk of members, such as `GradientFlows` or `MiniBatchSGD`."""
+
+    net: EnsembleNet
+    members: range
+    weights: Weights
+    step_number: int
+
+    def step(self) -> Tensor:
+        """Do a step; return the losses [arms x M] before it."""
+
+
+@dataclass
+class EnsembleRun:
+    """The records of one run, and the checkpoint that it goes on from.
+
+    Attributes:
+        context: its recorder shows progress.
+        test: the test split, as the network takes it.
+        records: filled by `train` and `record`.
+        checkpoint: written after every step, if it is time to.
+    """
+
+    context: RunContext
+    test: Split
+    records: Records
+    checkpoint: EnsembleCheckpoint
+
+    def train(
+        self,
+        descent: Descent,
+        steps: int,
+        title: str = "",
+        measure: Callable[[], None] | None = None,
+        steps_before: int = 0,
+    ) -> None:
+        """Train a chunk to the end.
+
+        Args:
+            descent: the training, at any step.
+            steps: in all.
+            title: of its progress.
+            measure: called before every step and after the last; None: nothing is recorded.
+            steps_before: of earlier trainings of this chunk, for the checkpoint.
+        """
+        members, count = descent.members, self.records.members
+        lines = ProgressLines(
+            f"repetitions {members[0] + 1}-{members[-1] + 1} of {count}{title}", steps
+        )
+        with self.context.training.recorder.progress(members.stop, count, steps) as tick:
+            while True:
+                if measure is not None:
+                    measure()
+                if descent.step_number >= steps:
+                    return
+                losses = descent.step().view(-1, len(members))
+                step = descent.step_number
+                if measure is not None:
+                    self.records.record("loss", slice(len(losses)), members, step - 1, losses)
+                done = steps_before + step
+                self.checkpoint.save(self.records, members.start, done, descent.weights)
+                tick()
+                lines(step)
+
+    def record(self, descent: Descent, arm: int, values: Mapping[str, Tensor]) -> None:
+        """Record values [M] or [M, layers] of one arm at the present step."""
+        for name, value in values.items():
+            arms = slice(arm, arm + 1)
+            self.records.record(name, arms, descent.members, descent.step_number, value[None])
+
+    def evaluate(self, descent: Descent, weights: Weights, batch_size: int) -> dict[str, Tensor]:
+        """Compute the norms of the layers, and the metrics on the test split."""
+        net, task = descent.net, self.context.training.task
+        metrics = member_metrics(net, task, weights, self.test, batch_size)
+        norms = {"norm": net.norms(net.linear_maps(weights))}
+        return norms | {f"test_{name}": values for name, values in metrics.items()}
+
+    def check_finite(self, members: range, step: int, advice: str) -> None:
+        """Refuse to go on from a loss that is not finite.
+
+        Raises:
+            RunError: the training has diverged.
+        """
+        losses = self.records.series["loss"][:, members.start : members.stop, step]
+        if not losses.isfinite().all():
+            raise RunError(
+                f"the loss of step {step} is not finite: the training has diverged (try a smaller "
+                f"{advice})."
+            )
+
+
 @dataclass
 class EnsembleMode(Mode):
     """Base of the modes that train members of one network by gradient descent.
@@ -45,14 +140,23 @@ class EnsembleMode(Mode):
     repetitions: Size = 30
     ensemble_chunk: Size = 2
 
-    def count(self, context: RunContext) -> int:
-        """Return the number of repetitions, two at most with debug=true."""
-        return min(self.repetitions, 2) if context.debug else self.repetitions
+    def start(
+        self, context: RunContext, net: EnsembleNet, arms: Sequence[str], steps: int, name: str
+    ) -> tuple[EnsembleRun, int, Weights | None, Iterator[range]]:
+        """Open the records of a run, or those of an interrupted one.
 
-    def chunks(self, first: int, count: int) -> Iterator[range]:
-        """Yield the numbers of the members that are trained together, from the first on."""
-        for start in range(first, count, self.ensemble_chunk):
-            yield range(start, min(start + self.ensemble_chunk, count))
+        Returns:
+            The run; of the chunk at work the step, and the weights if it has begun; all chunks that
+            are not done.
+        """
+        count = min(self.repetitions, 2) if context.debug else self.repetitions
+        records = Records(arms, count, steps, net.layers)
+        checkpoint = EnsembleCheckpoint(context.directory.checkpoints / f"{name}.pt")
+        first, step, weights = checkpoint.load(records)
+        run = EnsembleRun(context, prepared_split(context, "test"), records, checkpoint)
+        chunk = self.ensemble_chunk
+        chunks = (range(m, min(m + chunk, count)) for m in range(first, count, chunk))
+        return run, step, weights, chunks
 
 
 def check_descent(cfg: DictConfig, mode: str, net: type, choice: str) -> None:
@@ -96,25 +200,6 @@ def prepared_split(context: RunContext, name: str) -> Split:
     count = min(len(split), 64) if context.debug else len(split)
     inputs = context.data.prepare(split.inputs[torch.arange(count)].to(device))
     return Split(inputs.to(context.training.dtype), split.targets[:count].to(device))
-
-
-def progress_lines(members: range, records: Records, steps: int, suffix: str) -> ProgressLines:
-    """Title the progress of a chunk of members."""
-    first, last = members.start + 1, members.stop
-    return ProgressLines(f"repetitions {first}-{last} of {records.members}{suffix}", steps)
-
-
-def check_finite(records: Records, members: slice, step: int, advice: str) -> None:
-    """Refuse to go on from a loss that is not finite.
-
-    Raises:
-        RunError: the training has diverged.
-    """
-    if not records.series["loss"][:, members, step].isfinite().all():
-        raise RunError(
-            f"the loss of step {step} is not finite: the training has diverged (try a smaller "
-            f"{advice})."
-        )
 
 
 def write_rows(folder: Path, rows: Sequence[Mapping[str, object]]) -> None:
