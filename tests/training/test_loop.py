@@ -261,7 +261,7 @@ def test_sums_add_up_over_batches(task):
         torch.randint(4, (23,)) if isinstance(task, Classification) else torch.randn(23, 4) + 2
     )
     whole = task.sums(outputs, targets)
-    parts = task.no_sums(torch.device("cpu"))
+    parts = task.init_sums(torch.device("cpu"))
     for index in torch.arange(23).split(5):
         parts = parts + task.sums(outputs[index], targets[index])
     torch.testing.assert_close(parts, whole, rtol=1e-6, atol=1e-6)

@@ -60,9 +60,9 @@ def activation_of(
     """
     if isinstance(activations, str):
         return activations
-    by_name: dict[str, Activation] = {**activations}
     name = name_of(group)
-    if name not in by_name:
-        known = ", ".join(by_name) or "no group"
-        raise ValueError(f"before_norm names an activation for {known}, and none for {name}")
-    return by_name[name]
+    for known, activation in activations.items():
+        if known == name:
+            return activation
+    known_names = ", ".join(activations) or "no group"
+    raise ValueError(f"before_norm names an activation for {known_names}, and none for {name}")

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from learnsym.data.base import Split
 from learnsym.dynamics.ensemble import EnsembleNet, Weights, num_members
-from learnsym.training.tasks import TaskLike
+from learnsym.training.tasks import Task
 
 PerExample = Callable[[Tensor, Tensor], Tensor]
 """Losses [N] of outputs [N, ...] against targets [N, ...]."""
@@ -94,7 +94,7 @@ def _member_losses(per_example: PerExample, outputs: Tensor, targets: Tensor) ->
 
 @torch.no_grad()
 def member_metrics(
-    net: EnsembleNet, task: TaskLike, weights: Weights, split: Split, batch_size: int
+    net: EnsembleNet, task: Task, weights: Weights, split: Split, batch_size: int
 ) -> dict[str, Tensor]:
     """Compute the metrics of every member on a split, each [M], without the loss."""
     reduced, sums = net.reduce(weights), []

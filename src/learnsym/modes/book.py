@@ -7,7 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from learnsym.config.validate import CONFIG_DIR
+from learnsym.config.search_path import CONFIG_DIR
 from learnsym.errors import ConfigError
 from learnsym.report.book_page import page
 from learnsym.report.fidelity import fidelity_page, read_facts

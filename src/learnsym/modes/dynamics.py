@@ -84,8 +84,8 @@ class Dynamics(EnsembleMode):
             figure = folder.figures / f"dynamics{suffix}.png"
             draw_flows(figure, records, str(member.group), self.convention)
             figures.append(str(figure.relative_to(folder.path)))
-            group = {"group": name} if name else {}
-            rows += [row | group for row in records.rows(len(rows))]
+            group: dict[str, float | str] = {"group": name} if name else {}
+            rows += [{**row, **group} for row in records.rows(len(rows))]
         write_rows(folder.path, rows)
         return Outcome(metrics, figures)
 

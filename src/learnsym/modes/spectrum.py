@@ -9,6 +9,7 @@ import json
 import math
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import ClassVar
@@ -16,7 +17,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 from omegaconf import DictConfig
-from torch import Tensor, nn
+from torch import Tensor
 
 from learnsym.analysis.curvature import Curvature, CurvatureMatrix, TrainingExamples
 from learnsym.analysis.density import Quadrature, converged, effective_dimension, quadrature
@@ -25,6 +26,7 @@ from learnsym.analysis.lanczos import Lanczos, Ritz
 from learnsym.config.allowed_classes import get_class
 from learnsym.distributions.base import penalty
 from learnsym.dynamics.ensemble import EnsembleNet
+from learnsym.dynamics.ensemble_checkpoint import ProgressLines
 from learnsym.dynamics.equivariant_projection import (
     EquivariantSubspace,
     Restriction,
@@ -152,32 +154,37 @@ class Spectrum(Mode):
         order, probes = self.order, self.probes
         if context.debug:
             order, probes = min(order, 3), min(probes, 1)
-        size, seed = curvature.size, context.cfg.seed
-        space = self._subspace(context.net)
+        net, size = context.net, curvature.size
+        space = None if self.restrict == "none" else EquivariantSubspace(net, self.restrict)
         dimension = size if space is None else space.dimension
+        new_run = partial(
+            Lanczos,
+            size,
+            seed=context.cfg.seed,
+            project=space,
+            precision=curvature.precision,
+            device=curvature.device,
+        )
         folder, batches = context.directory.checkpoints / "spectrum", len(examples)
-        runner = _Runner(context, curvature, folder, 1 + probes, batches)
-        runner.seconds = self.seconds_between_writes
-        shared = {
-            "project": space,
-            "precision": curvature.precision,
-            "device": torch.device(curvature.device),
-        }
-        leading = Lanczos(size, order, seed, "leading", dimension=dimension, **shared)
+        runner = _Runner(
+            context, curvature, folder, 1 + probes, batches, self.seconds_between_writes
+        )
+        leading = new_run(order=order, name="leading", dimension=dimension)
         runner.run(leading, 1)
-        deflated = leading.basis[: len(leading.alphas)]
-        rest = dimension - len(deflated)
-        shared |= {"deflated": deflated, "dimension": rest, "restarts": False}
-        densities = []
-        for number in range(probes if rest else 0):
-            probe = Lanczos(size, self.probe_order, seed, f"probe{number}", **shared)
+        basis = leading.basis[: len(leading.alphas)]
+        new_probe = partial(
+            new_run,
+            order=self.probe_order,
+            deflated=basis,
+            dimension=dimension - len(basis),
+            restarts=False,
+        )
+        ritz, densities = leading.ritz(), []
+        for number in range(probes if dimension > len(basis) else 0):
+            probe = new_probe(name=f"probe{number}")
             runner.run(probe, 2 + number)
             densities.append(probe.ritz())
-        ritz = leading.ritz()
         return ritz, quadrature(ritz, leading.betas[-1], densities, dimension)
-
-    def _subspace(self, net: nn.Module) -> EquivariantSubspace | None:
-        return None if self.restrict == "none" else EquivariantSubspace(net, self.restrict)
 
     def _report(
         self, context: RunContext, ritz: Ritz, spectrum: Quadrature, metrics: dict[str, float]
@@ -199,7 +206,9 @@ class Spectrum(Mode):
             "n_eff": effective_dimension(ritz.values, z),
         }
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, **{key: value.numpy() for key, value in arrays.items()})
+        np.savez_compressed(
+            buffer, allow_pickle=False, **{key: value.numpy() for key, value in arrays.items()}
+        )
         write_atomically(folder.path / "spectrum.npz", buffer.getvalue())
         by_z = {f"{where:g}": value for where, value in zip(self.z, n_eff_at, strict=True)}
         curve = {k: v.tolist() for k, v in arrays.items() if k not in ("nodes", "weights")} | {
@@ -244,7 +253,7 @@ class _Runner:
     folder: Path
     runs: int
     batches: int
-    seconds: float = 20.0
+    seconds: float
 
     def run(self, lanczos: Lanczos, number: int) -> None:
         """Do all steps of a run that are not done.
@@ -256,7 +265,7 @@ class _Runner:
         lanczos.load(folder)
         if lanczos.alphas and not lanczos.done:
             print(f"continuing {lanczos.name} after product {len(lanczos.alphas)}", flush=True)
-        written = printed = monotonic()
+        written, lines = monotonic(), ProgressLines(lanczos.name, lanczos.order)
         steps = (lanczos.order - len(lanczos.alphas)) * self.batches
         with recorder.progress(number, self.runs, steps) as tick:
             while not lanczos.done:
@@ -266,10 +275,8 @@ class _Runner:
                         "a product with the curvature is not finite: the weights of this network, "
                         "or its loss, have overflowed."
                     )
-                now, done = monotonic(), len(lanczos.alphas)
-                if now - printed > 10 and not recorder.console.bar:
-                    printed = now
-                    print(f"{lanczos.name}: product {done}/{lanczos.order}", flush=True)
+                lines(len(lanczos.alphas))
+                now = monotonic()
                 if lanczos.done or now - written >= self.seconds:
                     lanczos.save(folder)
                     written = monotonic()

@@ -82,7 +82,7 @@ class WidthSweep(Mode):
         task, device = context.training.task, context.fabric.device
         index, raw_widths = learned_index(distribution, self.generator), _raw_widths(distribution)
         context.net.train()
-        sums = task.no_sums(device)
+        sums = task.init_sums(device)
         gradient = torch.zeros((), dtype=torch.float64, device=device)
         with (
             forced_width(distribution, self.generator, width),

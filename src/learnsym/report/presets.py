@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from learnsym.config.validate import CONFIG_DIR
+from learnsym.config.search_path import CONFIG_DIR
 from learnsym.errors import ConfigError
 from learnsym.report.commands import Command, read_command
 from learnsym.report.measured import load_yaml

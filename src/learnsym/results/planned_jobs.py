@@ -22,7 +22,7 @@ def planned_jobs(sweep: Path) -> list[tuple[str, ...]]:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
-    from learnsym.config.validate import CONFIG_DIR
+    from learnsym.config.search_path import CONFIG_DIR
 
     try:
         hydra = yaml.safe_load((sweep / "multirun.yaml").read_text())["hydra"]

@@ -178,7 +178,7 @@ class Training:
             len(split),
             generator=torch.Generator().manual_seed(self.seed * 1_000_003 + self.progress.epoch),
         )
-        sums = self.task.no_sums(self.fabric.device)
+        sums = self.task.init_sums(self.fabric.device)
         with self.recorder.progress(
             self.progress.epoch + 1, self.epochs, self.steps_per_epoch
         ) as tick:
@@ -217,7 +217,7 @@ class Training:
         split = self._split(name)
         self.net.eval()
         devices = [self.fabric.device] if self.fabric.device.type == "cuda" else []
-        sums = self.task.no_sums(self.fabric.device)
+        sums = self.task.init_sums(self.fabric.device)
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(self.seed)
             for inputs, targets, _ in self._batches(
