@@ -213,6 +213,7 @@ def sampled_kernel(net: nn.Module, layer: str, images: Tensor) -> tuple[Tensor, 
     """Return the kernel of a convolution, [C', n', C, n, k, k], and its n' output elements."""
     conv, kernels = net.get_submodule(layer), []
     assert isinstance(conv, ContinuousGroupConv)
+    assert isinstance(conv.kernel, nn.Module)
     handle = conv.kernel.register_forward_hook(lambda _m, _i, kernel: kernels.append(kernel))
     try:
         with captured(net) as features:
