@@ -6,7 +6,11 @@ import torch
 from blobs import blobs
 from torch import nn
 
-from learnsym.analysis.equivariance import assert_equivariant, assert_invariant, equivariance_errors
+from learnsym.analysis.equivariance import (
+    assert_equivariant,
+    equivariance_error,
+    equivariance_errors,
+)
 from learnsym.analysis.transforms import Rotation, mirror_images, quarter_turns
 
 
@@ -30,7 +34,7 @@ def test_equivariant_map_and_its_broken_twin():
 
 def test_not_a_number_is_a_failure():
     with pytest.raises(AssertionError, match="turned: nan"):
-        assert_invariant(lambda v: v, torch.ones(1, 2), {"turned": lambda v: v * float("nan")})
+        assert_equivariant(lambda v: v, torch.ones(1, 2), {"turned": lambda v: v * float("nan")})
 
 
 def test_a_module_is_measured_in_evaluation_and_left_alone():
@@ -38,6 +42,18 @@ def test_a_module_is_measured_in_evaluation_and_left_alone():
     assert equivariance_errors(net, torch.randn(3, 4), {"same": lambda v: v}) == {"same": 0.0}
     assert net.training
     assert next(net.parameters()).dtype == torch.float32
+
+
+def test_the_error_of_a_network_is_the_largest():
+    x, turns = torch.randn(2, 1, 6, 6), quarter_turns()
+    net = nn.Conv2d(1, 1, 3, padding=1)
+    errors = equivariance_errors(net, x, turns, outputs=turns)
+    assert equivariance_error(net, x, turns, equivariant=True) == max(errors.values())
+    assert equivariance_error(net, x, list(turns.values()), equivariant=True) == max(
+        errors.values()
+    )
+    alone = equivariance_error(net, x, Rotation(180.0))
+    assert alone == equivariance_errors(net, x, turns)["180 degrees"]
 
 
 def test_spread_sees_what_a_constant_hides():

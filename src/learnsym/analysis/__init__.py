@@ -6,7 +6,6 @@ from learnsym.analysis.density import Quadrature, effective_dimension, quadratur
 from learnsym.analysis.distance import AnalysisSettings, Distance
 from learnsym.analysis.equivariance import (
     assert_equivariant,
-    assert_invariant,
     equivariance_error,
     equivariance_errors,
 )
@@ -35,7 +34,6 @@ __all__ = [
     "Transform",
     "angle_response",
     "assert_equivariant",
-    "assert_invariant",
     "effective_dimension",
     "equivariance_error",
     "equivariance_errors",

@@ -49,13 +49,8 @@ class TrainingExamples:
     weights in every pass and for every batch size.
 
     Attributes:
-        data: the data set.
         count: examples at most, drawn by the seed; None: all.
-        batch_size: examples at a time.
-        seed: of the choice and of the draws.
         device: where the network is.
-        dtype: of the inputs.
-        layout: memory format of the inputs.
     """
 
     data: Data

@@ -118,15 +118,3 @@ def assert_equivariant(
         listed = ", ".join(f"{name}: {error:.2e}" for name, error in errors.items())
         raise AssertionError(f"relative errors beyond {tolerance:.0e}: {listed}")
     return errors
-
-
-def assert_invariant(
-    function: TensorMap,
-    inputs: Tensor,
-    transforms: Mapping[str, TensorMap],
-    tolerance: float = 1e-4,
-    dtype: torch.dtype = torch.float64,
-    relative_to: Scale = "norm",
-) -> dict[str, float]:
-    """Call `assert_equivariant` for a map whose output should not change."""
-    return assert_equivariant(function, inputs, transforms, None, tolerance, dtype, relative_to)

@@ -22,6 +22,24 @@ def project_module(net: EnsembleNet) -> None:
         net.get_parameter(name).copy_(weight[0])
 
 
+def check_projection(net: type, basis: str | None, setting: str) -> None:
+    """Refuse a setting that needs Pi_E for a class of networks that has none.
+
+    Raises:
+        ConfigError: it is no `EnsembleNet`, or its basis is random.
+    """
+    if not issubclass(net, EnsembleNet):
+        raise ConfigError(
+            f"{setting}: {net.__name__} knows no projection onto equivariant weights. Try "
+            "net=projected_linear or net=c4_conv."
+        )
+    if basis == "random":
+        raise ConfigError(
+            f"{setting}: in the coordinates of net.basis=random E has no orthogonal projection. "
+            "Try net.basis=orthonormal."
+        )
+
+
 class EquivariantSubspace:
     """Project vectors of a network's parameters onto E, or onto its orthogonal complement.
 
@@ -30,25 +48,14 @@ class EquivariantSubspace:
     Attributes:
         dimension: of the space.
 
-    Args:
-        net: the network.
-        restriction: "equivariant" or "complement".
-
     Raises:
         ConfigError: the network has no orthogonal projection, or the space is trivial.
     """
 
     def __init__(self, net: nn.Module, restriction: Literal["equivariant", "complement"]) -> None:
-        if not isinstance(net, EnsembleNet):
-            raise ConfigError(
-                f"mode.restrict={restriction}: {type(net).__name__} knows no projection onto "
-                "equivariant weights. Try net=projected_linear or net=c4_conv."
-            )
-        if net.fixed:
-            raise ConfigError(
-                f"mode.restrict={restriction}: net.basis=random has coordinates that are not "
-                "orthonormal, in which E has no orthogonal projection. Try net.basis=orthonormal."
-            )
+        basis = "random" if getattr(net, "fixed", ()) else None
+        check_projection(type(net), basis, f"mode.restrict={restriction}")
+        assert isinstance(net, EnsembleNet)
         self.net = net
         self.complement = restriction == "complement"
         self.shapes = {name: p.shape for name, p in net.named_parameters() if p.requires_grad}

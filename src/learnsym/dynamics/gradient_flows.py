@@ -38,19 +38,13 @@ class GradientFlows:
     Every gradient is that of the whole split, so that the batch size changes nothing but rounding.
 
     Attributes:
-        net: the function.
-        per_example: its loss.
         split: training examples as the network takes them, on its device.
-        augmentation: of the augmented arm.
-        lr: step size times the gradient of the mean loss.
         batch_size: examples of a member at a time.
         seed: decides the start and all draws, together with the numbers of the members.
-        members: their numbers.
         equivariant: step along the projected gradient, or train the coordinates of the equivariant
             weights in an orthonormal basis of E (the same in exact arithmetic).
         start: weights [M, ...] before the first step.
         weights: [3 M, ...].
-        step_number: steps done.
     """
 
     net: EnsembleNet
@@ -92,13 +86,8 @@ class GradientFlows:
         purpose = f"passes of step {self.step_number}"
         draws = member_generators(self.seed, self.members, purpose)
         batches = self.augmentation.batches(self.split, self.batch_size, draws)
-        augmented, _ = risk_gradient(
-            self.net,
-            self.per_example,
-            self.arm("augmented"),
-            batches,
-            examples * self.augmentation.count,
-        )
+        total, weights = examples * self.augmentation.count, self.arm("augmented")
+        augmented, _ = risk_gradient(self.net, self.per_example, weights, batches, total)
         return plain, augmented, losses
 
     def step(self) -> Tensor:

@@ -44,12 +44,7 @@ def risk_gradient(
 ) -> tuple[Weights, Tensor]:
     """Compute the gradient of each member's mean loss over all batches.
 
-    Args:
-        net: the function.
-        per_example: its loss.
-        weights: of M members.
-        batches: all examples; they may be repeated or transformed.
-        count: by which the sums of losses are divided.
+    The batches may repeat or transform examples; their sums are divided by `count`.
 
     Returns:
         The gradient of the trained weights, and the mean losses [M], float64.

@@ -29,18 +29,10 @@ class MiniBatchSGD:
       the group
 
     Attributes:
-        net: the function.
-        per_example: its loss.
         split: training examples as the network takes them, on its device.
-        group: its elements transform them.
-        batching: see above.
         weights: of the members, on the device; changed in place.
-        lr: step size times the gradient of the batch's mean loss.
         batch_size: examples in a step, transforms counted.
         equivariant: whether to step along the projected gradient.
-        seed: decides the orders, together with the numbers of the members.
-        members: their numbers.
-        step_number: steps done.
 
     Raises:
         ValueError: a batch of whole orbits does not hold a whole number of them.

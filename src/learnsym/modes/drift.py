@@ -72,8 +72,9 @@ class Drift(EnsembleMode):
         descent = partial(self._descent, context, net, train)
         per_epoch = descent(range(1), {}, batching).steps_per_epoch
         steps = context.training.epochs * per_epoch
-        run, step, weights, chunks = self.start(context, net, ("augmented",), steps, "drift")
-        for members in chunks:
+        records = Records(("augmented",), self.count(context), steps, net.layers)
+        run = self.open(context, records, "drift")
+        for members, step, weights in run.chunks(self.ensemble_chunk):
             if weights is None:
                 draws = member_generators(cfg.seed, members, "start")
                 weights = concat_members([net.sample_equivariant(g) for g in draws])
@@ -88,10 +89,7 @@ class Drift(EnsembleMode):
             after = descent(members, weights, batching)
             after.step_number = max(step - steps_before, 0)
             run.train(after, steps, f", {batching}", partial(_measure, run, after), steps_before)
-            run.check_finite(members, steps - 1, "learning rate")
-            step, weights = 0, None
-            run.checkpoint.save(run.records, members.stop)
-        return self._report(context, run.records, per_epoch)
+        return self._report(context, records, per_epoch)
 
     def _descent(
         self,
@@ -138,12 +136,12 @@ class Drift(EnsembleMode):
             "per_step": distance[:, : self.steps_shown + 1].tolist(),
         }
         write_atomically(folder.path / "curves.json", json.dumps({"drift": curve}))
-        rows = records.rows()[::per_epoch]
-        for row in rows:
-            row["epoch"] = row["step"] // per_epoch
-        write_rows(
-            folder.path, [{k.removesuffix("_augmented"): v for k, v in r.items()} for r in rows]
-        )
+        rows = [
+            {name.removesuffix("_augmented"): value for name, value in row.items()}
+            | {"epoch": row["step"] // per_epoch}
+            for row in records.rows()[::per_epoch]
+        ]
+        write_rows(folder.path, rows)
         batching = build(cfg, "augmentation").batching
         label = f"{cfg.net.support}, {cfg.net.basis} basis, {batching}"
         draw_drift(folder.figures / "drift.png", {label: [curve]})

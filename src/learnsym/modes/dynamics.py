@@ -93,9 +93,9 @@ class Dynamics(EnsembleMode):
         """Train all repetitions, chunk by chunk, from where an interrupted run was."""
         training, split = context.training, prepared_split(context, "train")
         augmentation = _augmentation(context, net.group)
-        file = f"dynamics_{name}" if name else "dynamics"
-        run, step, weights, chunks = self.start(context, net, ARMS, training.epochs, file)
-        for members in chunks:
+        records = Records(ARMS, self.count(context), training.epochs, net.layers)
+        run = self.open(context, records, f"dynamics_{name}" if name else "dynamics")
+        for members, step, weights in run.chunks(self.ensemble_chunk):
             flows = GradientFlows(
                 net.to(context.fabric.device),
                 training.task.per_example,
@@ -110,23 +110,19 @@ class Dynamics(EnsembleMode):
             if weights is not None:
                 flows.restore(weights, step)
             title = f", {name}" if name else ""
-            run.train(flows, training.epochs, title, partial(_measure, run, flows))
-            weights = None
-            run.checkpoint.save(run.records, members.stop)
-        return run.records
+            run.train(flows, records.steps, title, partial(_measure, run, flows))
+        return records
 
 
 def _measure(run: EnsembleRun, flows: GradientFlows) -> None:
     """Record distances, test metrics, and the losses that the next step does not compute."""
-    net, step = flows.net, flows.step_number
+    net, last = flows.net, flows.step_number == run.records.steps
     for index, arm in enumerate(ARMS):
         weights = flows.arm(arm)
         values = {"change": net.change(weights, flows.start), "distance": net.distance(weights)}
-        if step == run.records.steps or arm == "augmented":
+        if last or arm == "augmented":
             values["loss"] = flows.risks(arm)
         run.record(flows, index, values | run.evaluate(flows, weights, flows.batch_size))
-    if step:
-        run.check_finite(flows.members, step - 1, "train.optimizer.lr")
 
 
 def _augmentation(context: RunContext, group: PermutationGroup) -> GroupAugmentation:

@@ -48,19 +48,21 @@ class Descent(Protocol):
 
 @dataclass
 class EnsembleRun:
-    """The records of one run, and the checkpoint that it goes on from.
-
-    Attributes:
-        context: its recorder shows progress.
-        test: the test split, as the network takes it.
-        records: filled by `train` and `record`.
-        checkpoint: written after every step, if it is time to.
-    """
+    """The records of one run, and the checkpoint that it goes on from."""
 
     context: RunContext
     test: Split
     records: Records
     checkpoint: EnsembleCheckpoint
+
+    def chunks(self, size: int) -> Iterator[tuple[range, int, Weights | None]]:
+        """Yield the members to be trained together, with step and weights if they have begun."""
+        first, step, weights = self.checkpoint.load(self.records)
+        for start in range(first, self.records.members, size):
+            members = range(start, min(start + size, self.records.members))
+            yield members, step, weights
+            step, weights = 0, None
+            self.checkpoint.save(self.records, members.stop)
 
     def train(
         self,
@@ -78,31 +80,45 @@ class EnsembleRun:
             title: of its progress.
             measure: called before every step and after the last; None: nothing is recorded.
             steps_before: of earlier trainings of this chunk, for the checkpoint.
+
+        Raises:
+            RunError: a recorded loss is not finite.
         """
-        members, count = descent.members, self.records.members
-        lines = ProgressLines(
-            f"repetitions {members[0] + 1}-{members[-1] + 1} of {count}{title}", steps
-        )
+        members, count, records = descent.members, self.records.members, self.records
+        title = f"repetitions {members.start + 1}-{members.stop} of {count}{title}"
+        lines = ProgressLines(title, steps)
         with self.context.training.recorder.progress(members.stop, count, steps) as tick:
             while True:
-                if measure is not None:
-                    measure()
-                if descent.step_number >= steps:
-                    return
-                losses = descent.step().view(-1, len(members))
                 step = descent.step_number
                 if measure is not None:
-                    self.records.record("loss", slice(len(losses)), members, step - 1, losses)
-                done = steps_before + step
-                self.checkpoint.save(self.records, members.start, done, descent.weights)
+                    measure()
+                    self._check_finite(members, step - 1)
+                if step >= steps:
+                    return
+                losses = descent.step().view(-1, len(members))
+                if measure is not None:
+                    records.record("loss", slice(len(losses)), members, step, losses)
+                self.checkpoint.save(
+                    records, members.start, steps_before + step + 1, descent.weights
+                )
                 tick()
-                lines(step)
+                lines(step + 1)
+
+    def _check_finite(self, members: range, step: int) -> None:
+        losses = self.records.series.get("loss")
+        if losses is None or step < 0:
+            return
+        if not losses[:, members.start : members.stop, step].isfinite().all():
+            raise RunError(
+                f"the loss of step {step} is not finite: the training has diverged (try a smaller "
+                "train.optimizer.lr)."
+            )
 
     def record(self, descent: Descent, arm: int, values: Mapping[str, Tensor]) -> None:
         """Record values [M] or [M, layers] of one arm at the present step."""
         for name, value in values.items():
-            arms = slice(arm, arm + 1)
-            self.records.record(name, arms, descent.members, descent.step_number, value[None])
+            arms, step = slice(arm, arm + 1), descent.step_number
+            self.records.record(name, arms, descent.members, step, value[None])
 
     def evaluate(self, descent: Descent, weights: Weights, batch_size: int) -> dict[str, Tensor]:
         """Compute the norms of the layers, and the metrics on the test split."""
@@ -110,19 +126,6 @@ class EnsembleRun:
         metrics = member_metrics(net, task, weights, self.test, batch_size)
         norms = {"norm": net.norms(net.linear_maps(weights))}
         return norms | {f"test_{name}": values for name, values in metrics.items()}
-
-    def check_finite(self, members: range, step: int, advice: str) -> None:
-        """Refuse to go on from a loss that is not finite.
-
-        Raises:
-            RunError: the training has diverged.
-        """
-        losses = self.records.series["loss"][:, members.start : members.stop, step]
-        if not losses.isfinite().all():
-            raise RunError(
-                f"the loss of step {step} is not finite: the training has diverged (try a smaller "
-                f"{advice})."
-            )
 
 
 @dataclass
@@ -140,23 +143,14 @@ class EnsembleMode(Mode):
     repetitions: Size = 30
     ensemble_chunk: Size = 2
 
-    def start(
-        self, context: RunContext, net: EnsembleNet, arms: Sequence[str], steps: int, name: str
-    ) -> tuple[EnsembleRun, int, Weights | None, Iterator[range]]:
-        """Open the records of a run, or those of an interrupted one.
-
-        Returns:
-            The run; of the chunk at work the step, and the weights if it has begun; all chunks that
-            are not done.
-        """
-        count = min(self.repetitions, 2) if context.debug else self.repetitions
-        records = Records(arms, count, steps, net.layers)
+    def open(self, context: RunContext, records: Records, name: str) -> EnsembleRun:
+        """Open a run, whose checkpoint has this name."""
         checkpoint = EnsembleCheckpoint(context.directory.checkpoints / f"{name}.pt")
-        first, step, weights = checkpoint.load(records)
-        run = EnsembleRun(context, prepared_split(context, "test"), records, checkpoint)
-        chunk = self.ensemble_chunk
-        chunks = (range(m, min(m + chunk, count)) for m in range(first, count, chunk))
-        return run, step, weights, chunks
+        return EnsembleRun(context, prepared_split(context, "test"), records, checkpoint)
+
+    def count(self, context: RunContext) -> int:
+        """Return the number of repetitions, two at most with debug=true."""
+        return min(self.repetitions, 2) if context.debug else self.repetitions
 
 
 def check_descent(cfg: DictConfig, mode: str, net: type, choice: str) -> None:

@@ -30,6 +30,7 @@ from learnsym.dynamics.ensemble_checkpoint import ProgressLines
 from learnsym.dynamics.equivariant_projection import (
     EquivariantSubspace,
     Restriction,
+    check_projection,
     project_module,
 )
 from learnsym.errors import ConfigError, RunError
@@ -104,18 +105,9 @@ class Spectrum(Mode):
             raise ConfigError(
                 f"mode.copies={mode.copies} would have no effect: {name} draws no copies. Try null."
             )
-        projects = {"restrict": mode.restrict != "none", "project_weights": mode.project_weights}
-        for key in (key for key, chosen in projects.items() if chosen):
-            if not issubclass(net, EnsembleNet):
-                raise ConfigError(
-                    f"mode.{key}={mode[key]}: {name} knows no projection onto equivariant weights. "
-                    "Try net=projected_linear or net=c4_conv."
-                )
-            if cfg.net.get("basis") == "random":
-                raise ConfigError(
-                    f"mode.{key}={mode[key]}: in the coordinates of net.basis=random E has no "
-                    "orthogonal projection. Try net.basis=orthonormal."
-                )
+        for key, idle in (("restrict", "none"), ("project_weights", False)):
+            if mode[key] != idle:
+                check_projection(net, cfg.net.get("basis"), f"mode.{key}={mode[key]}")
 
     def __call__(self, context: RunContext) -> Outcome:
         """Compute n_eff_at_<z>, largest_eigenvalue and others; write spectrum.npz and figure."""
@@ -136,19 +128,15 @@ class Spectrum(Mode):
             if self.project_weights:
                 assert isinstance(net, EnsembleNet)
                 project_module(net)
-            leading, density = self._solve(context, self._curvature(context, examples), examples)
+            # Vectors live on a GPU of CUDA's, or on the CPU, which know float64.
+            vectors = device if device.type == "cuda" else torch.device("cpu")
+            reward = partial(penalty, net) if self.penalty else None
+            curvature = Curvature(net, training.task.loss, examples, self.matrix, reward, vectors)
+            leading, density = self._solve(context, curvature, len(examples))
         return self._report(context, leading, density, metrics)
 
-    def _curvature(self, context: RunContext, examples: TrainingExamples) -> Curvature:
-        """Build the operator; its vectors live on a GPU, or on the CPU, which know float64."""
-        net, device = context.net, context.fabric.device
-        vectors = device if device.type == "cuda" else torch.device("cpu")
-        reward = (lambda: penalty(net)) if self.penalty else None
-        loss = context.training.task.loss
-        return Curvature(net, loss, examples, self.matrix, reward, vectors)
-
     def _solve(
-        self, context: RunContext, curvature: Curvature, examples: TrainingExamples
+        self, context: RunContext, curvature: Curvature, batches: int
     ) -> tuple[Ritz, Quadrature]:
         """Run Lanczos for leading eigenvalues and probes, from where an interrupted run was."""
         order, probes = self.order, self.probes
@@ -165,7 +153,7 @@ class Spectrum(Mode):
             precision=curvature.precision,
             device=curvature.device,
         )
-        folder, batches = context.directory.checkpoints / "spectrum", len(examples)
+        folder = context.directory.checkpoints / "spectrum"
         runner = _Runner(
             context, curvature, folder, 1 + probes, batches, self.seconds_between_writes
         )
