@@ -238,8 +238,8 @@ def test_the_size_of_the_first_weights(group, fans):
 @both
 @pytest.mark.parametrize("name", ["permutation", "quarter_turns"])
 def test_symmetric_inputs_cost_less_and_give_the_same(name, task):
-    """Outputs, and gradients with respect to all weights: by autograd through either, and by
-    `reduce_adjoint`."""
+    """Outputs, and gradients with respect to all weights: by autograd through either, and as
+    the training computes them."""
     group = named_group(name, SIDE)
     plain, folded = make(group, task), make(group, task, symmetric_inputs=True)
     weights = perturbed(members(plain, 2), "linear0")

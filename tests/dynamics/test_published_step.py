@@ -132,7 +132,14 @@ def test_one_step_of_every_arm(case):
         Segmentation().per_example if net.task == "segmentation" else Classification().per_example
     )
     flows = GradientFlows(
-        net, loss, split, GroupAugmentation(group, PASSES), lr, batch_size=11, seed=0, members=range(1)
+        net,
+        loss,
+        split,
+        GroupAugmentation(group, PASSES),
+        lr,
+        batch_size=11,
+        seed=0,
+        members=range(1),
     )
     start = {k: w[0].clone() for k, w in flows.start.items()}
     assert not any(name.startswith("bias") for name in start)

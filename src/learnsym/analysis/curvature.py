@@ -45,8 +45,7 @@ class TrainingExamples:
     """Training examples in batches, transformed as in training, with the same draws in every pass.
 
     All numbers are drawn for all examples in every batch, from one seed, and a batch takes those of
-    its rows: they belong to the examples, and the mean over all batches is the same function of the
-    weights in every pass and for every batch size.
+    its rows: the mean over all batches is the same function of the weights for every batch size.
 
     Attributes:
         count: examples at most, drawn by the seed; None: all.
@@ -93,18 +92,12 @@ class Curvature:
     Vectors are float64 on `device`; the network computes in its own precision.
 
     Attributes:
-        net: in evaluation mode; all passes over the batches must see the same function of its
-            parameters.
-        loss: see `Loss`.
+        net: in evaluation mode, the same function of its parameters in every pass.
         batches: all examples, again with every call.
-        matrix: see above.
-        penalty: added to the loss, a function of the parameters alone; its Hessian is added, a
-            Gauss-Newton matrix is of outputs and leaves it out.
+        penalty: added to the loss, a function of the parameters alone; a Gauss-Newton matrix leaves
+            it out.
         device: of vectors; must know float64.
         size: P.
-
-    Raises:
-        ValueError: nothing is trained.
     """
 
     net: nn.Module

@@ -68,15 +68,7 @@ class AnalysisSettings:
     equivariance_angles: tuple[float, ...] = ()
 
     def measure(self, net: nn.Module, example: Tensor) -> Measure | None:
-        """Return the measure to call with the network after every epoch, None for nothing.
-
-        Args:
-            net: the network, on the CPU; it is left as it is.
-            example: an input [B, C, H, W].
-
-        Raises:
-            ConfigError: the distance of one of its layers is not known.
-        """
+        """Return the `Distance` to call after every epoch, None if nothing is measured."""
         return Distance(net, example, self.group) if self.distance_to_equivariance else None
 
 

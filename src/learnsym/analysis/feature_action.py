@@ -46,10 +46,7 @@ class LayerCall:
 class _Variants:
     """Values of a tensor for random maps, and for two permutations of their pixels.
 
-    Attributes:
-        values: the three values.
-        maps: the maps that the tensor was made of, by their ids.
-        from_layer: a layer's output without space is among what it was made of.
+    It was made of `maps` (by their ids) and, if `from_layer`, of a layer's output without space.
     """
 
     values: tuple[Tensor, ...]
@@ -60,15 +57,15 @@ class _Variants:
 class FeatureActions(TorchFunctionMode):
     """One pass of an example, which finds the action on the inputs of layers.
 
+    A copy of the network in evaluation and float64 makes the pass.
+
     Attributes:
         calls: the calls of every layer.
         unflattened: whether a map was made of a layer's output without space.
 
     Args:
-        net: left as it is; a copy in evaluation and float64 makes the pass.
         layers: names of the modules to watch.
-        normalisations: those of them whose output is no fresh one: the action passes through.
-        example: an input.
+        normalisations: those of them through which the action passes.
     """
 
     def __init__(

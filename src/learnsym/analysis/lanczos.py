@@ -53,13 +53,10 @@ class Lanczos:
         size: P.
         order: steps at most.
         seed: decides the start, together with the name.
-        name: of the run.
-        project: an orthogonal projection; the run then is of its product with A from both sides.
+        project: an orthogonal projection, multiplied to A from both sides.
         deflated: [k, P], orthonormal rows that are left out likewise.
         dimension: of the space that is left; None: P less k.
-        restarts: see above.
         precision: that A is applied in; decides what counts as zero.
-        device: of vectors.
     """
 
     def __init__(

@@ -40,18 +40,13 @@ class C4Conv(EnsembleNet):
     Args:
         in_channels: channels C of the data.
         num_outputs: of the data.
-        side: of the images, a multiple of 4 from 12 on. Of 8 pixels the last layer norm leaves
-            2 x 2 points, one orbit, over which it makes every sum zero: equivariant weights would
-            answer 0 to everything.
+        side: of the images, a multiple of 4 from 12 on. Below, the last layer norm acts on 2 x 2
+            points, one orbit: equivariant weights would answer 0 to everything.
         channels: outputs of the convolutions.
         support: the taps of the kernels.
         basis: of the kernels' space, see above.
-        order: of tanh and average pool: "tanh_pool", as the paper says, or "pool_tanh", as the
-            published code does.
+        order: of tanh and average pool; the paper says "tanh_pool", its code does "pool_tanh".
         start_variance: of the first weights, times their fan-in.
-
-    Raises:
-        ValueError: the side is not a multiple of 4 from 12 on.
     """
 
     full_orbit: Tensor
@@ -99,11 +94,7 @@ class C4Conv(EnsembleNet):
     # --- weights
 
     def sample_equivariant(self, generator: torch.Generator) -> Weights:
-        """Draw equivariant kernels in the orthonormal basis, and an equivariant linear layer.
-
-        One Gaussian for each orbit of taps or of points, of variance `start_variance` / fan-in
-        (taps or points times c).
-        """
+        """Draw a Gaussian for each orbit of taps or points, of variance start / fan-in."""
         weights = {}
         for name, (c, d) in self.convs.items():
             kernel = _draw_on_orbits(self.kernel_turns, c * d, generator)[:, list(self.taps)]
@@ -186,26 +177,12 @@ class C4Conv(EnsembleNet):
                 reduced[name] = torch.bmm(basis, kernel.flatten(2)).view_as(kernel)
         return reduced
 
-    def reduce_adjoint(self, gradient: Weights, weights: Weights) -> Weights:
-        """Compute gradients of coefficients from those of taps, by the transposed bases."""
-        result = dict(gradient)
-        for name in self.convs:
-            if (basis := weights.get(basis_of(name))) is not None:
-                kernel = gradient[name]
-                result[name] = torch.bmm(basis.mT, kernel.flatten(2)).view_as(kernel)
-        return result
-
     def forward_reduced(self, reduced: Weights, images: Tensor) -> Tensor:
-        """Compute outputs [M, B, num_outputs]; see `EnsembleNet`.
-
-        Raises:
-            ValueError: the images are not C x side x side.
-        """
+        """Compute outputs [M, B, num_outputs]; see `EnsembleNet`."""
         check_images("C4Conv", images[0], self.in_channels, self.side)
         if max(images.shape[-2:]) > self.side:
-            raise ValueError(
-                f"C4Conv was built for images of side {self.side} and got {list(images.shape[-2:])}"
-            )
+            sides = list(images.shape[-2:])
+            raise ValueError(f"C4Conv was built for images of side {self.side} and got {sides}")
         x = images.permute(0, 1, 3, 4, 2)  # [M, B, H, W, C], as matrix products want them
         for name in self.convs:
             x, pool = tap_conv(x, reduced[name], self.taps), name != "conv2"

@@ -24,9 +24,8 @@ class EnsembleNet(nn.Module, ABC):
     have the same names and no leading axis.
 
     Attributes:
-        layers: names of the weights whose equivariance is measured, in the order of the layers. The
-            group acts trivially on all other weights (fully connected layers after an invariant
-            map, biases): any value of those is equivariant.
+        layers: names of the weights whose equivariance is measured. The group acts trivially on all
+            others (fully connected layers after an invariant map, biases).
         fixed: names of the weights that are not trained.
     """
 
@@ -38,15 +37,7 @@ class EnsembleNet(nn.Module, ABC):
         """Draw equivariant weights of one member, [1, ...], float32 on the CPU."""
 
     def forward_members(self, weights: Weights, images: Tensor) -> Tensor:
-        """Compute the outputs of every member.
-
-        Args:
-            weights: of M members.
-            images: [M, B, C, H, W], or [1, B, C, H, W] if all members take the same.
-
-        Returns:
-            [M, B, ...].
-        """
+        """Compute outputs [M, B, ...] on images [M or 1, B, C, H, W]."""
         return self.forward_reduced(self.reduce(weights), images)
 
     @abstractmethod
@@ -56,10 +47,6 @@ class EnsembleNet(nn.Module, ABC):
     def reduce(self, weights: Weights) -> Weights:
         """Map the weights linearly to the smaller ones that the function depends on."""
         return weights
-
-    def reduce_adjoint(self, gradient: Weights, weights: Weights) -> Weights:
-        """Map a gradient of the reduced weights to that of the trained weights."""
-        return gradient
 
     @abstractmethod
     def project(self, weights: Weights) -> Weights:
@@ -105,11 +92,7 @@ class EnsembleNet(nn.Module, ABC):
 
     @abstractmethod
     def distance_to_equivariance(self, group: GroupName) -> dict[str, float]:
-        """Measure the distance of each layer of this module from E of a group.
-
-        Raises:
-            ValueError: the group does not act on the layers.
-        """
+        """Measure the distance of each layer; raise a ValueError for a group without action."""
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute outputs [B, ...] of this module on images [B, C, H, W]."""

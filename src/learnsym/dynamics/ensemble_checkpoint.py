@@ -1,7 +1,7 @@
 """Checkpoints of an ensemble at work, and its lines of progress."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from learnsym.dynamics.ensemble import Weights
@@ -60,18 +60,13 @@ class EnsembleCheckpoint:
         return member, step, weights
 
 
+@dataclass
 class ProgressLines:
-    """Print the step at most once in ten seconds.
+    """Print a title and the step at most once in ten seconds, and after the last of `steps`."""
 
-    Args:
-        title: printed before the step.
-        steps: the number of steps; the last is always printed.
-    """
-
-    def __init__(self, title: str, steps: int) -> None:
-        self.title = title
-        self.steps = steps
-        self._printed = time.monotonic()
+    title: str
+    steps: int
+    _printed: float = field(default_factory=time.monotonic)
 
     def __call__(self, step: int) -> None:
         """Print the step if it is time to."""

@@ -41,9 +41,8 @@ class GroupAugmentation:
     ) -> Iterator[Batch]:
         """Yield all passes, with draws of each member from a generator of its own.
 
-        If there are at least as many passes as elements, every element is taken once, with the
-        number of passes in which each example drew it: the same sums, from fewer examples. The
-        draws do not depend on the batch size.
+        From as many passes as elements on, every element is taken once, with the number of passes
+        in which each example drew it: the same sums, from fewer examples.
         """
         if self.passes == "exact" or self.group.order <= self.passes:
             yield from self._all_elements(split, batch_size, generators)

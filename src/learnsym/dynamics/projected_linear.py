@@ -133,7 +133,7 @@ class ProjectedLinear(EnsembleNet):
             std = c**-0.5 if self.dense_start == "fan_in" else self.group.side / c
             weights[name] = draw(d, c) * std
             if self.dense_bias:
-                weights[_bias_of(name)] = torch.zeros(1, d)
+                weights[name.replace("dense", "bias")] = torch.zeros(1, d)
         return weights
 
     def _std(self, c: int, d: int) -> float:
@@ -165,12 +165,7 @@ class ProjectedLinear(EnsembleNet):
         return {name: maps[name] - projected[name] for name in self.layers}
 
     def with_group(self, group: PermutationGroup) -> "ProjectedLinear":
-        """Return the same function with the same parameters, projected for another group.
-
-        Raises:
-            ValueError: it acts on images of another side, or `before_norm` names no activation for
-                it.
-        """
+        """Return the same function with the same parameters, projected for another group."""
         if group.side != self.group.side:
             raise ValueError(f"{group} acts on other images than {self.group}")
         activation_of(group, self.before_norm)
@@ -214,21 +209,8 @@ class ProjectedLinear(EnsembleNet):
             reduced["linear0"] = self.symmetric.fold(weights["linear0"])
         return reduced
 
-    def reduce_adjoint(self, gradient: Weights, weights: Weights) -> Weights:
-        """Undo `reduce` for gradients."""
-        result = dict(gradient)
-        if self.features is not None:
-            result["invariant"] = gradient["invariant"].permute(0, 2, 3, 1)
-        if self.symmetric is not None:
-            result["linear0"] = self.symmetric.fold_adjoint(gradient["linear0"])
-        return result
-
     def forward_reduced(self, reduced: Weights, images: Tensor) -> Tensor:
-        """Compute outputs [M, B, ...]; see `EnsembleNet`.
-
-        Raises:
-            ValueError: the images are not C x n x n.
-        """
+        """Compute outputs [M, B, ...]; see `EnsembleNet`."""
         side = self.group.side
         check_images("ProjectedLinear", images[0], self.in_channels, side)
         if images.shape[-2:] != (side, side):
@@ -239,20 +221,19 @@ class ProjectedLinear(EnsembleNet):
         x = (x if self.symmetric is None else x.index_select(2, self.symmetric.kept)).flatten(2)
         maps = [reduced[name] for name in self.layers]
         x = self._activate(dense_chain(x, maps, self.slope, self.spare))
-        return self._to_images(x) if self.features is None else self._head(reduced, x)
-
-    def _to_images(self, x: Tensor) -> Tensor:
-        """Normalise [M, B, n^2 K] over the K channels of each pixel: [M, B, K, n, n]."""
-        x = x.unflatten(2, (self.group.points, self.num_outputs))
-        x = F.layer_norm(x, (self.num_outputs,))
-        return x.transpose(2, 3).unflatten(3, (self.group.side, self.group.side))
+        return self._head(reduced, x)
 
     def _head(self, reduced: Weights, x: Tensor) -> Tensor:
-        x = F.layer_norm(x, x.shape[2:])
+        """Classify features, or normalise [M, B, n^2 K] over the channels of each pixel."""
+        if self.features is None:
+            x = F.layer_norm(x.unflatten(2, (self.group.points, -1)), (self.num_outputs,))
+            return x.transpose(2, 3).unflatten(3, (self.group.side, self.group.side))
+        x = F.layer_norm(x, (self.features,))
         for index, name in enumerate(self.denses):
             x = F.leaky_relu(x, self.slope) if index else x
             x = torch.bmm(x, reduced[name].mT)
-            x = x.add_(reduced[_bias_of(name)].unsqueeze(1)) if self.dense_bias else x
+            if self.dense_bias:
+                x = x.add_(reduced[name.replace("dense", "bias")].unsqueeze(1))
         x = torch.cat([torch.zeros_like(x), x], dim=-1) if self.binary else x
         return x.softmax(-1) if self.softmax else x
 
@@ -266,8 +247,3 @@ class ProjectedLinear(EnsembleNet):
 def _numbered(name: str, widths: list[int]) -> dict[str, tuple[int, int]]:
     """Name the layers between successive widths: linear0, linear1, ..."""
     return {f"{name}{index}": pair for index, pair in enumerate(itertools.pairwise(widths))}
-
-
-def _bias_of(dense: str) -> str:
-    """Name the bias of a fully connected layer: dense0 -> bias0."""
-    return dense.replace("dense", "bias")

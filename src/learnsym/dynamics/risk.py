@@ -49,18 +49,20 @@ def risk_gradient(
     Returns:
         The gradient of the trained weights, and the mean losses [M], float64.
     """
-    leaves = {name: w.detach().requires_grad_() for name, w in net.reduce(weights).items()}
-    gradient = {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
-    for name, leaf in leaves.items():
-        leaf.grad = gradient[name]  # added to in place, batch by batch
-    device = next(iter(weights.values())).device
-    total = torch.zeros(num_members(weights), dtype=torch.float64, device=device)
+    trained = {k: w.detach().requires_grad_() for k, w in weights.items() if k not in net.fixed}
+    reduced = net.reduce(weights | trained)
+    leaves = {name: w.detach().requires_grad_() for name, w in reduced.items()}
+    gradient = [torch.zeros_like(leaf) for leaf in leaves.values()]
+    for leaf, zeros in zip(leaves.values(), gradient, strict=True):
+        leaf.grad = zeros  # added to in place, batch by batch
+    total = gradient[0].new_zeros(num_members(weights), dtype=torch.float64)
     for images, targets, counts in batches:
         losses = _member_losses(per_example, net.forward_reduced(leaves, images), targets)
         losses = (losses if counts is None else losses * counts).sum(1)
         (losses.sum() / count).backward()
         total += losses.detach().double()
-    return net.reduce_adjoint(gradient, weights), total / count
+    slopes = torch.autograd.grad([*reduced.values()], [*trained.values()], gradient)
+    return dict(zip(trained, slopes, strict=True)), total / count
 
 
 @torch.no_grad()

@@ -37,7 +37,3 @@ class SymmetricInputs(nn.Module):
         inputs_first = weight.permute(0, 3, 4, 1, 2)  # [M, n^2, c, n^2, c']
         shape = (len(weight), len(self.kept), *inputs_first.shape[2:])
         return weight.new_zeros(shape).index_add(1, self.index, inputs_first).permute(0, 3, 4, 1, 2)
-
-    def fold_adjoint(self, gradient: Tensor) -> Tensor:
-        """Give equal entries the gradient of their sum, the inverse shapes of `fold`."""
-        return gradient.index_select(3, self.index)

@@ -54,21 +54,17 @@ class Spectrum(Mode):
 
     Attributes:
         matrix: "hessian", or "ggn", the generalised Gauss-Newton matrix.
-        order: Lanczos steps, each a product over all examples, and so many vectors of the
-            network's size in memory.
-        probes: random vectors for the density; 0: only the first run's own, which leaves much to
-            chance.
+        order: Lanczos steps, each a product over all examples and a vector in memory.
+        probes: random vectors for the density; 0: only that of the first run.
         probe_order: Lanczos steps for each of them.
         images: training examples at most, drawn by the run's seed; None: all.
-        batch_size: examples at a time; bounds the memory and changes nothing else but rounding.
+        batch_size: examples at a time; bounds the memory.
         copies: transformations of an image of an Augerino network; None: as in training.
-        penalty: with the network's penalty (Augerino's reward for wide distributions); never in a
-            Gauss-Newton matrix.
-        restrict: to the equivariant weights of an `EnsembleNet`, or to their orthogonal complement.
+        penalty: with the network's penalty; never in a Gauss-Newton matrix.
+        restrict: to the equivariant weights of an `EnsembleNet`, or to their complement.
         project_weights: first project the weights of an `EnsembleNet` onto the equivariant ones.
         z: where N_eff is reported.
-        broadening: standard deviation of the Gaussians of the density, as a fraction of the range
-            of eigenvalues.
+        broadening: deviation of the density's Gaussians, as a fraction of the range.
     """
 
     reads_checkpoint = True
@@ -225,15 +221,9 @@ class Spectrum(Mode):
 
 @dataclass(eq=False)
 class _Runner:
-    """Lanczos runs one after the other, with progress; what is done is kept in a folder.
+    """Lanczos runs one after the other, each kept in a folder of its name.
 
-    Attributes:
-        context: its recorder shows progress.
-        product: the operator.
-        folder: of all runs, each in a folder of its name.
-        runs: in all.
-        batches: in a product.
-        seconds: between writes, at least; ten times what a write takes, if that is more.
+    At least so many `seconds` lie between writes; ten times what a write takes, if that is more.
     """
 
     context: RunContext
