@@ -1,4 +1,4 @@
-"""Probability of the right class as the input turns through the full circle (Augerino, 5)."""
+"""Measure class probabilities as the input turns (Augerino, section 5)."""
 
 import math
 from typing import TypedDict
@@ -13,7 +13,7 @@ from learnsym.nets.augerino import Augerino
 
 
 class AngleResponse(TypedDict):
-    """Mean predicted probability of the right class at each angle, of all and per class."""
+    """Mean probability of the right class at each angle."""
 
     angles_deg: list[float]
     probability: list[float]
@@ -47,7 +47,7 @@ def angle_response(
     rows = balanced_rows(split.targets, images)
     stored, targets = split.inputs[rows].to(device), split.targets[rows].to(device)
     grid = torch.linspace(-math.pi, math.pi, angles, device=device)
-    dtype, right = dtype_of(net), []
+    dtype, correct = dtype_of(net), []
     with evaluating(net, (lambda _: copies) if copies is not None else None):
         for angle in grid:
             rotated = rotate_images(stored.float(), angle.expand(len(stored)))
@@ -55,8 +55,8 @@ def angle_response(
             rotated = rotated.round().to(stored.dtype) if stored.dtype == torch.uint8 else rotated
             outputs = seeded_forward(net, data.prepare(rotated).to(dtype))
             probabilities = outputs.float().softmax(dim=1)
-            right.append(probabilities.gather(1, targets[:, None])[:, 0])
-    probability = torch.stack(right)  # [angles, images]
+            correct.append(probabilities.gather(1, targets[:, None])[:, 0])
+    probability = torch.stack(correct)  # [angles, images]
     return {
         "angles_deg": torch.rad2deg(grid).tolist(),
         "probability": probability.mean(dim=1).tolist(),
@@ -72,7 +72,7 @@ def angle_response(
 
 
 def balanced_rows(targets: Tensor, count: int) -> Tensor:
-    """Find the first examples of every class, equally many as far as they go, `count` at most.
+    """Select the first examples of every class, `count` at most in all.
 
     >>> balanced_rows(torch.tensor([0, 0, 0, 0, 1, 1]), 4)
     tensor([0, 1, 4, 5])

@@ -1,4 +1,4 @@
-"""Exact products of a vector with the Hessian of a loss or its Gauss-Newton matrix.
+"""Multiply vectors by a loss's Hessian or Gauss-Newton matrix, exactly.
 
     hessian    v -> d/dh grad L(theta + h v) at h = 0
     ggn        v -> mean over examples of J^T H J v, J = d outputs / d theta, H = d^2 loss / d
@@ -42,7 +42,7 @@ class Examples(NamedTuple):
 
 @dataclass(eq=False)
 class TrainingExamples:
-    """Training examples in batches, transformed as in training, with the same draws in every pass.
+    """Training examples, transformed with the same draws in every pass.
 
     All numbers are drawn for all examples in every batch, from one seed, and a batch takes those of
     its rows: the mean over all batches is the same function of the weights for every batch size.
@@ -87,7 +87,7 @@ class TrainingExamples:
 
 @dataclass(eq=False)
 class Curvature:
-    """A symmetric matrix [P, P] known by its products with vectors [P] of trained parameters.
+    """A symmetric matrix [P, P] known by its products with vectors [P].
 
     Vectors are float64 on `device`; the network computes in its own precision.
 

@@ -1,4 +1,4 @@
-"""Density of all eigenvalues of a matrix [P, P] from Lanczos runs, and the effective dimension.
+"""Estimate the density of all eigenvalues from Lanczos runs.
 
 Stochastic Lanczos quadrature: for a random unit vector v, sum_i S_1i^2 delta(theta_i) has the
 moments v^T A^k v, k <= 2m - 1, and their mean over v is tr A^k / P. What a first run of k steps has
@@ -77,7 +77,7 @@ def converged(ritz: Ritz) -> Tensor:
 
 
 def quadrature(first: Ritz, coupling: float, probes: Sequence[Ritz], dimension: int) -> Quadrature:
-    """Combine a first run and its last beta with the runs of probes in the space it left.
+    """Combine a first run, its last beta, and probes of the rest.
 
     Without probes nothing is left, or only the quadrature of the first run is wanted.
     """
@@ -106,7 +106,7 @@ def _moment_errors(probes: Sequence[Ritz], dimension: int) -> tuple[float, float
 
 
 def effective_dimension(eigenvalues: Tensor, z: Tensor) -> Tensor:
-    """Compute N_eff(z) = sum of lambda / (lambda + z) over positive lambda, [n] for z [n] > 0.
+    """Compute N_eff(z) = sum of lambda / (lambda + z) over positive eigenvalues.
 
     >>> effective_dimension(torch.tensor([3.0, 1.0, -2.0]), torch.tensor([1.0])).tolist()
     [1.25]

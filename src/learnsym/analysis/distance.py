@@ -1,4 +1,4 @@
-"""Distance of a network's layers from the layers that commute with a finite group of pixels.
+"""Measure how far layers are from commuting with a group of pixels.
 
 It is ||A - Pi A|| of every layer's linear map A, with Pi the mean over the group (Reynolds): how
 far a network that is free to leave the equivariant networks has gone (Flinth and Ohlsson 2023).
@@ -47,7 +47,7 @@ class KnowsDistance(Protocol):
     """A module that measures the distance of its layers, such as `ProjectedLinear`."""
 
     def distance_to_equivariance(self, group: GroupName) -> dict[str, float]:
-        """Measure the distance of each layer; raise a ValueError for a group without action."""
+        """Measure each layer; raise a ValueError for a group without action."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class AnalysisSettings:
 
 
 class Distance:
-    """Measure a network: in total, per layer, and in total relative to the norm of the layers.
+    """Measure the distance in total, per layer, and relative to the norm.
 
     Args:
         net: the network, on the CPU; it is left as it is.

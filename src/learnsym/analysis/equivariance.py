@@ -1,4 +1,4 @@
-"""How far a map is from commuting with transforms: measured, or asserted.
+"""Measure, or assert, how far a map is from commuting with transforms.
 
 A map f is equivariant if f(T x) = S f(x) for every transform T of the inputs and its companion S of
 the outputs, and invariant if S is the identity. The error of T is the largest distance

@@ -34,7 +34,7 @@ def evaluating(net: nn.Module, copies: Callable[[Augerino], int] | None = None) 
 
 
 def seeded_forward(net: nn.Module, inputs: Tensor) -> Tensor:
-    """Compute a network's outputs with the same draws in every call; keep all generators."""
+    """Compute outputs with the same draws in every call."""
     with torch.random.fork_rng(devices=[inputs.device] if inputs.device.type == "cuda" else []):
         torch.manual_seed(_SEED)
         return net(inputs)

@@ -1,4 +1,4 @@
-"""How a group that permutes pixels acts on what the layers of a network take.
+"""Find how a group of pixels acts on the inputs of layers.
 
 On maps [B, C, s, s] the group permutes pixels and leaves channels alone; on what a measured layer
 gives without space, [B, F] or [B, F, 1, 1], it does nothing. What becomes of a map on its way to a
@@ -31,7 +31,7 @@ _RESAMPLING = {
 
 @dataclass(frozen=True)
 class LayerCall:
-    """One call of a layer: its input and output, and the action on an input without space.
+    """One call of a layer, and the action on an input without space.
 
     The action is None if it is not known; `source` is the map that was flattened.
     """
@@ -44,7 +44,7 @@ class LayerCall:
 
 @dataclass(frozen=True)
 class _Variants:
-    """Values of a tensor for random maps, and for two permutations of their pixels.
+    """Values of a tensor for random maps and permutations of their pixels.
 
     It was made of `maps` (by their ids) and, if `from_layer`, of a layer's output without space.
     """
@@ -55,7 +55,7 @@ class _Variants:
 
 
 class FeatureActions(TorchFunctionMode):
-    """One pass of an example, which finds the action on the inputs of layers.
+    """One pass that finds the action on the inputs of layers.
 
     A copy of the network in evaluation and float64 makes the pass.
 
@@ -107,7 +107,7 @@ class FeatureActions(TorchFunctionMode):
         module.register_forward_hook(after)
 
     def _fresh(self, x: Tensor) -> _Variants:
-        """Draw a random map and permute its pixels: a cycle and an exchange generate all orders."""
+        """Draw a random map, and permute its pixels."""
         random = torch.randn(x.shape, generator=self._draws, dtype=x.dtype)
         permuted = [
             random.flatten(-2)[..., order].view(x.shape)
@@ -122,7 +122,7 @@ class FeatureActions(TorchFunctionMode):
     def __torch_function__(
         self, function: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Call a function of torch's, also on the variants of its inputs if there are any."""
+        """Call a function of torch's, also on the variants of its inputs."""
         call = (args, kwargs or {})
         inputs = [x for x in tree_leaves(call) if isinstance(x, Tensor)]
         variants = [self._variants[id(x)] for x in inputs if id(x) in self._variants]
@@ -154,7 +154,7 @@ class FeatureActions(TorchFunctionMode):
         return function(*args, **kwargs)
 
     def _action(self, x: Tensor) -> tuple[Action | None, Tensor | None]:
-        """Find the action on a layer's input, and the map that was flattened to it."""
+        """Find the action on a layer's input, and its flattened map."""
         variants = self._variants.get(id(x))
         if variants is None:
             return "trivial", None
@@ -198,7 +198,7 @@ def has_space(x: Tensor) -> bool:
 
 
 def single_call(calls: list[LayerCall], layer: str) -> LayerCall:
-    """Select the call of a layer, of several on maps of one size the first.
+    """Select the first call of a layer on maps of one size.
 
     Raises:
         ConfigError: there is none, or the maps differ in size.

@@ -1,8 +1,9 @@
-"""Lanczos with full reorthogonalisation: A Q = Q T + r e_m^T, Q^T Q = 1 and T tridiagonal.
+"""Run Lanczos with full reorthogonalisation.
 
-The eigenvalues of T (Ritz values) approach those of A, the leading ones first, and the vectors Q S
-(T = S theta S^T) their eigenvectors: |A u_i - theta_i u_i| = beta_m |S_mi|. A step is one product
-with A. The recurrence is in float64, whatever precision A is applied in.
+A Q = Q T + r e_m^T with Q^T Q = 1 and T tridiagonal, one product with A a step. The eigenvalues of
+T (Ritz values) approach those of A, the leading ones first, and the vectors Q S (T = S theta S^T)
+their eigenvectors: |A u_i - theta_i u_i| = beta_m |S_mi|. The recurrence is in float64, whatever
+precision A is applied in.
 """
 
 import io
@@ -43,7 +44,7 @@ class Ritz(NamedTuple):
 
 
 class Lanczos:
-    """One run from one random start, which can be saved and continued, on a CPU to the last bit.
+    """One run from one random start, which can be saved and continued.
 
     Where an invariant subspace is complete (rank below the order, a degenerate eigenvalue), a run
     that `restarts` goes on with a new random vector orthogonal to all before; T is then a direct
@@ -120,7 +121,7 @@ class Lanczos:
             self.complete = True
 
     def _start(self, index: int) -> None:
-        """Append a random vector orthogonal to all before; complete the run if there is none."""
+        """Append a random orthogonal vector, or complete the run."""
         draws = generator(self.seed, f"spectrum/{self.name}/{index}")
         vector = torch.randn(self.size, generator=draws, dtype=torch.float64).to(self.device)
         vector = self.project(vector)
@@ -138,7 +139,7 @@ class Lanczos:
         self.basis[index] = (vector / vector.norm()).to(self.basis.dtype)
 
     def _orthogonal(self, vector: Tensor, count: int) -> Tensor:
-        """Remove the components along deflated rows and `count` of the basis; twice is enough."""
+        """Remove components along deflated rows and `count` basis vectors, twice."""
         for _ in range(2):
             for rows in (self.deflated, self.basis[:count]):
                 vector = vector - combination(rows, inner(rows, vector)) if len(rows) else vector
@@ -189,7 +190,7 @@ class Lanczos:
         self._saved = self._num_vectors()
 
     def _num_vectors(self) -> int:
-        """Count the vectors that are needed to go on; a finished quadrature needs none."""
+        """Count the vectors needed to go on; a finished quadrature needs none."""
         if self.done and not self.restarts:
             return 0
         return len(self.alphas) + (not self.done)

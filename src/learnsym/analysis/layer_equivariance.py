@@ -96,7 +96,7 @@ def even_and_double(net: nn.Module) -> nn.Module:
 def layer_errors(
     net: nn.Module, inputs: Tensor, transform: Transform, transformed: Tensor | None = None
 ) -> LayerErrors:
-    """Measure the error of every layer, and of the output under the name "logits".
+    """Measure the error of every layer and of the "logits".
 
     Layers are left out whose maps `transform` does not act on, or are too small for any pixel to
     stay in the picture. Of a network that averages a backbone over transforms (net=augerino) the
@@ -166,7 +166,7 @@ def _relative_error(result: Tensor, expected: Tensor) -> float:
 
 
 def inscribed_disc(height: int, width: int) -> Tensor:
-    """Return [H, W], 1 where a rotation by any angle stays in the picture, 0 in the corners."""
+    """Return [H, W], 1 where every rotation stays in the picture."""
     y = (torch.arange(height) - (height - 1) / 2).square()
     x = (torch.arange(width) - (width - 1) / 2).square()
     return (x + y[:, None] <= (max(1, min(height, width) - 1) / 2) ** 2).float()

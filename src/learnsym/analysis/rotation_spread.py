@@ -1,4 +1,4 @@
-"""Variation of the prediction for a molecule as it rotates; its energy does not vary."""
+"""Measure how predictions vary as molecules rotate."""
 
 import torch
 from torch import Tensor, nn

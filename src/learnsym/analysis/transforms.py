@@ -1,4 +1,4 @@
-"""Transforms of inputs, of the maps inside a network, and of the elements of its group.
+"""Transform inputs, the maps inside a network, and group elements.
 
 A transform g acts on images by (g f)(y) = f(g^-1 y), on clouds of points, and on group elements.
 """
@@ -43,7 +43,7 @@ class Transform(Protocol):
         """Transform images [B, C, H, W], or clouds [B, N, 3 + C]."""
 
     def preimages(self, elements: Elements) -> Tensor:
-        """Find for each element h the index of g^-1 h among them, -1 if it is not there: [n]."""
+        """Find the index of g^-1 h for each h, or -1: [n]."""
 
 
 @dataclass(frozen=True)
@@ -97,10 +97,10 @@ class Rotation:
         return torch.cat([positions, clouds[..., 3:]], -1)
 
     def preimages(self, elements: Elements) -> Tensor:
-        """Find for each element h the index of g^-1 h among them, -1 if it is not there: [n]."""
+        """Find the index of g^-1 h for each h, or -1: [n]."""
         # y runs down, so that counter-clockwise on the screen is the angle -r.
-        one = torch.ones(1, dtype=elements.angle.dtype, device=elements.angle.device)
-        g = Elements(-math.radians(self.degrees) * one, -one if self.mirror else one)
+        unit = torch.ones(1, dtype=elements.angle.dtype, device=elements.angle.device)
+        g = Elements(-math.radians(self.degrees) * unit, -unit if self.mirror else unit)
         preimage = g.inverse().product(elements)
         differences = wrapped(preimage.angle[:, None] - elements.angle).abs()
         same = (differences < 10 * CUT) & (preimage.sign[:, None] == elements.sign)
@@ -109,7 +109,7 @@ class Rotation:
 
 @dataclass(frozen=True)
 class PixelPermutation:
-    """Elements of a group that permutes pixels, one drawn for each image; shifts are cyclic."""
+    """Random elements of a group of pixels, one for each image."""
 
     group: PermutationGroup
     name: str
@@ -131,7 +131,7 @@ class PixelPermutation:
         return act_on_images(self.group, tables, inputs)
 
     def preimages(self, elements: Elements) -> Tensor:
-        """Keep all elements for shifts; find none for other groups, whose action is not known."""
+        """Keep all elements for shifts; find none for other groups."""
         index = torch.arange(len(elements), device=elements.angle.device)
         return index if self.name in ("shift_x", "shift_xy") else torch.full_like(index, -1)
 

@@ -1,4 +1,4 @@
-"""Convolutional network on five of nine taps, projected onto E of C_4 (dynamics paper, version 2).
+"""Convolutional network on five of nine taps (dynamics paper, version 2).
 
 The projection of a kernel is its mean over quarter turns, see `C4Conv.project`.
 """
@@ -106,7 +106,7 @@ class C4Conv(EnsembleNet):
         return weights
 
     def to_basis(self, weights: Weights, generator: torch.Generator) -> Weights:
-        """Express kernels [1, ...] in the basis of the free training; draw it if it is random."""
+        """Express kernels [1, ...] in the basis, drawn if it is random."""
         result = dict(weights)
         if self.basis == "orthonormal":
             return result
@@ -138,7 +138,7 @@ class C4Conv(EnsembleNet):
         return self.reduce(weights)
 
     def residual(self, maps: Weights) -> Weights:
-        """Subtract means over C_4 on all nine taps: those of the skew support have four corners."""
+        """Subtract means over C_4, on all nine taps."""
         means = self._group_means(maps)
         return {name: self._on_grid(name, maps[name]) - means[name] for name in self.layers}
 

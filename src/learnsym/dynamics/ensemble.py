@@ -18,7 +18,7 @@ Weights = dict[str, Tensor]
 
 
 class EnsembleNet(nn.Module, ABC):
-    """A network as a function of weights [M, ...], with the orthogonal projection onto E.
+    """A network as a function of weights [M, ...], with a projection.
 
     E is the space of equivariant weights. As a module the network is one member, whose parameters
     have the same names and no leading axis.
@@ -54,7 +54,7 @@ class EnsembleNet(nn.Module, ABC):
 
     @abstractmethod
     def equivariant_dimension(self) -> int:
-        """Count the dimensions of E for one member, with the weights on which nothing acts."""
+        """Count the dimensions of E, for one member."""
 
     @abstractmethod
     def linear_maps(self, weights: Weights) -> Weights:
@@ -92,7 +92,7 @@ class EnsembleNet(nn.Module, ABC):
 
     @abstractmethod
     def distance_to_equivariance(self, group: GroupName) -> dict[str, float]:
-        """Measure the distance of each layer; raise a ValueError for a group without action."""
+        """Measure each layer; raise a ValueError for a group without action."""
 
     def forward(self, images: Tensor) -> Tensor:
         """Compute outputs [B, ...] of this module on images [B, C, H, W]."""
@@ -100,7 +100,7 @@ class EnsembleNet(nn.Module, ABC):
 
 
 def frobenius_norm(tensor: Tensor) -> Tensor:
-    """Compute the norm of each member, [M, ...] to [M], float64, without a copy in float64."""
+    """Compute the norm of each member, [M, ...] to [M], float64."""
     chunks = tensor.detach().flatten(1).split(1 << 18, dim=1)
     norms = [torch.linalg.vector_norm(chunk, dim=1, dtype=torch.float64) for chunk in chunks]
     return torch.linalg.vector_norm(torch.stack(norms), dim=0)
@@ -127,5 +127,5 @@ def weights_like(weights: Weights, reference: Tensor) -> Weights:
 
 
 def member_generators(seed: int, members: range, purpose: str) -> list[torch.Generator]:
-    """Seed a generator for each member, from the seed, its number and the purpose alone."""
+    """Seed a generator for each member by number and purpose."""
     return [generator(seed, f"member {m}/{purpose}") for m in members]

@@ -28,7 +28,7 @@ class EnsembleCheckpoint:
     def save(
         self, records: Records, member: int, step: int = 0, weights: Weights | None = None
     ) -> None:
-        """Write the state if it is time to, or if no weights say that a chunk has ended."""
+        """Write the state if it is time to, or if a chunk has ended: then without weights."""
         now = time.monotonic()
         if weights is not None and now - self._written < self.seconds:
             return
@@ -40,7 +40,7 @@ class EnsembleCheckpoint:
         self.seconds = max(self.seconds, 10 * (self._written - now))
 
     def load(self, records: Records) -> tuple[int, int, Weights | None]:
-        """Fill the records; return the next member, and step and weights of a chunk begun.
+        """Fill the records; return the next member, its step and weights.
 
         Raises:
             CheckpointError: the file is not a checkpoint of an ensemble.
@@ -62,7 +62,7 @@ class EnsembleCheckpoint:
 
 @dataclass
 class ProgressLines:
-    """Print a title and the step at most once in ten seconds, and after the last of `steps`."""
+    """Print a title and the step, at most once in ten seconds."""
 
     title: str
     steps: int

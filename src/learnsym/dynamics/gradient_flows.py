@@ -91,7 +91,7 @@ class GradientFlows:
         return plain, augmented, losses
 
     def step(self) -> Tensor:
-        """Step every arm; return the losses [2 M] of the first two arms before the step."""
+        """Step every arm; return the earlier losses [2 M] of two arms."""
         count = len(self.members)
         plain, augmented, losses = self.gradients()
         self._descend("nominal", slice_members(plain, 0, count))

@@ -1,4 +1,4 @@
-"""Passes over a data set whose images are transformed by elements of a finite group."""
+"""Transform images in passes over a data set by group elements."""
 
 import math
 from collections.abc import Iterator
@@ -76,7 +76,7 @@ class GroupAugmentation:
         return counts.to(split.inputs.device)
 
     def transform(self, batch: Batch, tables: Tensor) -> Batch:
-        """Act on a batch by tables [M or 1, B, points]; targets that are not masks stay."""
+        """Act by tables [M or 1, B, points] on images and masks."""
         targets = batch.targets  # masks are [M, B, K, n, n]
         targets = act_on_images(self.group, tables, targets) if targets.ndim == 5 else targets
         return Batch(act_on_images(self.group, tables, batch.images), targets, batch.counts)

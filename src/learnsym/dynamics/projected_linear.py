@@ -1,4 +1,4 @@
-"""Networks of linear layers on channels x pixels, projected onto E in closed form (dynamics paper).
+"""Networks of linear layers on channels x pixels (dynamics paper, v1).
 
 These are the networks of the paper's first version: every layer is a dense matrix, whose
 projection onto equivariant ones is a mean over orbits (`learnsym.groups.reynolds`).
@@ -169,9 +169,9 @@ class ProjectedLinear(EnsembleNet):
         if group.side != self.group.side:
             raise ValueError(f"{group} acts on other images than {self.group}")
         activation_of(group, self.before_norm)
-        other = copy.copy(self)
-        other.group = group
-        return other
+        net = copy.copy(self)
+        net.group = group
+        return net
 
     def distance_to_equivariance(self, group: GroupName) -> dict[str, float]:
         """Measure the distance of every layer from E of any group on these pixels."""

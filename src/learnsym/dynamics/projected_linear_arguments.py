@@ -1,4 +1,4 @@
-"""Which arguments of `ProjectedLinear` go together, and which activation belongs to a group."""
+"""Check the arguments of `ProjectedLinear`, and select the activation of a group."""
 
 from typing import Literal
 

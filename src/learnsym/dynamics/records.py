@@ -1,4 +1,4 @@
-"""Series that the training of an ensemble records: in memory, in checkpoints, as records.npz."""
+"""Series that the training of an ensemble records."""
 
 import io
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ class Records:
         return series.square().sum(-1).sqrt() if name in PER_LAYER else series
 
     def median(self, name: str) -> Tensor:
-        """Take the median over members, [arms, steps + 1]; of two middle ones the mean."""
+        """Take the median over members, [arms, steps + 1]."""
         return self.total(name).quantile(0.5, dim=1)
 
     def rows(self, offset: int = 0) -> list[dict[str, float]]:
@@ -60,7 +60,7 @@ class Records:
         ]
 
     def to_npz(self) -> bytes:
-        """Return the content of an npz file: all series and the names of arms and layers."""
+        """Return all series and the names as an npz file."""
         arrays = {name: series.numpy() for name, series in self.series.items()}
         arrays |= {"arms": np.array(self.arms), "layers": np.array(self.layers)}
         buffer = io.BytesIO()

@@ -1,4 +1,4 @@
-"""The mean loss of every member over a data set, its gradient, and metrics, batch by batch."""
+"""Compute the mean loss of every member, its gradient, and metrics."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Linear maps of symmetric matrices, such as adjacency matrices, at almost half the cost."""
+"""Halve the cost of linear maps of symmetric matrices."""
 
 import torch
 from torch import Tensor, nn

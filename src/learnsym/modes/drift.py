@@ -6,12 +6,10 @@ An equivariant training comes first, then a free one on all transforms of the da
 import json
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 from omegaconf import DictConfig
 
 from learnsym.config.build import build
-from learnsym.data.base import Split
 from learnsym.dynamics.c4_conv import C4Conv
 from learnsym.dynamics.ensemble import (
     Weights,
@@ -21,7 +19,7 @@ from learnsym.dynamics.ensemble import (
     weights_like,
 )
 from learnsym.dynamics.records import Records
-from learnsym.dynamics.sgd import Batching, MiniBatchSGD
+from learnsym.dynamics.sgd import MiniBatchSGD
 from learnsym.errors import ConfigError
 from learnsym.figures.dynamics import draw_drift
 from learnsym.groups.permutation import QuarterTurns
@@ -36,6 +34,8 @@ from learnsym.run.context import RunContext
 from learnsym.run.mode import Outcome
 from learnsym.schema import Positive, Size
 from learnsym.utils.files import write_atomically
+
+_ROTATIONS = 4
 
 
 @dataclass
@@ -63,67 +63,49 @@ class Drift(EnsembleMode):
     def check_config(cls, cfg: DictConfig) -> None:
         """Check network and recipe before anything is built."""
         check_descent(cfg, "drift", C4Conv, "c4_conv")
+        size = cfg.train.batch_size
+        if cfg.augmentation.batching == "whole_orbits" and size % _ROTATIONS:
+            raise ConfigError(
+                f"train.batch_size={size} is no multiple of the {_ROTATIONS} elements of C_4; "
+                "augmentation.batching=whole_orbits needs one."
+            )
 
     def __call__(self, context: RunContext) -> Outcome:
         """Train all repetitions from where an interrupted run was; report medians."""
         net, cfg = context.net.to(context.fabric.device), context.cfg
         assert isinstance(net, C4Conv)
-        train, batching = prepared_split(context, "train"), build(cfg, "augmentation").batching
-        descent = partial(self._descent, context, net, train)
-        per_epoch = descent(range(1), {}, batching).steps_per_epoch
+        train, settings = prepared_split(context, "train"), context.training.settings
+        descent = partial(
+            MiniBatchSGD,
+            net,
+            context.training.task.per_example,
+            train,
+            QuarterTurns(train.inputs.shape[-1]),
+            batch_size=settings.batch_size,
+            seed=cfg.seed,
+        )
+        batching, lr = build(cfg, "augmentation").batching, float(cfg.train.optimizer.lr)
+        free = partial(descent, batching=batching, lr=lr, equivariant=False)
+        constrained = partial(descent, batching="plain", lr=self.equivariant_lr, equivariant=True)
+        per_epoch = free(weights={}, members=range(1)).steps_per_epoch
         steps = context.training.epochs * per_epoch
-        records = Records(("augmented",), self.count(context), steps, net.layers)
-        run = self.open(context, records, "drift")
+        run = self.open(context, net, ("augmented",), steps, "drift")
         for members, step, weights in run.chunks(self.ensemble_chunk):
             if weights is None:
                 draws = member_generators(cfg.seed, members, "start")
                 weights = concat_members([net.sample_equivariant(g) for g in draws])
             weights = weights_like(weights, train.inputs[:1])
-            before = descent(members, weights, "equivariant")
+            before = constrained(weights=weights, members=members)
             epochs = 1 if context.debug else self.equivariant_epochs
             steps_before = epochs * before.steps_per_epoch
             if step <= steps_before:
                 before.step_number = step
                 run.train(before, steps_before, ", equivariant")
                 weights = _to_basis(net, cfg.seed, members, weights)
-            after = descent(members, weights, batching)
+            after = free(weights=weights, members=members)
             after.step_number = max(step - steps_before, 0)
             run.train(after, steps, f", {batching}", partial(_measure, run, after), steps_before)
-        return self._report(context, records, per_epoch)
-
-    def _descent(
-        self,
-        context: RunContext,
-        net: C4Conv,
-        train: Split,
-        members: range,
-        weights: Weights,
-        batching: Batching | Literal["equivariant"],
-    ) -> MiniBatchSGD:
-        """Build the equivariant training, or the free one with a batching.
-
-        Raises:
-            ConfigError: a batch does not hold whole orbits.
-        """
-        equivariant = batching == "equivariant"
-        try:
-            return MiniBatchSGD(
-                net,
-                context.training.task.per_example,
-                train,
-                QuarterTurns(train.inputs.shape[-1]),
-                "plain" if batching == "equivariant" else batching,
-                weights,
-                lr=self.equivariant_lr if equivariant else float(context.cfg.train.optimizer.lr),
-                batch_size=context.training.settings.batch_size,
-                equivariant=equivariant,
-                seed=context.cfg.seed,
-                members=members,
-            )
-        except ValueError as error:
-            raise ConfigError(
-                f"train.{error}; augmentation.batching=whole_orbits needs one."
-            ) from error
+        return self._report(context, run.records, per_epoch)
 
     def _report(self, context: RunContext, records: Records, per_epoch: int) -> Outcome:
         """Write files and figure, and name the metrics."""

@@ -93,8 +93,8 @@ class Dynamics(EnsembleMode):
         """Train all repetitions, chunk by chunk, from where an interrupted run was."""
         training, split = context.training, prepared_split(context, "train")
         augmentation = _augmentation(context, net.group)
-        records = Records(ARMS, self.count(context), training.epochs, net.layers)
-        run = self.open(context, records, f"dynamics_{name}" if name else "dynamics")
+        file = f"dynamics_{name}" if name else "dynamics"
+        run = self.open(context, net, ARMS, training.epochs, file)
         for members, step, weights in run.chunks(self.ensemble_chunk):
             flows = GradientFlows(
                 net.to(context.fabric.device),
@@ -110,8 +110,8 @@ class Dynamics(EnsembleMode):
             if weights is not None:
                 flows.restore(weights, step)
             title = f", {name}" if name else ""
-            run.train(flows, records.steps, title, partial(_measure, run, flows))
-        return records
+            run.train(flows, training.epochs, title, partial(_measure, run, flows))
+        return run.records
 
 
 def _measure(run: EnsembleRun, flows: GradientFlows) -> None:

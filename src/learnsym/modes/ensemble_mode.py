@@ -1,10 +1,9 @@
-"""What mode=dynamics and mode=drift share: checks of the recipe, the loop, records."""
+"""Share checks, loop and records between mode=dynamics and mode=drift."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -14,8 +13,10 @@ from learnsym.config.allowed_classes import get_class
 from learnsym.data.base import Split
 from learnsym.dynamics.ensemble import EnsembleNet, Weights
 from learnsym.dynamics.ensemble_checkpoint import EnsembleCheckpoint, ProgressLines
+from learnsym.dynamics.gradient_flows import GradientFlows
 from learnsym.dynamics.records import Records
 from learnsym.dynamics.risk import member_metrics
+from learnsym.dynamics.sgd import MiniBatchSGD
 from learnsym.errors import ConfigError, RunError
 from learnsym.run.context import RunContext
 from learnsym.run.mode import Mode
@@ -32,18 +33,7 @@ _WITHOUT_EFFECT: dict[str, tuple[object, ...]] = {
     "trainer.precision": ("32-true", "64-true"),
 }
 """Keys, and the values that plain gradient descent in one process goes with."""
-
-
-class Descent(Protocol):
-    """A training of a chunk of members, such as `GradientFlows` or `MiniBatchSGD`."""
-
-    net: EnsembleNet
-    members: range
-    weights: Weights
-    step_number: int
-
-    def step(self) -> Tensor:
-        """Do a step; return the losses [arms x M] before it."""
+Descent = GradientFlows | MiniBatchSGD
 
 
 @dataclass
@@ -56,7 +46,7 @@ class EnsembleRun:
     checkpoint: EnsembleCheckpoint
 
     def chunks(self, size: int) -> Iterator[tuple[range, int, Weights | None]]:
-        """Yield the members to be trained together, with step and weights if they have begun."""
+        """Yield members to train together, with step and weights if begun."""
         first, step, weights = self.checkpoint.load(self.records)
         for start in range(first, self.records.members, size):
             members = range(start, min(start + size, self.records.members))
@@ -143,14 +133,14 @@ class EnsembleMode(Mode):
     repetitions: Size = 30
     ensemble_chunk: Size = 2
 
-    def open(self, context: RunContext, records: Records, name: str) -> EnsembleRun:
-        """Open a run, whose checkpoint has this name."""
+    def open(
+        self, context: RunContext, net: EnsembleNet, arms: Sequence[str], steps: int, name: str
+    ) -> EnsembleRun:
+        """Open a run, whose checkpoint has this name; of two members at most with debug=true."""
+        count = min(self.repetitions, 2) if context.debug else self.repetitions
+        records = Records(arms, count, steps, net.layers)
         checkpoint = EnsembleCheckpoint(context.directory.checkpoints / f"{name}.pt")
         return EnsembleRun(context, prepared_split(context, "test"), records, checkpoint)
-
-    def count(self, context: RunContext) -> int:
-        """Return the number of repetitions, two at most with debug=true."""
-        return min(self.repetitions, 2) if context.debug else self.repetitions
 
 
 def check_descent(cfg: DictConfig, mode: str, net: type, choice: str) -> None:
@@ -189,7 +179,7 @@ def check_descent(cfg: DictConfig, mode: str, net: type, choice: str) -> None:
 
 
 def prepared_split(context: RunContext, name: str) -> Split:
-    """Prepare a split for the network, on its device; with debug=true a few examples of it."""
+    """Prepare a split for the network; a few examples with debug=true."""
     split, device = context.data.splits[name], context.fabric.device
     count = min(len(split), 64) if context.debug else len(split)
     inputs = context.data.prepare(split.inputs[torch.arange(count)].to(device))

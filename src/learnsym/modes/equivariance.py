@@ -1,4 +1,4 @@
-"""`mode=equivariance`: by how much output and layers of a checkpoint fail to follow its inputs.
+"""`mode=equivariance`: equivariance errors of the output and layers of a checkpoint.
 
 With `analysis.equivariance_angles` a training measures its network before and after.
 """

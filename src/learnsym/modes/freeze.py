@@ -1,4 +1,4 @@
-"""`mode=freeze`: fold a network, write it to a file that needs torch alone, and compare both."""
+"""`mode=freeze`: fold a network to a file that needs torch alone."""
 
 import copy
 import io
@@ -94,7 +94,7 @@ class Freeze(Mode):
 
 
 def export_program(net: nn.Module, images: Tensor) -> bytes:
-    """Export a frozen network, on the CPU, for batches of any size of images [B, C, H, W]."""
+    """Export a frozen network, on the CPU, for any batch size."""
     example = images[:1].cpu().repeat(2, 1, 1, 1)  # one image would fix the size of the batch
     dynamic = ({0: torch.export.Dim("batch")},)
     program = torch.export.export(copy.deepcopy(net).cpu(), (example,), dynamic_shapes=dynamic)

@@ -194,7 +194,7 @@ class Spectrum(Mode):
             buffer, allow_pickle=False, **{key: value.numpy() for key, value in arrays.items()}
         )
         write_atomically(folder.path / "spectrum.npz", buffer.getvalue())
-        by_z = {f"{where:g}": value for where, value in zip(self.z, n_eff_at, strict=True)}
+        by_z = {f"{z_at:g}": value for z_at, value in zip(self.z, n_eff_at, strict=True)}
         curve = {k: v.tolist() for k, v in arrays.items() if k not in ("nodes", "weights")} | {
             "matrix": self.matrix,
             "least_weight": float(spectrum.weights[spectrum.weights > 0].min()),
@@ -204,7 +204,7 @@ class Spectrum(Mode):
         write_atomically(folder.path / "curves.json", json.dumps({"spectrum": curve}))
         draw_spectrum(folder.figures / "spectrum.png", curve)
         shutil.rmtree(folder.checkpoints / "spectrum", ignore_errors=True)
-        metrics |= {f"n_eff_at_{where}": value for where, value in by_z.items()}
+        metrics |= {f"n_eff_at_{z_at}": value for z_at, value in by_z.items()}
         metrics |= {
             "largest_eigenvalue": float(ritz.values[0]),
             "smallest_eigenvalue": float(ritz.values[-1]),
