@@ -10,6 +10,7 @@ import io
 import json
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,6 +44,7 @@ class Ritz(NamedTuple):
     bounds: Tensor
 
 
+@dataclass(eq=False)
 class Lanczos:
     """One run from one random start, which can be saved and continued.
 
@@ -50,9 +52,9 @@ class Lanczos:
     that `restarts` goes on with a new random vector orthogonal to all before; T is then a direct
     sum. One that does not is over: its quadrature is exact.
 
-    Args:
+    Attributes:
         size: P.
-        order: steps at most.
+        order: steps at most; at the end no more than the space has dimensions.
         seed: decides the start, together with the name.
         project: an orthogonal projection, multiplied to A from both sides.
         deflated: [k, P], orthonormal rows that are left out likewise.
@@ -60,36 +62,29 @@ class Lanczos:
         precision: that A is applied in; decides what counts as zero.
     """
 
-    def __init__(
-        self,
-        size: int,
-        order: int,
-        seed: int,
-        name: str,
-        *,
-        project: Product | None = None,
-        deflated: Tensor | None = None,
-        dimension: int | None = None,
-        restarts: bool = True,
-        precision: torch.dtype = torch.float64,
-        device: torch.device | str = "cpu",
-    ) -> None:
-        self.size = size
-        self.seed = seed
-        self.name = name
-        self.restarts = restarts
-        self.device = torch.device(device)
-        self.project = project or (lambda vector: vector)
-        self.deflated = torch.empty(0, size, device=device) if deflated is None else deflated
-        self.order = min(order, size - len(self.deflated) if dimension is None else dimension)
-        self.negligible = 10 * torch.finfo(precision).eps
-        in_double = 8 * size * (self.order + 1) <= BASIS_BYTES
+    size: int
+    order: int
+    seed: int
+    name: str
+    project: Product | None = None
+    deflated: Tensor | None = None
+    dimension: int | None = None
+    restarts: bool = True
+    precision: torch.dtype = torch.float64
+    device: torch.device | str = "cpu"
+    alphas: list[float] = field(default_factory=list, init=False)
+    betas: list[float] = field(default_factory=list, init=False)
+    _saved: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        if self.dimension is None:
+            self.dimension = self.size - (0 if self.deflated is None else len(self.deflated))
+        self.order = min(self.order, self.dimension)
+        self.negligible = 10 * torch.finfo(self.precision).eps
+        in_double = 8 * self.size * (self.order + 1) <= BASIS_BYTES
         dtype = torch.float64 if in_double else torch.float32
-        self.basis = torch.empty(self.order + 1, size, dtype=dtype, device=device)
-        self.alphas: list[float] = []
-        self.betas: list[float] = []
+        self.basis = torch.empty(self.order + 1, self.size, dtype=dtype, device=self.device)
         self.complete = self.order < 1
-        self._saved = 0
         if not self.complete:
             self._start(0)
 
@@ -102,7 +97,7 @@ class Lanczos:
         """Extend T by one row and the basis by one vector, with one product."""
         index = len(self.alphas)
         vector = self.basis[index].double()
-        image = self.project(product(vector))
+        image = self._project(product(vector))
         self.alphas.append(float(vector @ image))
         image = self._orthogonal(image, index + 1)
         beta = float(image.norm())
@@ -124,7 +119,7 @@ class Lanczos:
         """Append a random orthogonal vector, or complete the run."""
         draws = generator(self.seed, f"spectrum/{self.name}/{index}")
         vector = torch.randn(self.size, generator=draws, dtype=torch.float64).to(self.device)
-        vector = self.project(vector)
+        vector = self._project(vector)
         norm = float(vector.norm())
         vector = self._orthogonal(vector, index)
         norm_left = float(vector.norm())
@@ -135,15 +130,19 @@ class Lanczos:
 
     def _append(self, vector: Tensor, index: int) -> None:
         """Append a unit vector, orthogonalised once more: it may have been tiny before."""
-        vector = self._orthogonal(self.project(vector), index)
+        vector = self._orthogonal(self._project(vector), index)
         self.basis[index] = (vector / vector.norm()).to(self.basis.dtype)
 
     def _orthogonal(self, vector: Tensor, count: int) -> Tensor:
         """Remove components along deflated rows and `count` basis vectors, twice."""
         for _ in range(2):
             for rows in (self.deflated, self.basis[:count]):
-                vector = vector - combination(rows, inner(rows, vector)) if len(rows) else vector
+                if rows is not None and len(rows):
+                    vector = vector - combination(rows, inner(rows, vector))
         return vector
+
+    def _project(self, vector: Tensor) -> Tensor:
+        return vector if self.project is None else self.project(vector)
 
     def ritz(self) -> Ritz:
         """Diagonalise T."""

@@ -46,10 +46,7 @@ class Drift(EnsembleMode):
     of the united data with the learning rate of `train.optimizer` and batches of
     `train.batch_size`; `augmentation.batching` says how batches are put together.
 
-    Attributes:
-        equivariant_epochs: of the equivariant training that comes first.
-        equivariant_lr: its learning rate.
-        steps_shown: of the figure's second panel.
+    The keys are described in cfg/mode/drift.yaml.
     """
 
     uses_augmentation = ("batching",)

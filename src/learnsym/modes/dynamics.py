@@ -36,13 +36,7 @@ class Dynamics(EnsembleMode):
     full-batch gradient descent with the learning rate of `train.optimizer`, `train.batch_size`
     examples at a time; `augmentation.passes` for the augmented arm.
 
-    Attributes:
-        equivariant: the equivariant arm steps along the projected gradient, or trains the free
-            numbers directly.
-        groups: the same experiment for several groups, one after the other; empty: for
-            `base_group` alone.
-        convention: of the figure. "true": norms; "published": squared distances, and the nominal
-            arm drawn at the change of the augmented one, as the paper's figures were made.
+    The keys are described in cfg/mode/dynamics.yaml.
     """
 
     uses_augmentation = ("passes",)

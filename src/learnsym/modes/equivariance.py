@@ -38,15 +38,7 @@ class Equivariance(Mode):
     Of a network of group convolutions with the fixed, even sets of elements, and sampled kernels
     and feature maps of one layer.
 
-    Attributes:
-        images: test examples that are transformed.
-        group: rotations by the angles, or a group that permutes the pixels, of which each image is
-            transformed by a random element.
-        angles: in degrees, for rotations alone; molecules turn about random axes.
-        mirror: whether a mirror image is compared too, for rotations alone; None: if the network's
-            group has them.
-        layer: whose kernels and feature maps are drawn, for group convolutions; None: the lifting,
-            which comes first.
+    The keys are described in cfg/mode/equivariance.yaml.
     """
 
     reads_checkpoint = True

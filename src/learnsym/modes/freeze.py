@@ -28,11 +28,7 @@ class Freeze(Mode):
     `torch.export.load("frozen.pt2").module()` gives logits [B, K] of normalised images [B, C, H, W]
     where there is torch, with or without learnsym.
 
-    Attributes:
-        images: test images on which the outputs are compared.
-        batch: images at a time when the time is taken.
-        repeats: how often; the median counts.
-        tolerance: largest difference of outputs allowed, relative to the largest output.
+    The keys are described in cfg/mode/freeze.yaml.
     """
 
     images_only = True

@@ -52,19 +52,7 @@ class Spectrum(Mode):
     that belong to the examples and are the same in every product, whatever the batch size; batch
     norm in evaluation mode, without dropout.
 
-    Attributes:
-        matrix: "hessian", or "ggn", the generalised Gauss-Newton matrix.
-        order: Lanczos steps, each a product over all examples and a vector in memory.
-        probes: random vectors for the density; 0: only that of the first run.
-        probe_order: Lanczos steps for each of them.
-        images: training examples at most, drawn by the run's seed; None: all.
-        batch_size: examples at a time; bounds the memory.
-        copies: transformations of an image of an Augerino network; None: as in training.
-        penalty: with the network's penalty; never in a Gauss-Newton matrix.
-        restrict: to the equivariant weights of an `EnsembleNet`, or to their complement.
-        project_weights: first project the weights of an `EnsembleNet` onto the equivariant ones.
-        z: where N_eff is reported.
-        broadening: deviation of the density's Gaussians, as a fraction of the range.
+    The keys are described in cfg/mode/spectrum.yaml.
     """
 
     reads_checkpoint = True

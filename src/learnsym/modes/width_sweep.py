@@ -26,13 +26,7 @@ class WidthSweep(Mode):
     As in training, one transformation is drawn per input and batch norm uses the batch's
     statistics, which are left as they were.
 
-    Attributes:
-        generator: whose width is forced.
-        raw_low: lower end of the evenly spaced grid of raw widths; width = softplus(raw).
-        raw_high: its upper end.
-        points: of the grid.
-        at: widths measured besides and reported as metrics.
-        batches: of the training set.
+    The keys are described in cfg/mode/width_sweep.yaml.
     """
 
     reads_checkpoint = True
