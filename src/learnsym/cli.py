@@ -10,7 +10,7 @@ import sys
 import traceback
 import warnings
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -100,15 +100,17 @@ def _single_job(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) 
 
 def _job_of_sweep(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> None:
     settings = HydraConfig.get()
-    record = {"overrides": overrides, "status": "failed", "directory": None, "error": None}
+    record: dict[str, Any] = {"overrides": overrides, "status": "failed"}
+    record |= {"directory": None, "error": None}
     sweep = Path(settings.sweep.dir)
     try:
         record |= {"directory": str(_run(cfg, overrides, choices)), "status": "finished"}
     except Exception as error:
         known = isinstance(error, LearnSymError)
+        directory: str | None = getattr(error, "directory", None)
         record["error"] = str(error) if known else f"{type(error).__name__}: {error}"
-        record["directory"] = getattr(error, "directory", None)
-        folder = Path(record["directory"] or sweep / "jobs" / str(settings.job.num))
+        record["directory"] = directory
+        folder = Path(directory or sweep / "jobs" / str(settings.job.num))
         write_atomically(folder / "error.txt", f"{error}\n" if known else traceback.format_exc())
         print(f"failed: {' '.join(overrides)}: {record['error']}", file=sys.stderr)
     write_atomically(sweep / "jobs" / f"{settings.job.num}.json", json.dumps(record, indent=2))

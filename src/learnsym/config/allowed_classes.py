@@ -10,6 +10,7 @@ name that begins with torch is not enough.
 import importlib
 import os
 import re
+import sys
 from collections.abc import Iterable
 
 from learnsym.errors import ConfigError
@@ -24,6 +25,8 @@ VARIABLE = "LEARNSYM_PLUGINS"
 def allow_plugins(overrides: Iterable[str]) -> None:
     """Allow the packages of a command line's `plugins=[...]`, in this process and its children.
 
+    They are imported from where Python finds them, and from the current folder.
+
     Args:
         overrides: as typed.
 
@@ -36,6 +39,9 @@ def allow_plugins(overrides: Iterable[str]) -> None:
             if wrong := [n for n in names if not n.replace("_", "a").isalnum()]:
                 raise ConfigError(f"plugins: expected names of packages, got {wrong[0]}.")
             os.environ[VARIABLE] = ",".join(dict.fromkeys([*plugins(), *names]))
+    folder = os.getcwd()
+    if plugins() and folder not in sys.path:  # as with python -m
+        sys.path.append(folder)
 
 
 def plugins() -> list[str]:

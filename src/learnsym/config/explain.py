@@ -30,8 +30,12 @@ def explain(error: Exception, arguments: list[str]) -> str:
     if re.search(_SYNTAX, text):
         override = re.search(r"override '([^']*)'", text)
         return f"{override[1] if override else ' '.join(arguments)!r} cannot be read as key=value."
-    if "Config group override must be" in text:
-        return _explain_group_value(arguments)
+    wrong_group = "Config group override must be" in text
+    return _explain_group_value(arguments) if wrong_group else _own_words(error)
+
+
+def _own_words(error: Exception) -> str:
+    """Return our own message, if one caused the error, or the first lines of both."""
     cause = error.__cause__
     if isinstance(cause, LearnSymError):
         return str(cause)
@@ -91,6 +95,8 @@ def _compose_without(key: str, arguments: list[str]) -> DictConfig | None:
 
     words = [a for a in arguments if "=" in a and "," not in a and a[0] != "-"]
     others = [w for w in words if w.lstrip("+~").split("=")[0] != key and w[:6] != "hydra."]
+    own = [f"file://{folder.absolute()}" for folder in config_folders() if folder != CONFIG_DIR]
+    others += [f"hydra.searchpath=[{','.join(own)}]"] if own else []
     GlobalHydra.instance().clear()
     try:
         with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):

@@ -31,7 +31,8 @@ def _at_scale(full: Any, cpu: Any, smoke: Any, *, _root_: DictConfig) -> Any:
 
 def _sweep_name(overrides: ListConfig) -> str:
     """Return a repeatable name: the sweep's table or experiment, and a hash of its overrides."""
-    words = [str(word) for word in OmegaConf.to_container(overrides, resolve=False)]
+    written: Any = OmegaConf.to_container(overrides, resolve=False)
+    words = [str(word) for word in written]
     presets = [
         word.split("=", 1)[1].replace("/", "-")
         for word in words

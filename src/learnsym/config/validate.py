@@ -33,9 +33,9 @@ TOP_LEVEL: dict[str, Any] = {
     "plugins": list[str],
 }
 """Keys that belong to no group, and their types."""
-GROUPS = ("analysis", "augmentation", "base_group", "conv", "dataset", "kernel", "logger", "mode")
-GROUPS += ("net", "paths", "train", "trainer")
-"""The other top-level keys; table, experiment, launcher and kind leave nothing under their names."""
+GROUPS = ["analysis", "augmentation", "base_group", "conv", "dataset", "kernel", "logger", "mode"]
+GROUPS += ["net", "paths", "train", "trainer"]
+"""The other top-level keys; table, experiment, launcher and kind leave nothing there."""
 PATHS = ("data", "out")
 
 
@@ -56,11 +56,10 @@ def check_top_level(cfg: DictConfig) -> None:
     Needs no torch.
     """
     known = [*TOP_LEVEL, *GROUPS, "paper"]
+    if unknown := [str(key) for key in cfg if key not in known]:
+        raise ConfigError(unknown_key("", unknown[0], known))
     key = "config"
     try:
-        for key in cfg:
-            if key not in known:
-                raise ConfigError(unknown_key("", str(key), known))
         for key, hint in TOP_LEVEL.items():
             _check_value(key, cfg.get(key), hint)
         for key in cfg.paths:
@@ -78,10 +77,10 @@ def iter_targets(cfg: DictConfig, path: str = "") -> Iterator[tuple[str, DictCon
 
     A node that several interpolations reach is yielded once, where it is written.
     """
-    for key in cfg:
+    for key in map(str, cfg):
         if OmegaConf.is_interpolation(cfg, key) or not isinstance(cfg[key], DictConfig):
             continue
-        inner = f"{path}.{key}" if path else str(key)
+        inner = f"{path}.{key}" if path else key
         if "_target_" in cfg[key]:
             yield inner, cfg[key]
         yield from iter_targets(cfg[key], inner)
@@ -172,7 +171,8 @@ def _check_class(path: str, node: DictConfig, hint: Any) -> None:
 def _choices_that_build(path: str, bases: tuple[type, ...]) -> Iterator[str]:
     group = path.replace(".", "/")
     for choice in choices_of(group):
-        target = str(OmegaConf.load(choice_file(group, choice)).get("_target_"))
+        node = OmegaConf.load(choice_file(group, choice))
+        target = str(node.get("_target_")) if isinstance(node, DictConfig) else ""
         if issubclass(get_class(path, target), bases):
             yield choice
 

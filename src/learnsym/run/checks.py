@@ -52,9 +52,9 @@ class Request:
     def mode(self) -> type[Mode] | type[ResultsMode]:
         """The class of `mode=`."""
         cls = get_class("mode", self.cfg.mode._target_)
-        if not issubclass(cls, BASES["mode"]):
-            raise _wrong_base("mode", cls)
-        return cls
+        if issubclass(cls, Mode) or issubclass(cls, ResultsMode):
+            return cls
+        raise _wrong_base("mode", cls)
 
     @property
     def run_mode(self) -> type[Mode]:
@@ -185,13 +185,14 @@ def _check_analysis(request: Request, net: nn.Module | None) -> None:
 
     cfg, mode = request.cfg, request.run_mode
     typed = request.typed(r"analysis\.")
-    if typed and (cfg.checkpoint is not None or mode.needs_checkpoint or not mode.trains_by_epochs):
+    trains = cfg.checkpoint is None and not mode.needs_checkpoint and mode.trains_by_epochs
+    if typed and not trains:
         why = ", which records distances of its own"
         if mode.trains_by_epochs:
             why = " from a checkpoint"
         raise ConfigError(
-            f"{typed} would have no effect with mode={request.choices['mode']}{why}; it is measured "
-            "in training, with mode=train."
+            f"{typed} would have no effect with mode={request.choices['mode']}{why}; it is "
+            "measured in training, with mode=train."
         )
     if cfg.analysis.distance_to_equivariance:
         measurable(net or build(cfg, "net", **dummy_data_spec(cfg)))
@@ -213,8 +214,8 @@ def check_effect(request: Request) -> None:
         if override and name not in taken:
             cls = request.cfg.net._target_.rpartition(".")[2]
             raise ConfigError(
-                f"{override} would have no effect: {cls} takes no {name}. Try a net that does, such "
-                f"as net={net}."
+                f"{override} would have no effect: {cls} takes no {name}. Try a net that does, "
+                f"such as net={net}."
             )
 
 

@@ -77,6 +77,7 @@ def build_context(fabric: "Fabric", cfg: DictConfig, directory: RunDirectory) ->
     data: Data = build(cfg, "dataset")
     seed_everything(cfg.seed)
     net = build_network(cfg, data)
+    dry_forward(net, data)
     measure = build(cfg, "analysis").measure(net, data.prepare(data.splits["train"].inputs[:1]))
     if fabric.world_size > 1:
         synchronise_norms(net)
@@ -101,18 +102,13 @@ def build_context(fabric: "Fabric", cfg: DictConfig, directory: RunDirectory) ->
 
 
 def build_network(cfg: DictConfig, data: Data) -> nn.Module:
-    """Build the network for a data set, and put one example through it.
-
-    Raises:
-        ConfigError: the examples do not fit the network, or its outputs do not fit their task.
-    """
+    """Build the network for a data set; its examples are not needed."""
     # With a squared error the scores of classes are plain numbers: a network gives and averages
     # them as those of a regression.
     squared = data.info.task == "classification" and cfg.train.get("loss") == "squared_error"
     task = "regression" if squared else data.info.task
     outputs = data.info.num_outputs
     net: nn.Module = build(cfg, "net", in_channels=data.in_channels, num_outputs=outputs, task=task)
-    dry_forward(net, data)
     return net
 
 

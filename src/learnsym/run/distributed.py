@@ -75,9 +75,9 @@ def broadcast_from_rank_zero(fabric: "Fabric | None", work: Callable[[], T]) -> 
             answer = (work(), None)
         except LearnSymError as error:
             answer = (None, error)
-    result, error = fabric.broadcast(answer)
-    if error is not None:
-        raise error
+    result, failure = fabric.broadcast(answer)
+    if failure is not None:
+        raise failure
     return result
 
 

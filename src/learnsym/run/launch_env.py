@@ -77,7 +77,7 @@ def launcher() -> str | None:
 
 
 def cluster_environment() -> "ClusterEnvironment":
-    """Return what tells lightning Fabric where the other processes are, so that it need not guess."""
+    """Return what tells lightning Fabric where the other processes are."""
     from lightning_fabric.plugins import environments
 
     env = launch_env()

@@ -75,7 +75,7 @@ class TensorBoard(Logger):
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise ConfigError(
-                "logger=tensorboard needs tensorboard; install it with: uv sync --extra tensorboard."
+                "logger=tensorboard needs tensorboard. Try uv sync --extra tensorboard."
             ) from error
         self._writer = SummaryWriter(str(folder / "tensorboard"))
 

@@ -24,7 +24,7 @@ from learnsym.run.distributed import (
 from learnsym.run.gpu_lock import devices_for
 from learnsym.run.launch_env import launch_env
 from learnsym.run.mode import ResultsMode
-from learnsym.run.run_id import config_hash, run_name, with_checkpoint_config
+from learnsym.run.run_id import config_hash, resolved, run_name, with_checkpoint_config
 from learnsym.run.summary import result_of, show
 from learnsym.run.versions import code_hash, versions
 from learnsym.utils.files import write_atomically
@@ -65,7 +65,7 @@ def run(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> Path:
     request = replace(request, cfg=with_checkpoint_config(cfg, overrides))
     check_request(request)
     digest, name = config_hash(request.cfg), run_name(request.cfg, choices)
-    cfg = OmegaConf.create(OmegaConf.to_container(request.cfg, resolve=True))
+    cfg = resolved(request.cfg)
 
     # === work, unless that has been done ===
     fabric = join_processes(cfg.trainer)
@@ -108,7 +108,8 @@ def _launch(fabric: "Fabric | None", job: _Job) -> dict[str, Any]:
     directory = RunDirectory(job.path)
     with record_failure(directory), devices_for(job.cfg.trainer) as devices:
         try:
-            (fabric or make_fabric(job.cfg.trainer, devices)).launch(_work, job)
+            fabric = fabric or make_fabric(job.cfg.trainer, devices)
+            fabric.launch(_work, job)  # type: ignore[arg-type]
         except ProcessRaisedException as error:
             message = re.search(r"learnsym\.errors\.\w+: (.*)", str(error))
             where = f"a process failed; see {directory.path / 'error.txt'}."

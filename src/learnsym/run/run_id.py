@@ -1,5 +1,6 @@
 """What a run is: its configuration (a checkpoint's, where it reads one), a hash of it, a name."""
 
+import copy
 import hashlib
 import json
 import re
@@ -34,7 +35,7 @@ def with_checkpoint_config(cfg: DictConfig, overrides: list[str]) -> DictConfig:
     stored = with_current_names(checkpoint.configuration(Path(cfg.checkpoint), SECTIONS))
     if any(o.startswith("experiment=") for o in overrides):
         return cfg
-    merged = OmegaConf.create(OmegaConf.to_container(cfg, resolve=False))
+    merged = copy.deepcopy(cfg)
     for section in SECTIONS:
         if any(re.match(rf"{section}(/[\w/]+)?=", o) for o in overrides):
             continue
@@ -50,11 +51,17 @@ def with_checkpoint_config(cfg: DictConfig, overrides: list[str]) -> DictConfig:
     return merged
 
 
+def resolved(cfg: DictConfig) -> DictConfig:
+    """Return a configuration with all interpolations replaced by their values."""
+    values: Any = OmegaConf.to_container(cfg, resolve=True)
+    return OmegaConf.create(values)
+
+
 def config_hash(cfg: DictConfig) -> str:
     """Return 8 hex digits of a hash of everything in a configuration that decides a result."""
-    copy = OmegaConf.create(OmegaConf.to_container(cfg, resolve=False))
-    copy.paths = {key: key for key in cfg.paths}  # a file is told by its name, not by its folder
-    content: dict[str, Any] = with_former_names(OmegaConf.to_container(copy, resolve=True))
+    anywhere = copy.deepcopy(cfg)
+    anywhere.paths = {key: key for key in cfg.paths}  # files are told by names, not by folders
+    content: dict[str, Any] = with_former_names(OmegaConf.to_container(anywhere, resolve=True))
     for key in IRRELEVANT:
         content.pop(key, None)
     analysis = content.get("analysis", {})

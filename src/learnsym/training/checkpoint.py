@@ -4,14 +4,18 @@ import pickle
 import random
 import warnings
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from learnsym.data.base import Data, ImageData
+from learnsym.data.molecules.base import PointData
 from learnsym.errors import CheckpointError
+from learnsym.training.tasks import AbsoluteError, Task
 from learnsym.utils.files import write_atomically
 
 FORMAT = 1
@@ -96,6 +100,29 @@ def _not_plain(node: Any) -> Iterator[str]:
             yield f"the interpolation {node!r}"
     elif node is not None and not isinstance(node, bool | int | float):
         yield f"a {type(node).__name__}"
+
+
+def describe(data: Data, task: Task) -> dict[str, Any]:
+    """Return what belongs to a network that was trained on a data set: names, normalisation.
+
+    Empty where the data set prepares its examples in a way of its own.
+    """
+    if type(data).prepare not in (ImageData.prepare, PointData.prepare):
+        return {}
+    info = {f.name: getattr(data.info, f.name) for f in fields(data.info)}
+    return {
+        "info": {k: _plain(v) for k, v in info.items()},
+        "kind": data.kind,
+        "center": data.center if isinstance(data, PointData) else None,
+        "centre": list(task.centre) if isinstance(task, AbsoluteError) else [],
+        "scale": list(task.scale) if isinstance(task, AbsoluteError) else [],
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, tuple) else value
 
 
 def random_state() -> dict[str, Any]:

@@ -329,6 +329,7 @@ class Training:
             "progress": vars(self.progress).copy(),
             "random": checkpoint.random_state(),
             "config": self.config,
+            "data": checkpoint.describe(self.data, self.task),
         }
 
     def resume(self) -> None:

@@ -5,6 +5,7 @@ Each schedule starts with an optional linear warm-up.
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Literal
 
 from torch.optim import Optimizer
@@ -50,7 +51,7 @@ class Schedule:
             return min(warm, 1.0) * self.factor(epoch, epochs, floor)
 
         rates = [group["lr"] for group in optimizer.param_groups]
-        return LambdaLR(optimizer, [lambda step, lr=lr: multiple(step, lr) for lr in rates])
+        return LambdaLR(optimizer, [partial(multiple, base_lr=rate) for rate in rates])
 
 
 @dataclass(frozen=True)
