@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from learnsym.analysis.assertions import mirror_images, quarter_turns
+from learnsym.analysis.transforms import mirror_images, quarter_turns
 from learnsym.distributions.sampling import FullSampling, PartialSampling
 from learnsym.dynamics.c4_conv import C4Conv
 from learnsym.dynamics.projected_linear import ProjectedLinear
