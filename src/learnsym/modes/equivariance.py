@@ -99,11 +99,11 @@ class Equivariance(Mode):
         )
 
     def _draw(self, context: RunContext, rows: Rows) -> list[Path]:
-        from learnsym.figures.layers import draw_errors, draw_features, draw_kernels
+        from learnsym.figures.layers import draw_layer_errors, draw_features, draw_kernels
 
         folder, data = context.directory.figures, context.data
         paths = [folder / "equivariance_error.png"]
-        draw_errors(paths[0], rows)
+        draw_layer_errors(paths[0], rows)
         if not hasattr(context.net, "stabiliser"):
             return paths
         net, pixels = even_and_double(context.net), stored_inputs(data, 1).to(context.fabric.device)
