@@ -18,7 +18,6 @@ from learnsym.figures.style import (
 )
 from learnsym.figures.width import Rows
 from learnsym.results.collect import Run
-from learnsym.results.grouping import section_of
 from learnsym.results.symmetry import short_name
 
 if TYPE_CHECKING:
@@ -164,7 +163,7 @@ def final_fractions(runs: Sequence[Run]) -> dict[str, list[float]]:
     fractions: dict[str, list[float]] = {}
     learns = False
     for run in runs:
-        for layer, extents in section_of(run, "learned_symmetry").items():
+        for layer, extents in run.section("learned_symmetry").items():
             extent = extents.get("rotation")
             if extent and extent["unit"] == "fraction":
                 learns = learns or extent["learned"]

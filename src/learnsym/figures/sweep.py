@@ -11,7 +11,6 @@ from learnsym.figures.spectrum import draw_spectra
 from learnsym.figures.style import colours, label_axes, new_figure, save
 from learnsym.figures.width import draw_bands
 from learnsym.results.collect import Run
-from learnsym.results.grouping import section_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,7 +58,7 @@ def _panels(groups: Groups) -> "list[Callable[[Axes], None]]":
     rows = {label: own for label, own in rows.items() if own}
     fractions = {label: own for label, runs in groups.items() if (own := final_fractions(runs))}
     responses = _curves(groups, "angle_response")
-    truths = {x: section_of(runs[0], "true_widths").get("rotation") for x, runs in groups.items()}
+    truths = {x: runs[0].section("true_widths").get("rotation") for x, runs in groups.items()}
     panels: list[Callable[[Axes], None]] = []
     if rows:
         shared = {truths[label] for label in rows}

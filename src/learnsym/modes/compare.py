@@ -84,7 +84,7 @@ def _frame(known: Mapping[str, Sequence[Measurement]]) -> "DataFrame":
         for measured in known.values()
         for m in measured
     ]
-    return DataFrame(lines, columns=columns)
+    return DataFrame(lines, columns=columns, dtype=object)
 
 
 def _markdown(frame: "DataFrame") -> str:

@@ -46,8 +46,10 @@ def make_curves(groups: Sequence[Group], runs: Sequence[Run]) -> dict[str, Any]:
     lines: list[dict[str, Any]] = []
     rows: list[Rows] = []
     labels = [_label_of(run, groups) for run in runs]
-    for index, label in enumerate(dict.fromkeys(labels)):
+    for index, label in enumerate(dict.fromkeys([*(g.label for g in groups), *labels])):
         own = [run for run, other in zip(runs, labels, strict=True) if other == label]
+        if not own:
+            continue
         means = _mean_rows([run.rows for run in own if run.status == "finished"])
         look = {"color": COLOURS[index % len(COLOURS)]}
         for run in own:
@@ -75,9 +77,14 @@ def _label_of(run: Run, groups: Sequence[Group]) -> str:
     return slug_of(run)
 
 
+def _escape(text: str) -> str:
+    """Return text as plotly shows it, which reads a few tags, and no entities of quotes."""
+    return escape(text, quote=False)
+
+
 def _line(label: str, text: str, line: dict[str, Any], opacity: float = 1.0) -> dict[str, Any]:
-    """Return a line without its numbers; plotly reads a few tags in texts, so they are escaped."""
-    name, text = escape(label), escape(text).replace("&lt;br&gt;", "<br>", 1)
+    """Return a line without its numbers."""
+    name, text = _escape(label), _escape(text).replace("&lt;br&gt;", "<br>", 1)
     common = {"type": "scatter", "mode": "lines", "hoverinfo": "x+y+text", "showlegend": False}
     return common | {
         "name": name,
@@ -122,7 +129,7 @@ def _first_metric(metrics: Sequence[str], rows: Sequence[Rows]) -> str:
     """Return what is shown at first, of what changes: a learned rotation, or else a loss."""
     changing = [m for m in metrics if len({row.get(m) for some in rows for row in some}) > 1]
     wanted = ("learned_rotation", "learned_", "val_loss", "loss", "")
-    choices = (m for part in wanted for m in [*changing, *metrics] if part in m)
+    choices = (m for part in wanted for m in changing or metrics if part in m)
     return next(choices, "")
 
 
@@ -130,9 +137,9 @@ def _layout(metrics: Sequence[str], start: str, rows: Sequence[Rows]) -> dict[st
     def button(metric: str) -> dict[str, Any]:
         changes = (
             {"y": [_values(some, metric) for some in rows]},
-            {"yaxis.title.text": escape(metric)},
+            {"yaxis.title.text": _escape(metric)},
         )
-        return {"label": escape(metric), "method": "update", "args": changes}
+        return {"label": _escape(metric), "method": "update", "args": changes}
 
     scales = [
         {"label": scale, "method": "relayout", "args": [{"yaxis.type": scale}]}
@@ -147,10 +154,9 @@ def _layout(metrics: Sequence[str], start: str, rows: Sequence[Rows]) -> dict[st
     return {
         "height": 460,
         "hovermode": "closest",
-        "template": "none",
         "margin": {"l": 70, "r": 20, "t": 60, "b": 50},
         "xaxis": {"title": {"text": "epoch"}},
-        "yaxis": {"title": {"text": escape(start)}},
+        "yaxis": {"title": {"text": _escape(start)}},
         "legend": {"orientation": "h", "y": -0.2},
         "updatemenus": menus,
     }

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 from learnsym.report.curves import curves_html, stride
 from learnsym.report.tables import RunTable
 from learnsym.results.collect import Run, Status
-from learnsym.results.grouping import Group, differing_keys, scale_of, section_of
+from learnsym.results.grouping import Group, differing_keys, scale_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -121,7 +121,7 @@ def _versions(runs: Sequence[Run]) -> "DataFrame":
 
     rows = [
         {"device": run.result.get("device", "?"), "processes": run.result.get("processes", 1)}
-        | section_of(run, "versions")
+        | run.section("versions")
         for run in runs
         if run.status == "finished"
     ]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from learnsym.errors import ConfigError
 from learnsym.results.collect import Run
-from learnsym.results.grouping import Group, remarks, section_of
+from learnsym.results.grouping import Group, remarks
 from learnsym.results.statistics import is_number, mean_and_sd
 from learnsym.run.summary import STATUS
 
@@ -89,7 +89,7 @@ def make_table(
 
 def _lines(group: Group) -> list[dict[str, Any]]:
     """Return a line of numbers for each metric of a group."""
-    metrics = [section_of(run, "metrics") for run in group.runs]
+    metrics = [run.section("metrics") for run in group.runs]
     common = {"run": group.label, "scale": group.scale, "code": group.code, "status": "finished"}
     common |= {"seeds": " ".join(str(run.seed) for run in group.runs), "reason": ""}
     lines = []
@@ -122,7 +122,7 @@ def _fixed_metrics(groups: Sequence[Group]) -> set[str]:
     """Return metrics of extents that no run has learned: they are as the configuration says."""
     learned: dict[str, bool] = {}
     for run in (run for g in groups for run in g.runs):
-        for layer, extents in section_of(run, "learned_symmetry").items():
+        for layer, extents in run.section("learned_symmetry").items():
             for extent in extents.values():
                 for name in (extent["metric"], f"{extent['metric']}/{layer}"):
                     learned[name] = learned.get(name, False) or extent["learned"]
@@ -184,9 +184,9 @@ def csv_text(table: RunTable) -> str:
     """Return a line for every group and metric, and one for every absent run, as CSV."""
     from pandas import concat
 
-    absent = table.absent.assign(n=0)
-    lines = concat([table.values.astype(object), absent]).reindex(columns=COLUMNS)
-    return lines.to_csv(index=False)
+    absent = table.absent.assign(n=0).reindex(columns=COLUMNS, fill_value="")
+    lines = concat([table.values[list(COLUMNS)].astype(object), absent])
+    return lines.to_csv(index=False, na_rep="nan")
 
 
 def to_markdown(frame: "DataFrame") -> str:

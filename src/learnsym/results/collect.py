@@ -67,6 +67,10 @@ class Run:
         """The seed of its configuration, or of its result."""
         return self.config.get("seed", self.result.get("seed"))
 
+    def section(self, name: str) -> dict[str, Any]:
+        """Return a section of its result; empty where there is none."""
+        return self.result.get(name, {})
+
 
 def collect(patterns: str | Sequence[str]) -> list[Run]:
     """Read all runs that the patterns stand for, each once, in the order of patterns and names.

@@ -62,13 +62,7 @@ def scale_of(run: Run) -> str:
 
 
 def _code_of(run: Run) -> str:
-    return str(section_of(run, "versions").get("code", ""))
-
-
-def section_of(run: Run, name: str) -> dict[str, Any]:
-    """Return a section of result.json; empty where there is none."""
-    section = run.result.get(name)
-    return section if isinstance(section, dict) else {}
+    return str(run.section("versions").get("code", ""))
 
 
 def settings_of(run: Run) -> dict[str, Any]:
@@ -248,5 +242,5 @@ def remarks(groups: Sequence[Group]) -> list[str]:
         sentences.append(
             f"The paper's values are those of scale=full; these runs are of scale={scales}."
         )
-    sources = dict.fromkeys(str(section_of(r, "data").get("provenance", "")) for r in runs)
+    sources = dict.fromkeys(str(r.section("data").get("provenance", "")) for r in runs)
     return sentences + [source for source in sources if source.startswith("STAND-IN")]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from learnsym.results.collect import Run
-from learnsym.results.grouping import Group, section_of, slug_of
+from learnsym.results.grouping import Group, slug_of
 from learnsym.results.statistics import is_number, mean_and_sd
 
 Points = list[tuple[float, float]]
@@ -72,9 +72,9 @@ def with_errors(runs: Sequence[Run]) -> list[Run]:
     for index, run in enumerate(runs):
         checkpoint = run.config.get("checkpoint")
         owner = index_of.get(Path(checkpoint).resolve().parent.parent) if checkpoint else None
-        errors = {k: v for k, v in section_of(run, "metrics").items() if _ERROR.fullmatch(k)}
+        errors = {k: v for k, v in run.section("metrics").items() if _ERROR.fullmatch(k)}
         if owner is not None and errors:
-            metrics = section_of(merged[owner], "metrics") | errors
+            metrics = merged[owner].section("metrics") | errors
             merged[owner] = replace(
                 merged[owner], result=merged[owner].result | {"metrics": metrics}
             )
@@ -98,7 +98,7 @@ def _extents(group: Group) -> list[Measurement]:
     values: dict[tuple[str, str, str], list[float]] = {}
     learned: dict[tuple[str, str, str], bool] = {}
     for run in group.runs:
-        for layer, extents in section_of(run, "learned_symmetry").items():
+        for layer, extents in run.section("learned_symmetry").items():
             for extent in extents.values():
                 key = (short_name(layer), extent["generator"], extent["unit"])
                 values.setdefault(key, []).append(float(extent["value"]))
@@ -112,7 +112,7 @@ def _extents(group: Group) -> list[Measurement]:
 
 
 def _distances_and_errors(group: Group) -> Iterator[Measurement]:
-    metrics = [section_of(run, "metrics") for run in group.runs]
+    metrics = [run.section("metrics") for run in group.runs]
     for name in dict.fromkeys(name for m in metrics for name in m):
         values = tuple(m[name] for m in metrics if is_number(m.get(name)))
         if match := _DISTANCE.fullmatch(name):
@@ -131,7 +131,7 @@ def fractions_over_training(run: Run) -> dict[str, Points]:
     """Return the fraction of the rotations over the training, by the layers that learn it."""
     fractions: dict[str, Points] = {}
     last = max((row["epoch"] for row in run.rows), default=1)
-    for layer, extents in section_of(run, "learned_symmetry").items():
+    for layer, extents in run.section("learned_symmetry").items():
         extent = extents.get("rotation", {})
         if not extent.get("learned"):
             continue  # in space there are three generators, and no one fraction of the circle
