@@ -150,7 +150,6 @@ def test_widths_and_arcs_share_an_axis_and_a_wide_box_is_the_whole_circle(runs):
 
 def test_runs_of_which_no_symmetry_is_known(runs, tmp_path):
     with pytest.raises(
-        ConfigError,
-        match=r"no symmetry is known of these 1 runs. Try .* mode=equivariance",
+        ConfigError, match=r"no symmetry is known of these 1 runs. Try .* mode=equivariance"
     ):
         compared(runs, tmp_path / "out", str(runs / "plain*"))

@@ -9,8 +9,8 @@ import plotly.offline
 import pytest
 from fake_runs import PIXEL, make_run
 
-from learnsym.report import html as page_module
 from learnsym.report import curves as curves_module
+from learnsym.report import html as page_module
 from learnsym.report.curves import make_curves
 from learnsym.report.html import report_page
 from learnsym.report.tables import make_table
@@ -55,7 +55,9 @@ def made(folder: Path, **settings) -> tuple[str, Document]:
     runs = collect(str(folder / "*"))
     groups = group_runs(runs)
     table = make_table(groups, runs)
-    text = report_page("A title", "main.py mode=report", table, groups, runs, settings.get("figures", []))
+    text = report_page(
+        "A title", "main.py mode=report", table, groups, runs, settings.get("figures", [])
+    )
     return text, Document(text)
 
 

@@ -220,7 +220,7 @@ def _draw_error_by_angle(
 ) -> None:
     """Draw the error by angle; dashed: before the training."""
     for g in groups:
-        for before in (False, True):
+        for before in (True, False):
             points = sorted(
                 (m.angle, m.mean)
                 for m in known[g.label]

@@ -70,7 +70,8 @@ def record(results: Path, runs: Sequence[Run]) -> None:
     Raises:
         ConfigError: none of the runs can be recorded.
     """
-    sections, measured = page.read_sections(results), page.read_measured(results)
+    sections = list(page.read_sections(results).values())
+    measured = page.read_measured(results)
     finished = []
     for run in runs:
         try:
@@ -80,12 +81,12 @@ def record(results: Path, runs: Sequence[Run]) -> None:
     if not finished:
         raise ConfigError("None of these runs can be recorded; the lines above say why.")
     table = pd.DataFrame(finished).sort_values("date", ascending=False, kind="stable")
-    for _, group in table.groupby(["preset", "changes", "scale", "hardware"], sort=False):
+    for _, group in table.groupby(["key", "hardware"], sort=False):
         measured = _merge(measured, _entry(_newest_of_each_seed(group)))
     write_atomically(results / "measured.csv", measured[page.MEASURED].to_csv(index=False))
 
 
-def _finished_run(run: Run, sections: Mapping[str, page.Section]) -> dict[str, Any]:
+def _finished_run(run: Run, sections: Sequence[page.Section]) -> dict[str, Any]:
     """Return what is recorded of a run.
 
     Raises:
@@ -96,31 +97,34 @@ def _finished_run(run: Run, sections: Mapping[str, page.Section]) -> dict[str, A
     if run.config.get("checkpoint"):
         raise ValueError("it started from a checkpoint, which its command does not make")
     result, words = run.result, page.canonical(run.overrides)
-    scale, preset = page.scale_of(words), page.preset_of(words)
-    if scale == "smoke" or result["scale"] != scale:
-        raise ValueError(
-            f"Expected full or cpu, got scale={scale}, {result['scale']} in its result"
-        )
-    section = next((s for s in sections.values() if page.listed_name(s, preset)), None)
-    if section is None or (preset == "none" and page.changes_of(words)):
-        raise ValueError(f"experiment={preset} is in no table of results/, or it is of no preset")
-    listed = page.listed_name(section, preset)
-    words = tuple(f"experiment={listed}" if w.startswith("experiment=") else w for w in words)
-    names = [c[key] for c in section["columns"] for key in ("metric", "error") if key in c]
+    key = page.key_of(words)
+    if result["scale"] == "smoke":
+        raise ValueError("scale=smoke shows that everything runs, and measures nothing")
+    if result["scale"] != key.scale:
+        raise ValueError(f"its command says scale={key.scale}, its result {result['scale']}")
+    if key.preset == "none" and key.changes:
+        raise ValueError(f"it is of no preset, and not the default: {', '.join(key.changes)}")
+    sections = [s for s in sections if page.listed_name(s, key.preset)]
+    if not sections:
+        raise ValueError(f"experiment={key.preset} is in no table of results/")
+    preset = page.listed_name(sections[0], key.preset)
+    words = tuple(f"experiment={preset}" if w.startswith("experiment=") else w for w in words)
+    names = [c[k] for c in sections[0]["columns"] for k in ("metric", "error") if k in c]
+    seconds = max(result["seconds"], result.get("seconds_of_training", 0.0))
+    if not seconds > 0:
+        raise ValueError(f"result.json: seconds is {seconds}")
     written = datetime.fromtimestamp((run.path / "result.json").stat().st_mtime, UTC)
     date = datetime.fromisoformat(result.get("finished") or written.isoformat())
     versions = result.get("versions", {})
     return {
         "name": run.path.name,
-        "words": words,
-        "preset": listed,
-        "changes": page.changes_of(words),
-        "scale": scale,
+        "command": page.command_line(words),
+        "key": page.key_of(words),
         "hardware": _short_hardware(result["device"]),
         "recipe": _recipe(run.config),
         "seed": int(result["seed"]),
         "metrics": _finite(result["metrics"], names),
-        "seconds": max(result["seconds"], result.get("seconds_of_training", 0.0)),
+        "seconds": seconds,
         "torch": versions.get("torch", ""),
         "date": f"{date.astimezone(UTC):%Y-%m-%d %H:%M}",
         "commit": versions.get("commit") or f"code {versions.get('code', 'unknown')}",
@@ -168,10 +172,9 @@ def _newest_of_each_seed(group: pd.DataFrame) -> pd.DataFrame:
 
 def _entry(group: pd.DataFrame) -> pd.DataFrame:
     """Return the lines of measured.csv for runs that differ in the seed alone."""
-    newest = group.loc[group["date"].idxmax()]
-    common = {key: newest[key] for key in ("words", "hardware", "torch", "date")}
-    common |= {"command": page.command_line(newest["words"]), "note": ""}
-    common |= {"seeds": " ".join(map(str, group["seed"]))}
+    newest = group.sort_values("date").iloc[-1]
+    common = newest[["key", "command", "hardware", "torch", "date"]].to_dict()
+    common |= {"note": "", "seeds": " ".join(map(str, group["seed"]))}
     common |= {"seconds": rounded(group["seconds"].mean(), 3)}
     common |= {"commit": ", ".join(dict.fromkeys(group["commit"]))}
     lines = []
@@ -183,26 +186,18 @@ def _entry(group: pd.DataFrame) -> pd.DataFrame:
 
 
 def _merge(measured: pd.DataFrame, entry: pd.DataFrame) -> pd.DataFrame:
-    """Put an entry in the place of that with the same command, scale and hardware, if newer."""
-    new = entry.iloc[0]
-
-    def is_same(words: page.Words, hardware: str) -> bool:
-        key = page.preset_of, page.changes_of, page.scale_of
-        return hardware == new["hardware"] and all(f(words) == f(new["words"]) for f in key)
-
-    old = measured[
-        [is_same(*row) for row in zip(measured["words"], measured["hardware"], strict=True)]
-    ]
-    columns = page.MEASURED
-    if old.empty:
-        outcome, was = "new", ""
-    elif old[columns].values.tolist() == entry[columns].values.tolist():
-        outcome, was = "unchanged", ""
-    else:
-        before = old.iloc[0]
-        outcome = "kept" if before["date"] > new["date"] else "replaced"
-        was = f"; there was n={before['n']}, {before['date']}, {before['commit']}"
-    print(f"{outcome}: {new['command']} (n={new['n']}, {new['date']}, {new['hardware']}){was}.")
+    """Put an entry in the place of that with the same key and hardware, unless that is newer."""
+    new, columns = entry.iloc[0], page.MEASURED
+    keys = zip(measured["key"], measured["hardware"], strict=True)
+    old = measured[[pair == (new["key"], new["hardware"]) for pair in keys]]
+    outcome, before = "new", ""
+    if len(old):
+        was = old.iloc[0]
+        outcome = "kept" if was["date"] > new["date"] else "replaced"
+        before = f"; there was n={was['n']}, {was['date']}, {was['commit']}"
+        if old[columns].to_numpy().tolist() == entry[columns].to_numpy().tolist():
+            outcome, before = "unchanged", ""
+    print(f"{outcome}: {new['command']} (n={new['n']}, {new['date']}, {new['hardware']}){before}.")
     if outcome in ("unchanged", "kept"):
         return measured
     return pd.concat([measured.drop(old.index), entry], ignore_index=True)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import yaml
@@ -33,10 +33,18 @@ MEASURED += ["hardware", "torch", "date", "commit"]
 """Columns of measured.csv. `n` counts the runs that have the metric, `seconds` are those of one
 run, `date` (UTC) is that of the last one."""
 _NOT_COMPARED = re.compile(
-    r"[+~]*(seed|table|fresh|runs|debug|launcher|logger|paths\.(?!data=)|hydra|trainer\.progress)"
-    r"([./][\w./]+)?="
+    r"[+~]*(seed|table|fresh|runs|debug|launcher|logger|paths|hydra|trainer\.progress)([./][\w./]+)?="
 )
 _SCALES = ("full", "cpu", "smoke")
+_ORDER = {"experiment": -1, "scale": 1, "paths.data": 2}
+
+
+class Key(NamedTuple):
+    """What tells commands apart; the preset is none without one."""
+
+    preset: str
+    changes: frozenset[str]
+    scale: str
 
 
 def canonical(words: Sequence[str]) -> Words:
@@ -50,14 +58,12 @@ def canonical(words: Sequence[str]) -> Words:
         key, equals, value = word.partition("=")
         if not equals and not word.startswith("~"):
             raise ValueError(f"{word!r} is not of the form key=value")
+        is_file = key.rpartition(".")[2] in ("file", "path") and "/" in value
         if key == "paths.data":
-            word = "paths.data=DIR"
-        elif key.rpartition(".")[2] in ("file", "path") and "/" in value:
-            word = f"{key}=DIR/{Path(value).name}"
-        if not _NOT_COMPARED.match(word) and word != "scale=full":
-            kept[key] = word
-    order = {"experiment": -1, "scale": 1, "paths.data": 2}
-    return tuple(sorted(kept.values(), key=lambda word: order.get(word.partition("=")[0], 0)))
+            kept[key] = "paths.data=DIR"
+        elif not _NOT_COMPARED.match(word) and word != "scale=full":
+            kept[key] = f"{key}=DIR/{Path(value).name}" if is_file else word
+    return tuple(sorted(kept.values(), key=lambda word: _ORDER.get(word.partition("=")[0], 0)))
 
 
 def read_command(text: str) -> Words:
@@ -70,19 +76,11 @@ def command_line(words: Words) -> str:
     return shlex.join(["python", "main.py", *words])
 
 
-def preset_of(words: Sequence[str]) -> str:
-    """Return the preset of a command, or none."""
-    return next((w[11:] for w in words if w.startswith("experiment=")), "none")
-
-
-def scale_of(words: Sequence[str]) -> str:
-    """Return the scale of a command."""
-    return next((w[6:] for w in words if w.startswith("scale=")), "full")
-
-
-def changes_of(words: Sequence[str]) -> frozenset[str]:
-    """Return what a command changes in its preset."""
-    return frozenset(w for w in words if not w.startswith(("experiment=", "scale=", "paths.data=")))
+def key_of(words: Words) -> Key:
+    """Return preset, changes and scale of canonical overrides."""
+    chosen = dict(word.partition("=")[::2] for word in words)
+    changes = frozenset(word for word in words if word.partition("=")[0] not in _ORDER)
+    return Key(chosen.get("experiment", "none"), changes, chosen.get("scale", "full"))
 
 
 # --- the files
@@ -110,12 +108,12 @@ def read_sections(results: Path) -> dict[str, Section]:
 
 
 def read_measured(results: Path) -> pd.DataFrame:
-    """Read measured.csv, every cell as text, and the overrides of each command as `words`."""
+    """Read measured.csv, every cell as text, with the key of each command."""
     path = results / "measured.csv"
     try:
         measured = pd.read_csv(path, dtype=str, keep_default_na=False, usecols=MEASURED)
         pd.to_numeric(measured["mean"])
-        return measured.assign(words=measured["command"].map(read_command))
+        return measured.assign(key=[key_of(read_command(c)) for c in measured["command"]])
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: {one_line(error)}.") from error
 
@@ -153,15 +151,15 @@ def _applies(value: Mapping[str, str], changes: frozenset[str]) -> bool:
     return target is None or chosen.get("dataset.target", target) == target
 
 
-def sweep_of(table: str) -> tuple[list[str], list[Words]]:
-    """Return the commands in the header of a sweep, and the overrides of its runs."""
+def sweep_of(table: str) -> tuple[list[str], list[Key]]:
+    """Return the commands in the header of a sweep, and what its runs are."""
     path = CONFIG_DIR / "table" / f"{table}.yaml"
     if not path.exists():
         return [], []
     params = load_yaml(path)["hydra"]["sweeper"]["params"].items()
     swept = [[f"{k}={v}" for v in values.split(",")] for k, values in params if k != "seed"]
     commands = re.findall(r"(?m)^#\s+(python main\.py -m .*)$", path.read_text())
-    return commands, [canonical(words) for words in itertools.product(*swept)]
+    return commands, [key_of(canonical(words)) for words in itertools.product(*swept)]
 
 
 # --- the page
@@ -195,63 +193,65 @@ def _section_blocks(name: str, section: Section, measured: pd.DataFrame) -> Iter
     if sweeps:
         yield "All of it: " + ", or ".join(f"`{command}`" for command in sweeps) + "."
     rows = [r for p in section["presets"] for r in _rows(section, p, runs, measured)]
-    yield to_markdown(pd.DataFrame(rows, columns=_HEAD).fillna(""))
+    yield to_markdown(pd.DataFrame(rows, columns=_HEAD, dtype=object).fillna(""))
     aliases = section.get("aliases", {}).items()
     yield "\n".join(f"`python main.py experiment={a}` is `{preset}`." for a, preset in aliases)
     yield section.get("remarks", "")
 
 
 def _rows(
-    section: Section, preset: str, sweep: Sequence[Words], measured: pd.DataFrame
+    section: Section, preset: str, sweep: Sequence[Key], measured: pd.DataFrame
 ) -> Iterator[dict[str, str]]:
     """Yield a row for each quantity of each command: those of the sweep first, run or not."""
-    lines = measured[
-        [listed_name(section, preset_of(words)) == preset for words in measured["words"]]
+    own = measured[[key.preset == preset for key in measured["key"]]]
+    entries = [
+        lines.to_dict("records") for _, lines in own.groupby(["key", "hardware"], sort=False)
     ]
-    entries = [(key[0], entry) for key, entry in lines.groupby(["words", "hardware"], sort=False)]
-    entries.sort(key=lambda e: (_SCALES.index(scale_of(e[0])), *e[1].iloc[0][["hardware", "date"]]))
-    expected = [changes_of(words) for words in sweep if preset_of(words) == preset] or [frozenset()]
-    for changes in expected:
-        if all(changes_of(words) != changes for words, _ in entries):
-            entries.append((_stated(preset, changes), lines[:0]))
+    entries.sort(key=lambda e: (_SCALES.index(e[0]["key"].scale), e[0]["hardware"], e[0]["date"]))
+    expected = [key.changes for key in sweep if key.preset == preset] or [frozenset()]
+    done = [entry[0]["key"].changes for entry in entries]
+    entries += [[_stated(preset, changes)] for changes in expected if changes not in done]
     rank = {changes: index for index, changes in enumerate(expected)}
-    for words, entry in sorted(entries, key=lambda e: rank.get(changes_of(e[0]), len(rank))):
+    entries.sort(key=lambda e: rank.get(e[0]["key"].changes, len(rank)))
+    for entry in entries:
+        command, changes = entry[0]["command"], entry[0]["key"].changes
         short = "the default" if preset == "none" else preset.rpartition("/")[2]
-        changed = [re.sub(r"^.*?(\w+=)(.*/)?", r"\1", w) for w in words if w in changes_of(words)]
+        words = [word for word in read_command(command) if word in changes]
+        changed = [re.sub(r"^.*?(\w+=)(.*/)?", r"\1", word) for word in words]
         title = ", ".join(filter(None, [short, section["presets"][preset], *changed]))
-        row = {"run": title, "command": f"`{command_line(words)}`"}
-        yield from _quantities(section, row, words, entry)
+        yield from _quantities(section, {"run": title, "command": f"`{command}`"}, entry)
 
 
-def _stated(preset: str, changes: frozenset[str]) -> Words:
-    """Return the command in a preset's header, with changes."""
-    if preset == "none":
-        return ()
-    text = (CONFIG_DIR / "experiment" / f"{preset}.yaml").read_text()
-    header = re.findall(r"(?m)^#\s+(python main\.py experiment=.*)$", text)[0]
-    return canonical([*read_command(header), *sorted(changes)])
+def _stated(preset: str, changes: frozenset[str]) -> dict[str, Any]:
+    """Return the command in a preset's header, with changes, as an entry without a metric."""
+    words: Words = ()
+    if preset != "none":
+        text = (CONFIG_DIR / "experiment" / f"{preset}.yaml").read_text()
+        header = re.findall(r"(?m)^#\s+(python main\.py experiment=.*)$", text)[0]
+        words = canonical([*read_command(header), *sorted(changes)])
+    return {"key": key_of(words)._replace(changes=changes), "command": command_line(words)}
 
 
 def _quantities(
-    section: Section, row: dict[str, str], words: Words, entry: pd.DataFrame
+    section: Section, row: dict[str, str], entry: Sequence[Mapping[str, Any]]
 ) -> Iterator[dict[str, str]]:
     """Yield the quantities of one command; name and circumstances stand in the first row alone."""
-    lines = {line["metric"]: line for line in entry.to_dict("records")}
-    reported = [] if preset_of(words) == "none" else paper_values(preset_of(words)) or []
-    paper = [value for value in reported if _applies(value, changes_of(words))]
+    first, lines = entry[0], {line["metric"]: line for line in entry if "metric" in line}
+    key: Key = first["key"]
+    reported = [] if key.preset == "none" else paper_values(key.preset) or []
+    paper = [value for value in reported if _applies(value, key.changes)]
     if lines:
-        first = next(iter(lines.values()))
-        row |= {"scale": scale_of(words), "n": str(max(map(int, entry["n"])))}
+        row |= {"scale": key.scale, "n": max((line["n"] for line in entry), key=int)}
         row |= {"hardware": first["hardware"], "time": _duration(first["seconds"])}
         row |= {"date, commit": f"{first['date'][:10]}, {first['commit']}"}
     known = {value["metric"] for value in paper} | set(lines)
     shown = [c for c in section["columns"] if c["metric"] in known] or section["columns"][:1]
     for column in shown:
         values = [value for value in paper if value["metric"] == column["metric"]]
-        row["quantity"], row["paper"] = column["name"], _paper_cell(values, column)
-        row["ours"] = _our_cell(lines, column) if lines else "not run"
+        row |= {"quantity": column["name"], "paper": _paper_cell(values, column)}
+        row |= {"ours": _our_cell(lines, column) if lines else "not run"}
         yield row
-        row = dict.fromkeys(_HEAD, "")
+        row = {}
 
 
 def _paper_cell(values: Sequence[Mapping[str, str]], column: Mapping[str, str]) -> str:
