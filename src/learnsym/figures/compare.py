@@ -11,6 +11,7 @@ import numpy as np
 from learnsym.figures.style import (
     FIXED,
     GREY,
+    Look,
     add_legend,
     colours,
     draw_arc,
@@ -51,7 +52,7 @@ def draw_comparison(path: Path, groups: Sequence[Group], known: Known) -> None:
     tall = [g for g in groups if _circles(known[g.label]) or _bars(known[g.label])]
     heights = [1.75] * len(tall) + ([3.3] if panels else [])
     figure = new_figure(10.5, sum(heights) + 0.3)
-    rows = np.atleast_1d(figure.subfigures(len(heights), 1, height_ratios=heights))
+    rows = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     limits = _limits_of_bars(known)
     for row, g in zip(rows, tall, strict=False):
         _draw_row(row, g, known[g.label], colour_of[g.label], limits)
@@ -128,7 +129,7 @@ def _draw_circles(
     for index, m in enumerate(circles):
         x, half = index * _CIRCLE, max(math.pi * (m.fraction or 0.0), 0.02)
         draw_arc(axes, math.pi, x=x, color=GREY, linewidth=1.0)
-        thick = {"linewidth": 5, "solid_capstyle": "butt"}
+        thick: Look = {"linewidth": 5, "solid_capstyle": "butt"}
         draw_arc(axes, half, x=x, color=colour if m.learned else FIXED, **thick)
         text = f"{m.mean:.2f}" + (f"\n± {m.sd:.2f}" if m.sd is not None else "")
         text += "\nrad" if m.unit == "rad" else ""
@@ -199,7 +200,7 @@ def _draw_distances(
         for name, series in arms.items():
             arm = name.partition(" ")[0]  # after it: the group; a network in training has no arm
             label = " ".join(filter(None, (g.label, arm))) + ("" if any(series) else ": 0")
-            look = {"color": colour_of[g.label], "linestyle": _LINES.get(arm, "-")}
+            look: Look = {"color": colour_of[g.label], "linestyle": _LINES.get(arm, "-")}
             look |= {} if label in axes.get_legend_handles_labels()[1] else {"label": label}
             if any(series):
                 _draw_mean(axes, [points for points in series if points], **look)
@@ -211,7 +212,7 @@ def _draw_distances(
 
 def _draw_mean(axes: "Axes", series: Sequence[Points], **look: Any) -> None:
     times = np.linspace(max(points[0][0] for points in series), 1, 101)
-    values = [np.interp(times, *zip(*points, strict=True)) for points in series]
+    values = [np.interp(times, *np.array(points).T) for points in series]
     axes.plot(times, np.mean(values, axis=0), linewidth=2.0, **look)
 
 
@@ -228,7 +229,7 @@ def _draw_error_by_angle(
             )
             if points:
                 label = g.label + (" before training" if before else "")
-                look = {"color": colour_of[g.label], "markersize": 3.5, "linewidth": 1.4}
+                look: Look = {"color": colour_of[g.label], "markersize": 3.5, "linewidth": 1.4}
                 x, y = zip(*points, strict=True)
                 axes.plot(x, y, "o--" if before else "o-", label=label, **look)
     axes.set_ylim(0, 1.45 * axes.get_ylim()[1])  # room for the legend

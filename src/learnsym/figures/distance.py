@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from learnsym.figures.style import label_axes, new_figure, save
+from learnsym.figures.style import Look, label_axes, new_figure, save
 from learnsym.figures.width import Rows
 
 if TYPE_CHECKING:
@@ -56,7 +56,11 @@ def _draw_by_layer(axes: "Axes", rows: Rows) -> None:
     for key in layers:
         if key not in away:
             axes.plot([], [], color="none", label=f"{key.partition('/')[2]}: equivariant")
-    right = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5), "ncols": 1 + (len(layers) > 12)}
+    right: Look = {
+        "loc": "center left",
+        "bbox_to_anchor": (1.01, 0.5),
+        "ncols": 1 + (len(layers) > 12),
+    }
     axes.legend(fontsize=7, frameon=False, **right)
     label_axes(axes, "distance to equivariant layers", "epoch", "distance")
 

@@ -1,7 +1,7 @@
 """Draw mode=equivariance: errors by layer, sampled kernels, features of rotated inputs."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,7 +121,7 @@ def _set_title(figure: "Figure", title: str) -> None:
     figure.suptitle(title, fontsize=10, x=0.01, ha="left")
 
 
-def _name_elements(panels: Sequence["Axes"], elements: Elements) -> None:
+def _name_elements(panels: Iterable["Axes"], elements: Elements) -> None:
     """Name columns: 22.5° for a rotation, 22.5° m for one after a mirror image."""
     degrees = torch.rad2deg(wrapped(elements.angle.detach()).double()).tolist()
     for axes, angle, sign in zip(panels, degrees, elements.sign.tolist(), strict=False):

@@ -10,6 +10,7 @@ from learnsym.figures.style import (
     COLOURS,
     FIXED,
     GREY,
+    Look,
     add_legend,
     draw_arc,
     label_axes,
@@ -55,11 +56,11 @@ def draw_learned_layers(
     per_row = min(len(samplers), _PER_ROW)
     heights = [0.35 + 1.65 * math.ceil(len(samplers) / per_row), 2.9 if panels else 0.0]
     figure = new_figure(max(1.35 * per_row, 3.6 * len(panels), 5.0), sum(heights))
-    upper, lower = figure.subfigures(2, 1, height_ratios=heights) if panels else (figure, None)
-    _draw_circles(upper, samplers, per_row)
-    drawn = lower.subplots(1, len(panels), squeeze=False)[0] if panels else []
+    halves: Any = figure.subfigures(2, 1, height_ratios=heights) if panels else [figure]
+    _draw_circles(halves[0], samplers, per_row)
+    drawn = halves[1].subplots(1, len(panels), squeeze=False)[0] if panels else []
     for axes, name in zip(drawn, panels, strict=True):
-        if name == "response":
+        if name == "response" and response:
             draw_response(axes, response)
         else:
             draw_fractions(axes, rows, list(samplers), name)
@@ -104,7 +105,7 @@ def draw_circle(axes: "Axes", sampler: "GroupSampler") -> None:
         extents = {e.generator: e.value for e in sampler.extents()}
         fraction, probability = extents["rotation"], extents.get("reflection", 0.0)
         half = max(math.pi * fraction, 0.02)  # the identity alone is seen as well
-        thick = {"linewidth": 5, "solid_capstyle": "butt"}
+        thick: Look = {"linewidth": 5, "solid_capstyle": "butt"}
         draw_arc(axes, half, color=colours[0], alpha=1.0, **thick)
         if mirror:
             draw_arc(axes, half, INNER, color=colours[1], alpha=max(0.06, probability), **thick)
@@ -130,7 +131,7 @@ def _draw_elements(axes: "Axes", sampler: "GroupSampler", colours: Sequence[str]
     for angle, sign, probability in zip(angles, signs, probabilities, strict=True):
         radius, colour = (1.0, colours[0]) if sign > 0 else (INNER, colours[1])
         point = [radius * math.sin(angle)], [radius * math.cos(angle)]
-        edge = {"markerfacecolor": "white", "markeredgecolor": colour, "markeredgewidth": 0.8}
+        edge: Look = {"markerfacecolor": "white", "markeredgecolor": colour, "markeredgewidth": 0.8}
         axes.plot(*point, "o", markersize=5.5, **edge)
         alpha = probability if probability >= 0.5 else 0.5 * probability
         axes.plot(*point, "o", markersize=5.5, color=colour, alpha=alpha, markeredgewidth=0)
@@ -146,7 +147,7 @@ def draw_fractions(axes: "Axes", rows: Rows, layers: Sequence[str], generator: s
     alone = f"learned_{generator}_fraction"  # its name where nothing else learns
     for index, layer in enumerate(layers):
         values = [row.get(f"{alone}/{layer}", row.get(alone, math.nan)) for row in rows]
-        look = {"color": COLOURS[(index - 1) % len(COLOURS)]}
+        look: Look = {"color": COLOURS[(index - 1) % len(COLOURS)]}
         if index == 0 and all(v == 1.0 for v in values):
             look = {"color": "grey", "linestyle": ":"}
         axes.plot(epochs, values, linewidth=1.4, label=short_name(layer), **look)

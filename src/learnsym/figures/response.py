@@ -9,7 +9,6 @@ from learnsym.figures.style import COLOURS, add_legend, colours, draw_band, labe
 
 if TYPE_CHECKING:  # what ends a sweep draws figures without torch
     from matplotlib.axes import Axes
-    from torch import nn
 
     from learnsym.data.base import Data
 
@@ -52,8 +51,8 @@ def draw_responses(
     label_axes(axes, "response to a turned input", x, "probability of the right class")
 
 
-def draw_augmented_images(figure: Any, net: "nn.Module", data: "Data") -> None:
-    """Draw two test images, each beside samples of the learned distribution."""
+def draw_augmented_images(figure: Any, net: Any, data: "Data") -> None:
+    """Draw two test images, each beside samples of the distribution that `net` learned."""
     import torch
 
     device = next(net.parameters()).device

@@ -45,11 +45,12 @@ def draw_learned_symmetry(
         return False
     augments = hasattr(net, "augment") and data.kind == "images"
     figure = new_figure(3.4 * max(len(panels), 2), 5.2 if augments else 2.9)
-    upper = figure
+    halves: Any = figure.subfigures(2, 1, height_ratios=[1.15, 1]) if augments else [figure]
     if augments:
-        upper, lower = figure.subfigures(2, 1, height_ratios=[1.15, 1])
-        draw_augmented_images(lower, net, data)
-    for axes, draw in zip(upper.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        draw_augmented_images(halves[1], net, data)
+    for axes, draw in zip(
+        halves[0].subplots(1, len(panels), squeeze=False)[0], panels, strict=True
+    ):
         draw(axes)
     save(figure, path)
     return True

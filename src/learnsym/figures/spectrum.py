@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from learnsym.figures.style import COLOURS, add_legend, colours, label_axes, new_figure, save
+from learnsym.figures.style import COLOURS, Look, add_legend, colours, label_axes, new_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +25,7 @@ def draw_spectrum(path: Path, curve: Curve) -> None:
 
 def draw_spectra(path: Path, runs: Runs) -> None:
     """Draw several networks, and N_eff against the level of regularisation if that differs."""
-    levels = {label: curves[0].get("regularisation") for label, curves in runs.items()}
+    levels: dict[str, Any] = {x: curves[0].get("regularisation") for x, curves in runs.items()}
     by_level = None not in levels.values() and len(set(levels.values())) == len(levels) > 1
     if by_level:
         runs = {f"λ = {levels[label]:g}": curves for label, curves in runs.items()}
@@ -35,7 +35,8 @@ def draw_spectra(path: Path, runs: Runs) -> None:
     _draw_density(panels[1], runs)
     _draw_effective(panels[2], runs)
     if by_level:
-        _draw_against_level(panels[3], dict(zip(levels.values(), runs.values(), strict=True)))
+        by = {float(levels[x]): c for x, c in zip(levels, runs.values(), strict=True)}
+        _draw_against_level(panels[3], by)
     for axes in panels:
         add_legend(axes)
     save(figure, path)
@@ -50,7 +51,7 @@ def _draw_leading(axes: "Axes", runs: Runs) -> None:
         axes.plot(rank, values, "o-", color=colour, markersize=2.5, linewidth=0.8, label=label)
         if len(runs) == 1:
             lower = np.minimum(bounds, 0.999 * values)  # a logarithm ends above zero
-            look = {"ecolor": colour, "elinewidth": 0.8, "alpha": 0.5}
+            look: Look = {"ecolor": colour, "elinewidth": 0.8, "alpha": 0.5}
             axes.errorbar(rank, values, [lower, bounds], fmt="none", **look)
     axes.set_yscale("log")
     title = "positive Ritz values" + (" and their bounds" if len(runs) == 1 else "")

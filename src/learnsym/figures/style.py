@@ -13,6 +13,8 @@ if TYPE_CHECKING:  # what ends a sweep draws figures without torch
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+Look = dict[str, Any]
+"""Keywords of a drawing function of matplotlib."""
 COLOURS = ("#0b6e99", "#d1495b", "#3a7d44", "#8d6a9f", "#e09f3e", "#5c5c5c", "#2a9d8f", "#b56576")
 GREY = "#c9c9c9"
 FIXED = "#8a8a8a"
@@ -41,7 +43,7 @@ def label_axes(axes: "Axes", title: str, x: str, y: str) -> None:
     axes.set_ylabel(y, fontsize=9)
     axes.tick_params(labelsize=8)
     if x == "epoch":
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.locator_params(axis="x", integer=True)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
 

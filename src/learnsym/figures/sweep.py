@@ -8,7 +8,7 @@ from learnsym.figures.dynamics import draw_drift
 from learnsym.figures.learned_symmetry import draw_final_fractions, final_fractions
 from learnsym.figures.response import draw_responses
 from learnsym.figures.spectrum import draw_spectra
-from learnsym.figures.style import colours, label_axes, new_figure, save
+from learnsym.figures.style import Look, colours, label_axes, new_figure, save
 from learnsym.figures.width import draw_bands
 from learnsym.results.collect import Run
 
@@ -29,10 +29,10 @@ def draw_sweep(path: Path, groups: Groups) -> bool:
     Returns:
         False if there is nothing to draw.
     """
-    for name, draw in (("drift", draw_drift), ("spectrum", draw_spectra)):
+    for name, draw_all in (("drift", draw_drift), ("spectrum", draw_spectra)):
         curves = _curves(groups, name)
         if len(curves) == len(groups):
-            draw(path, curves)
+            draw_all(path, curves)
             return True
     panels = _panels(groups)
     if not panels:
@@ -84,7 +84,7 @@ def _draw_final_widths(
         axes.bar(index, sum(values) / len(values), color=colour, alpha=0.3, width=0.7)
         axes.plot([index] * len(values), values, "o", color=colour, markersize=4)
         if (truth := truths[label]) is not None:
-            dash = {"color": "black", "linestyle": "--", "linewidth": 1}
+            dash: Look = {"color": "black", "linestyle": "--", "linewidth": 1}
             axes.hlines(truth, index - 0.42, index + 0.42, **dash)
     axes.set_xticks(range(len(widths)), list(widths), rotation=20, ha="right", fontsize=7)
     label_axes(axes, "final width of the rotation (dashes: truth)", "", "width (rad)")

@@ -9,6 +9,7 @@ import numpy as np
 
 from learnsym.figures.style import (
     COLOURS,
+    Look,
     add_legend,
     colours,
     label_axes,
@@ -22,7 +23,7 @@ if TYPE_CHECKING:  # what ends a sweep draws figures without torch
 
 Rows = Sequence[Mapping[str, Any]]
 """metrics.jsonl: one mapping for each epoch."""
-_TRUTH = {"color": "black", "linestyle": "--", "linewidth": 1}
+_TRUTH: Look = {"color": "black", "linestyle": "--", "linewidth": 1}
 
 
 def draw_bands(
@@ -41,7 +42,7 @@ def draw_bands(
         half = np.array([[row[key] for row in rows[:length]] for rows in rows_of_runs]) / 2
         epochs = [row["epoch"] for row in rows_of_runs[0][:length]]
         mean = half.mean(axis=0)
-        shade = {"color": colour, "linewidth": 0}
+        shade: Look = {"color": colour, "linewidth": 0}
         if len(runs) == 1:
             axes.fill_between(epochs, -mean, mean, alpha=0.25, **shade)
         for edge, name in ((-mean, None), (mean, label)):
@@ -53,7 +54,11 @@ def draw_bands(
         axes.axhline(-truth / 2, **_TRUTH)
         axes.axhline(truth / 2, label="truth", **_TRUTH)
     pi_ticks(axes)
-    frame = {"facecolor": "white", "framealpha": 0.85, "edgecolor": "none"}  # the truth is behind
+    frame: Look = {
+        "facecolor": "white",
+        "framealpha": 0.85,
+        "edgecolor": "none",
+    }  # the truth is behind
     axes.legend(fontsize=7, loc="best", **frame)
     label_axes(axes, "learned rotation over training", "epoch", "angle (rad)")
 

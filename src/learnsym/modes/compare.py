@@ -104,7 +104,9 @@ def _markdown(frame: "DataFrame") -> str:
 
 def _absent(runs: Sequence[Run], silent: Sequence[str]) -> str:
     """Return a list of the runs that are not in the table, and why."""
-    absent = [(run.name, run.status, run.error or "") for run in runs if run.status != "finished"]
+    absent = [
+        (run.name, str(run.status), run.error or "") for run in runs if run.status != "finished"
+    ]
     reason = "no learned symmetry, no distance to E, no equivariance error is known of it."
     absent += [(label, "finished", reason) for label in silent]
     return f"\nNot in the table:\n\n{absent_list(absent)}\n" if absent else ""

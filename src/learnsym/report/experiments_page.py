@@ -113,7 +113,7 @@ def read_measured(results: Path) -> pd.DataFrame:
     try:
         measured = pd.read_csv(path, dtype=str, keep_default_na=False, usecols=MEASURED)
         pd.to_numeric(measured["mean"])
-        return measured.assign(key=[key_of(read_command(c)) for c in measured["command"]])
+        return measured.assign(key=measured["command"].map(lambda c: key_of(read_command(c))))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: {one_line(error)}.") from error
 
@@ -142,7 +142,7 @@ def paper_values(preset: str) -> Sequence[Mapping[str, str]] | None:
 
 def _applies(value: Mapping[str, str], changes: frozenset[str]) -> bool:
     """Tell if a paper's value is of the data set and the target that a command chooses."""
-    chosen = dict(o.split("=", 1) for o in changes if "=" in o)
+    chosen = dict(change.partition("=")[::2] for change in changes)
     if "dataset" in chosen and "dataset" in value:
         path = CONFIG_DIR / "dataset" / f"{chosen['dataset']}.yaml"
         if load_yaml(path)["_target_"].rpartition(".")[2] != value["dataset"]:

@@ -60,8 +60,8 @@ def _tabular(frame: "DataFrame") -> str:
     return styler.to_latex(hrules=True, column_format="lr" + "l" * (len(frame.columns) - 2))
 
 
-def _tex_head(metric: str) -> str:
-    lines = r"\\".join(map(tex, head(metric)))
+def _tex_head(metric: object) -> str:
+    lines = r"\\".join(map(tex, head(str(metric))))
     return rf"\shortstack[l]{{{lines}}}" if r"\\" in lines else lines
 
 

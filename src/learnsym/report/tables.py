@@ -17,10 +17,29 @@ from learnsym.run.summary import STATUS
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-SHOWN = ("test_", "median_", "learned_", "gradient_", "accuracy_", "distance_to_", "change_")
+SHOWN: tuple[str, ...] = (
+    "test_",
+    "median_",
+    "learned_",
+    "gradient_",
+    "accuracy_",
+    "distance_to_",
+    "change_",
+)
 SHOWN += ("n_eff_", "largest_eigenvalue", "trace", "equivariance_error_")
 """Beginnings of the metrics that tables show, in this order; the CSV has all metrics."""
-COLUMNS = ("run", "metric", "mean", "sd", "n", "seeds", "scale", "code", "paper", "paper_status")
+COLUMNS: tuple[str, ...] = (
+    "run",
+    "metric",
+    "mean",
+    "sd",
+    "n",
+    "seeds",
+    "scale",
+    "code",
+    "paper",
+    "paper_status",
+)
 COLUMNS += ("status", "reason")
 """Columns of table.csv."""
 _LONG_REASON = 400

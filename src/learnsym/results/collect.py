@@ -27,8 +27,8 @@ _ADVICE = {
     "curves.json": "delete result.json beside it, and the run's command makes both again",
     "config.yaml": "the run's command writes it again",
 }
-_RESULT_SECTIONS = {"metrics": dict, "learned_symmetry": dict, "versions": dict, "data": dict}
-_RESULT_SECTIONS |= {"true_widths": dict, "paper": list}
+_MAPPINGS = ("metrics", "learned_symmetry", "versions", "data", "true_widths")
+"""Sections of result.json that are mappings; `paper` is a list."""
 
 
 @dataclass(frozen=True)
@@ -159,16 +159,16 @@ def read_run(path: Path, overrides: tuple[str, ...] = ()) -> Run:
         except FileNotFoundError:
             continue
         except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-            reason = str(error).splitlines()[0]
-            error_text = f"{path / file} cannot be read ({reason}); {_ADVICE[file]}."
-            return Run(path, "unreadable", error=error_text, overrides=overrides)
+            first_line = str(error).splitlines()[0]
+            text = f"{path / file} cannot be read ({first_line}); {_ADVICE[file]}."
+            return Run(path, "unreadable", error=text, overrides=overrides)
     result, failure = parts["result"], path / "error.txt"
     try:  # a run that goes on may be writing a line
         rows = read_rows(path / "metrics.jsonl", whole=bool(result))
     except RunError as error:
         return Run(path, "unreadable", error=str(error), overrides=overrides)
     status: Status = "finished"
-    reason = None
+    reason: str | None = None
     if not result:
         status, reason = "unfinished", "it has not finished; its command goes on with it."
     if not result and failure.exists():
@@ -190,8 +190,9 @@ def _read_mapping(path: Path) -> dict[str, Any]:
     content = with_current_names(yaml.safe_load(text)) if is_yaml else json.loads(text)
     if not isinstance(content, dict):
         raise ValueError(f"it holds a {type(content).__name__}")
-    sections = _RESULT_SECTIONS if path.name == "result.json" else {}
-    for name, kind in sections.items():
-        if not isinstance(content.get(name, kind()), kind):
-            raise ValueError(f"its {name} is a {type(content[name]).__name__}")
+    if path.name == "result.json":
+        for name in (*_MAPPINGS, "paper"):
+            kind = list if name == "paper" else dict
+            if not isinstance(content.get(name, kind()), kind):
+                raise ValueError(f"its {name} is a {type(content[name]).__name__}")
     return content

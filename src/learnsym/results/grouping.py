@@ -13,8 +13,8 @@ from typing import Any
 
 from learnsym.results.collect import Run
 
-_NOT_A_LABEL = ("seed=", "scale=", "paths.", "fresh=", "table=", "launcher=", "hydra", "trainer.")
-_NOT_A_LABEL += ("logger=", "debug=")
+_NOT_A_LABEL: tuple[str, ...] = ("seed=", "scale=", "paths.", "fresh=", "table=", "launcher=")
+_NOT_A_LABEL += ("hydra", "trainer.", "logger=", "debug=")
 _NO_DIFFERENCE = ("seed", "paths", "logger", "fresh", "launcher", "runs", "paper", "hydra", "scale")
 _LONG = 48
 _MEASURES = ("analysis.distance_to_equivariance", "analysis.equivariance_angles")
