@@ -172,11 +172,7 @@ def test_a_command_says_what_was_run_and_not_where_or_with_which_seed() -> None:
         (re.sub(r"(?m)^presets.*\n", "", SECTION), "", r"t\.yaml: unknown or missing: presets"),
         ("- 1\n", "", r"t\.yaml: unknown or missing"),
         (SECTION, ENTRY.replace("1.500", "about 1.5"), r"measured\.csv: .*about 1\.5"),
-        (
-            SECTION,
-            ENTRY.replace("scale=cpu", "scale"),
-            r"\.csv: 'scale' is not of the form",
-        ),
+        (SECTION, ENTRY.replace("scale=cpu", "scale"), r"\.csv: 'scale' is not of the form"),
         (SECTION, ENTRY.replace("low scale", "'low scale"), r"measured\.csv: No closing quotation"),
     ],
 )

@@ -1,6 +1,5 @@
 """`mode=book`: record finished runs under results/, and write the pages made from it."""
 
-import hashlib
 import json
 import math
 import re
@@ -18,13 +17,12 @@ from learnsym.errors import ConfigError
 from learnsym.report import experiments_page as page
 from learnsym.report.fidelity import fidelity_page, read_facts
 from learnsym.results.collect import Run, collect
-from learnsym.results.grouping import flatten
+from learnsym.results.grouping import settings_of
 from learnsym.results.statistics import is_number, mean_and_sd
 from learnsym.run.mode import ResultsMode
 from learnsym.utils.files import write_atomically
 
-_NO_RECIPE = ("seed", "paths", "logger", "fresh", "runs", "paper", "debug")
-_NO_RECIPE_KEYS = ("dataset.data_dir", "dataset.file", "dataset.path", "trainer.progress")
+_FOLDERS = ("dataset.data_dir", "dataset.file", "dataset.path", "debug")
 
 
 class Book(ResultsMode):
@@ -104,10 +102,10 @@ def _finished_run(run: Run, sections: Sequence[page.Section]) -> dict[str, Any]:
         raise ValueError(f"its command says scale={key.scale}, its result {result['scale']}")
     if key.preset == "none" and key.changes:
         raise ValueError(f"it is of no preset, and not the default: {', '.join(key.changes)}")
-    sections = [s for s in sections if page.listed_name(s, key.preset)]
+    sections = [s for s in sections if _listed_name(s, key.preset)]
     if not sections:
         raise ValueError(f"experiment={key.preset} is in no table of results/")
-    preset = page.listed_name(sections[0], key.preset)
+    preset = _listed_name(sections[0], key.preset)
     words = tuple(f"experiment={preset}" if w.startswith("experiment=") else w for w in words)
     names = [c[k] for c in sections[0]["columns"] for k in ("metric", "error") if k in c]
     seconds = max(result["seconds"], result.get("seconds_of_training", 0.0))
@@ -121,7 +119,7 @@ def _finished_run(run: Run, sections: Sequence[page.Section]) -> dict[str, Any]:
         "command": page.command_line(words),
         "key": page.key_of(words),
         "hardware": _short_hardware(result["device"]),
-        "recipe": _recipe(run.config),
+        "recipe": _recipe(run),
         "seed": int(result["seed"]),
         "metrics": _finite(result["metrics"], names),
         "seconds": seconds,
@@ -129,6 +127,12 @@ def _finished_run(run: Run, sections: Sequence[page.Section]) -> dict[str, Any]:
         "date": f"{date.astimezone(UTC):%Y-%m-%d %H:%M}",
         "commit": versions.get("commit") or f"code {versions.get('code', 'unknown')}",
     }
+
+
+def _listed_name(section: page.Section, preset: str) -> str | None:
+    """Return the name under which a table lists a preset, or None."""
+    name = section.get("aliases", {}).get(preset, preset)
+    return name if name in section["presets"] else None
 
 
 def _finite(metrics: Mapping[str, Any], names: Sequence[str]) -> dict[str, float]:
@@ -142,11 +146,10 @@ def _finite(metrics: Mapping[str, Any], names: Sequence[str]) -> dict[str, float
     return chosen
 
 
-def _recipe(config: Mapping[str, Any]) -> str:
-    """Return a hash of what decides a result, the seed apart: presets change between two runs."""
-    flat = {k: v for k, v in flatten(config).items() if k.partition(".")[0] not in _NO_RECIPE}
-    kept = {k: v for k, v in flat.items() if k not in _NO_RECIPE_KEYS}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()
+def _recipe(run: Run) -> str:
+    """Return what decides a result, the seed apart: a preset may change between two runs."""
+    settings = {k: v for k, v in settings_of(run).items() if k not in _FOLDERS}
+    return json.dumps(settings, sort_keys=True, default=str)
 
 
 def _short_hardware(text: str) -> str:
