@@ -220,7 +220,7 @@ def test_the_papers_values_are_those_of_the_last_ingredient_that_has_some(
         "two": "paper: [{metric: a, value: 2.0, status: V}]\n",
         "empty": "paper: []\n",
         "silent": "train: {epochs: 1}\n",
-        "last": "defaults: [/experiment/one, /experiment/two, /experiment/silent, override /net: x]\n",
+        "last": "defaults: [/experiment/one, /experiment/two, /experiment/silent, o /n: x]\n",
         "none": "defaults: [/experiment/one, /experiment/empty]\n",
         "own": "defaults: [/experiment/one]\npaper: [{metric: a, value: 3.0, status: V}]\n",
     }.items():

@@ -149,8 +149,10 @@ def test_no_string_of_a_run_is_markup(tmp_path: Path) -> None:
             "versions": {HOSTILE: HOSTILE, "code": HOSTILE},
             "data": {"provenance": f"STAND-IN {HOSTILE}"},
         }
-        make_run(tmp_path, seed, words=[f"net.note={note}"], config={"net": {HOSTILE: note}, "seed": HOSTILE}, paper=[entry],
-                 metrics={"test_loss": 1.0, f"test_{HOSTILE}": 2.0}, rows=[{"epoch": 1, HOSTILE: 1.0}], **machine)  # fmt: skip
+        settings = {"words": [f"net.note={note}"], "paper": [entry]}
+        settings |= {"config": {"net": {HOSTILE: note}, "seed": HOSTILE}}
+        settings |= {"metrics": {"test_loss": 1.0, f"test_{HOSTILE}": 2.0}}
+        make_run(tmp_path, seed, rows=[{"epoch": 1, HOSTILE: 1.0}], **settings, **machine)
     make_run(tmp_path, 4, name="x<script>alert(3)<", error=HOSTILE)
     runs = collect(str(tmp_path / "*"))
     groups = group_runs(runs)

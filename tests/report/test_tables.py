@@ -20,8 +20,8 @@ from learnsym.results.grouping import group_runs
 
 PAPER = [{"metric": "test_accuracy", "value": 0.938, "status": "S", "where": "table 2"}]
 HOSTILE = (
-    r"</script><script>alert('&amp;')</script> 100% a_b {x} $y$ #1 ~ ^ \input{/etc/passwd} | `z` -- λ "
-    + '"q"'
+    r"</script><script>alert('&amp;')</script> 100% a_b {x} $y$ #1 ~ ^ "
+    r"\input{/etc/passwd} | `z` -- λ " + '"q"'
 )
 
 
