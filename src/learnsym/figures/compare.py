@@ -29,6 +29,7 @@ from learnsym.results.symmetry import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import SubFigure
 
 Known = Mapping[str, Sequence[Measurement]]
 """Label -> what is known of the runs of that label."""
@@ -102,7 +103,7 @@ def _limits_of_bars(known: Known) -> tuple[float, float]:
 
 
 def _draw_row(
-    figure: Any,
+    figure: "SubFigure",
     group: Group,
     measured: Sequence[Measurement],
     colour: str,

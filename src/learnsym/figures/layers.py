@@ -10,6 +10,7 @@ from torch import Tensor
 
 from learnsym.figures.style import COLOURS, label_axes, new_figure, save
 from learnsym.groups.point_groups import Elements, wrapped
+from learnsym.results.collect import Json
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +26,7 @@ _PANELS = {
 }
 
 
-def draw_layer_errors(path: Path, rows: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
+def draw_layer_errors(path: Path, rows: Mapping[str, Mapping[str, Json]]) -> None:
     """Draw a panel of features on the group and one of their maximum, a line for each transform.
 
     Args:

@@ -18,11 +18,12 @@ from learnsym.figures.style import (
     save,
 )
 from learnsym.figures.width import Rows
-from learnsym.results.collect import Run
+from learnsym.results.collect import Json, Run
 from learnsym.results.symmetry import short_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
     from torch import nn
 
     from learnsym.distributions.group_sampler import GroupSampler
@@ -45,9 +46,7 @@ def layers_that_learn(net: "nn.Module") -> "dict[str, GroupSampler]":
     return samplers if any(m.learned for m in samplers.values()) else {}
 
 
-def draw_learned_layers(
-    path: Path, rows: Rows, net: "nn.Module", response: Mapping[str, Any] | None
-) -> None:
+def draw_learned_layers(path: Path, rows: Rows, net: "nn.Module", response: Json | None) -> None:
     """Draw what every layer learned, and below how it came about and the response to rotations."""
     samplers = layers_that_learn(net)
     panels = ["rotation"] if rows else []
@@ -74,7 +73,9 @@ def _any_mirror(samplers: "Mapping[str, GroupSampler]") -> bool:
 # --- circles
 
 
-def _draw_circles(figure: Any, samplers: "Mapping[str, GroupSampler]", per_row: int) -> None:
+def _draw_circles(
+    figure: "Figure | SubFigure", samplers: "Mapping[str, GroupSampler]", per_row: int
+) -> None:
     """Draw one small circle for each layer, and say what its marks mean."""
     finite = any(m.stabiliser.order for m in samplers.values())
     remarks = ["inner ring: mirror images"] if _any_mirror(samplers) else []
@@ -146,7 +147,8 @@ def draw_fractions(axes: "Axes", rows: Rows, layers: Sequence[str], generator: s
     epochs = [row["epoch"] for row in rows]
     alone = f"learned_{generator}_fraction"  # its name where nothing else learns
     for index, layer in enumerate(layers):
-        values = [row.get(f"{alone}/{layer}", row.get(alone, math.nan)) for row in rows]
+        names = (f"{alone}/{layer}", alone)
+        values = [next((row[name] for name in names if name in row), math.nan) for row in rows]
         look: Look = {"color": COLOURS[(index - 1) % len(COLOURS)]}
         if index == 0 and all(v == 1.0 for v in values):
             look = {"color": "grey", "linestyle": ":"}

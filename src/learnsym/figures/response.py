@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from learnsym.figures.style import COLOURS, add_legend, colours, draw_band, label_axes
+from learnsym.results.collect import Json
 
 if TYPE_CHECKING:  # what ends a sweep draws figures without torch
     from matplotlib.axes import Axes
+    from matplotlib.figure import SubFigure
 
     from learnsym.data.base import Data
 
-Curve = Mapping[str, Any]
+Curve = Json
 """angles_deg, probability, per_class and classes, of `learnsym.analysis.angle_response`."""
 _COLUMNS = 8
 
@@ -51,7 +53,7 @@ def draw_responses(
     label_axes(axes, "response to a turned input", x, "probability of the right class")
 
 
-def draw_augmented_images(figure: Any, net: Any, data: "Data") -> None:
+def draw_augmented_images(figure: "SubFigure", net: Any, data: "Data") -> None:
     """Draw two test images, each beside samples of the distribution that `net` learned."""
     import torch
 

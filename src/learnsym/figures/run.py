@@ -1,6 +1,6 @@
 """Draw the figures of one run: what it learned, how, and what the network does with it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +9,7 @@ from learnsym.figures.learned_symmetry import draw_learned_layers, layers_that_l
 from learnsym.figures.response import draw_augmented_images, draw_response
 from learnsym.figures.style import new_figure, save
 from learnsym.figures.width import Rows, draw_bands, draw_box, draw_widths
+from learnsym.results.collect import Json
 from learnsym.run.directory import RunDirectory
 
 if TYPE_CHECKING:  # what ends a sweep draws figures without torch
@@ -17,7 +18,7 @@ if TYPE_CHECKING:  # what ends a sweep draws figures without torch
 
     from learnsym.data.base import Data
 
-Curves = Mapping[str, Any]
+Curves = Json
 
 
 def draw_run(directory: RunDirectory, net: "nn.Module", data: "Data", curves: Curves) -> list[Path]:

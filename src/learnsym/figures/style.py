@@ -2,6 +2,7 @@
 
 import io
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -62,7 +63,9 @@ def draw_arc(
     axes.plot(x + radius * np.sin(angle), radius * np.cos(angle), **settings)
 
 
-def draw_band(axes: "Axes", x: Any, values: np.ndarray, colour: str, label: str | None) -> None:
+def draw_band(
+    axes: "Axes", x: Sequence[float], values: np.ndarray, colour: str, label: str | None
+) -> None:
     """Draw the mean over runs (rows of `values`), the deviation shaded."""
     mean = values.mean(axis=0)
     axes.plot(x, mean, color=colour, linewidth=1.6, label=label)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,11 +17,12 @@ from learnsym.figures.style import (
     pi_ticks,
     save,
 )
+from learnsym.results.collect import Json
 
 if TYPE_CHECKING:  # what ends a sweep draws figures without torch
     from matplotlib.axes import Axes
 
-Rows = Sequence[Mapping[str, Any]]
+Rows = Sequence[Json]
 """metrics.jsonl: one mapping for each epoch."""
 _TRUTH: Look = {"color": "black", "linestyle": "--", "linewidth": 1}
 

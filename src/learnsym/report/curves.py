@@ -2,18 +2,17 @@
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from html import escape
-from typing import Any
 
-from learnsym.results.collect import Run
+from learnsym.results.collect import Json, Run
 from learnsym.results.grouping import Group, scale_of, settings_of, slug_of
 from learnsym.results.statistics import is_number
 
 COLOURS = ("#0b6e99", "#d1495b", "#3a7d44", "#8d6a9f", "#b8741a", "#5c5c5c", "#1f8478", "#a14a5f")
 MAX_NUMBERS = 400_000
 """Numbers in a page; beyond that only every k-th epoch of a run, and its last, is in it."""
-Rows = Sequence[Mapping[str, Any]]
+Rows = Sequence[Json]
 """Numbers by metric, one mapping for each epoch."""
 
 
@@ -33,7 +32,7 @@ def stride(runs: Sequence[Run]) -> int:
     return max(1, math.ceil(sum(len(row) for run in runs for row in run.rows) / MAX_NUMBERS))
 
 
-def make_curves(groups: Sequence[Group], runs: Sequence[Run]) -> dict[str, Any]:
+def make_curves(groups: Sequence[Group], runs: Sequence[Run]) -> Json:
     """Return a figure in plotly's form: lines of single runs and means, and a menu of metrics.
 
     Runs that have not finished are drawn too, in the colour of the group that they belong to.
@@ -43,7 +42,7 @@ def make_curves(groups: Sequence[Group], runs: Sequence[Run]) -> dict[str, Any]:
         runs: those with epochs.
     """
     step = stride(runs)
-    lines: list[dict[str, Any]] = []
+    lines: list[Json] = []
     rows: list[Rows] = []
     labels = [_label_of(run, groups) for run in runs]
     for index, label in enumerate(dict.fromkeys([*(g.label for g in groups), *labels])):
@@ -82,7 +81,7 @@ def _escape(text: str) -> str:
     return escape(text, quote=False)
 
 
-def _line(label: str, text: str, line: dict[str, Any], opacity: float = 1.0) -> dict[str, Any]:
+def _line(label: str, text: str, line: Json, opacity: float = 1.0) -> Json:
     """Return a line without its numbers."""
     name, text = _escape(label), _escape(text).replace("&lt;br&gt;", "<br>", 1)
     common = {"type": "scatter", "mode": "lines", "hoverinfo": "x+y+text", "showlegend": False}
@@ -112,7 +111,7 @@ def _mean_rows(rows_of_runs: Sequence[Rows]) -> Rows:
     return means
 
 
-def _metrics_of(row: Mapping[str, Any]) -> list[str]:
+def _metrics_of(row: Json) -> list[str]:
     return [k for k, v in row.items() if k not in ("epoch", "step") and is_number(v)]
 
 
@@ -133,8 +132,8 @@ def _first_metric(metrics: Sequence[str], rows: Sequence[Rows]) -> str:
     return next(choices, "")
 
 
-def _layout(metrics: Sequence[str], start: str, rows: Sequence[Rows]) -> dict[str, Any]:
-    def button(metric: str) -> dict[str, Any]:
+def _layout(metrics: Sequence[str], start: str, rows: Sequence[Rows]) -> Json:
+    def button(metric: str) -> Json:
         changes = (
             {"y": [_values(some, metric) for some in rows]},
             {"yaxis.title.text": _escape(metric)},

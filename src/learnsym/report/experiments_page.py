@@ -20,10 +20,11 @@ import yaml
 from learnsym.config.validate import CONFIG_DIR
 from learnsym.errors import ConfigError
 from learnsym.report.tables import to_markdown
+from learnsym.results.collect import Json
 
 Words = tuple[str, ...]
 """Overrides of a command, canonical."""
-Section = Mapping[str, Any]
+Section = Json
 """A table's file: title, about, presets, aliases, columns, remarks."""
 _KEYS = {"title", "about", "presets", "aliases", "columns", "remarks"}
 _GENERATED = (
@@ -128,7 +129,8 @@ def one_line(error: Exception) -> str:
 @cache
 def paper_values(preset: str) -> Sequence[Mapping[str, str]] | None:
     """Return the `paper` node of a preset: its own, or that of its last ingredient with one."""
-    content = load_yaml(CONFIG_DIR / "experiment" / f"{preset}.yaml")
+    path = CONFIG_DIR / "experiment" / f"{preset}.yaml"
+    content = load_yaml(path) if preset != "none" else {"paper": []}
     if "paper" in content:
         return content["paper"]
     names = [re.fullmatch("/experiment/([^@]+)", str(d)) for d in content.get("defaults", [])]
@@ -138,13 +140,10 @@ def paper_values(preset: str) -> Sequence[Mapping[str, str]] | None:
 
 def _applies(value: Mapping[str, str], changes: frozenset[str]) -> bool:
     """Tell if a paper's value is of the data set and the target that a command chooses."""
-    chosen = dict(change.partition("=")[::2] for change in changes)
-    if "dataset" in chosen and "dataset" in value:
-        path = CONFIG_DIR / "dataset" / f"{chosen['dataset']}.yaml"
-        if load_yaml(path)["_target_"].rpartition(".")[2] != value["dataset"]:
-            return False
-    target = value.get("target")
-    return target is None or chosen.get("dataset.target", target) == target
+    chosen = dict(change.lower().partition("=")[::2] for change in changes)
+    overrides = {"dataset": "dataset", "target": "dataset.target"}
+    wanted = {overrides[k]: v.lower() for k, v in value.items() if k in overrides}
+    return all(chosen.get(override, choice) == choice for override, choice in wanted.items())
 
 
 def sweep_of(table: str) -> tuple[list[str], list[Key]]:
@@ -212,7 +211,7 @@ def _rows(
         yield from _quantities(section, {"run": title, "command": f"`{command}`"}, entry)
 
 
-def _stated(preset: str, changes: frozenset[str]) -> dict[str, Any]:
+def _stated(preset: str, changes: frozenset[str]) -> Json:
     """Return the command in a preset's header, with changes, as an entry without a metric."""
     words: Words = ()
     if preset != "none":
@@ -223,13 +222,12 @@ def _stated(preset: str, changes: frozenset[str]) -> dict[str, Any]:
 
 
 def _quantities(
-    section: Section, row: dict[str, str], entry: Sequence[Mapping[str, Any]]
+    section: Section, row: dict[str, str], entry: Sequence[Json]
 ) -> Iterator[dict[str, str]]:
     """Yield the quantities of one command; name and circumstances stand in the first row alone."""
     first, lines = entry[0], {line["metric"]: line for line in entry if "metric" in line}
     key: Key = first["key"]
-    reported = [] if key.preset == "none" else paper_values(key.preset) or []
-    paper = [value for value in reported if _applies(value, key.changes)]
+    paper = [v for v in paper_values(key.preset) or () if _applies(v, key.changes)]
     if lines:
         row |= {"scale": key.scale, "n": max((line["n"] for line in entry), key=int)}
         row |= {"hardware": first["hardware"], "time": _duration(first["seconds"])}
@@ -257,18 +255,16 @@ def _our_cell(lines: Mapping[str, Mapping[str, str]], column: Mapping[str, str])
     """Return mean ± deviation over seeds, or the standard error (s.e.) within a run."""
     if column["metric"] not in lines:
         return ""
-    line, error = lines[column["metric"]], lines.get(column.get("error", ""))
-    text = _scaled(line["mean"], column)
-    if line["sd"]:
-        text = f"{text.removesuffix(' %')} ± {_scaled(line['sd'], column)}"
-    elif error:
-        text = f"{text.removesuffix(' %')} ± {_scaled(error['mean'], column)} (s.e.)"
-    return text + (f" ({line['note']})" if line["note"] else "")
+    line, error = lines[column["metric"]], lines.get(column.get("error", ""), {})
+    text, note = _scaled(line["mean"], column), f" ({line['note']})" if line["note"] else ""
+    if spread := line["sd"] or error.get("mean"):
+        text = f"{text.removesuffix(' %')} ± {_scaled(spread, column)}"
+    return text + ("" if line["sd"] or not error else " (s.e.)") + note
 
 
 def _scaled(number: str, column: Mapping[str, str]) -> str:
     """Return a number in per cent if the column is, with the digits that it has."""
-    if column.get("percent") != "true" or not re.fullmatch(r"[\d.]+", number):
+    if column.get("percent") != "true" or not re.fullmatch(r"[\d.]+(e-?\d+)?", number):
         return number
     return f"{Decimal(number).scaleb(2):f} %"
 

@@ -8,11 +8,11 @@ import base64
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, get_args
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from learnsym.report.curves import curves_html, stride
 from learnsym.report.tables import RunTable
-from learnsym.results.collect import Run, Status
+from learnsym.results.collect import Json, Run, Status
 from learnsym.results.grouping import Group, differing_keys, scale_of
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def _run_list(groups: Sequence[Group], runs: Sequence[Run]) -> "DataFrame":
 
     label_of = {run.path: g.label for g in groups for run in g.runs}
 
-    def line(run: Run) -> dict[str, Any]:
+    def line(run: Run) -> Json:
         typed = f"main.py {' '.join(run.overrides)}" if run.overrides else ""
         return {
             "run": run.name,

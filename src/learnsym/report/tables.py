@@ -3,13 +3,13 @@
 pandas is imported where it is used: the command line imports this package before it needs it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from learnsym.errors import ConfigError
-from learnsym.results.collect import Run
+from learnsym.results.collect import Json, Run
 from learnsym.results.grouping import Group, remarks
 from learnsym.results.statistics import is_number, mean_and_sd
 from learnsym.run.summary import STATUS
@@ -106,7 +106,7 @@ def make_table(
     return RunTable(values, [b for b in blocks if b], absent, _notes(groups, bool(fixed)), headline)
 
 
-def _lines(group: Group) -> list[dict[str, Any]]:
+def _lines(group: Group) -> list[Json]:
     """Return a line of numbers for each metric of a group."""
     metrics = [run.section("metrics") for run in group.runs]
     common = {"run": group.label, "scale": group.scale, "code": group.code, "status": "finished"}
@@ -126,13 +126,13 @@ def _lines(group: Group) -> list[dict[str, Any]]:
     return lines
 
 
-def _paper(group: Group) -> list[Mapping[str, Any]]:
+def _paper(group: Group) -> list[Json]:
     """Return the different values that papers report for the runs of a group."""
     entries = [e for r in group.runs for e in r.result.get("paper") or [] if isinstance(e, dict)]
     return [e for index, e in enumerate(entries) if e not in entries[:index]]
 
 
-def _paper_text(entry: Mapping[str, Any]) -> str:
+def _paper_text(entry: Json) -> str:
     where = f", {entry['where']}" if entry.get("where") else ""
     return f"{entry.get('value')} [{entry.get('status')}{where}]"
 

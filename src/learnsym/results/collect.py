@@ -18,6 +18,8 @@ from learnsym.config.former_names import with_current_names
 from learnsym.errors import ConfigError, RunError
 from learnsym.run.directory import read_rows
 
+Json = dict[str, Any]
+"""What a JSON or YAML file holds."""
 Status = Literal["finished", "failed", "unfinished", "unreadable", "missing"]
 PLANNED = "planned.json"
 """The file in a sweep's directory that lists the overrides of all its jobs."""
@@ -48,10 +50,10 @@ class Run:
 
     path: Path
     status: Status
-    config: dict[str, Any] = field(default_factory=dict)
-    result: dict[str, Any] = field(default_factory=dict)
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    curves: dict[str, Any] = field(default_factory=dict)
+    config: Json = field(default_factory=dict)
+    result: Json = field(default_factory=dict)
+    rows: list[Json] = field(default_factory=list)
+    curves: Json = field(default_factory=dict)
     error: str | None = None
     overrides: tuple[str, ...] = ()
 
@@ -67,7 +69,7 @@ class Run:
         """The seed of its configuration, or of its result."""
         return self.config.get("seed", self.result.get("seed"))
 
-    def section(self, name: str) -> dict[str, Any]:
+    def section(self, name: str) -> Json:
         """Return a section of its result; empty where there is none."""
         return self.result.get(name, {})
 
@@ -152,7 +154,7 @@ def _planned_jobs(sweep: Path) -> list[list[str]]:
 
 def read_run(path: Path, overrides: tuple[str, ...] = ()) -> Run:
     """Read one run's directory; what cannot be read makes the run unreadable, not an error."""
-    parts: dict[str, dict[str, Any]] = {"config": {}, "result": {}, "curves": {}}
+    parts: dict[str, Json] = {"config": {}, "result": {}, "curves": {}}
     for file in _ADVICE:
         try:
             parts[Path(file).stem] = _read_mapping(path / file)
@@ -178,7 +180,7 @@ def read_run(path: Path, overrides: tuple[str, ...] = ()) -> Run:
     return Run(path, status, **parts, rows=rows, error=reason, overrides=typed)
 
 
-def _read_mapping(path: Path) -> dict[str, Any]:
+def _read_mapping(path: Path) -> Json:
     """Read a file that holds a mapping; sections of result.json are checked.
 
     Raises:

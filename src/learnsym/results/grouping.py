@@ -9,9 +9,8 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-from learnsym.results.collect import Run
+from learnsym.results.collect import Json, Run
 
 _NOT_A_LABEL: tuple[str, ...] = ("seed=", "scale=", "paths.", "fresh=", "table=", "launcher=")
 _NOT_A_LABEL += ("hydra", "trainer.", "logger=", "debug=")
@@ -35,7 +34,7 @@ class Group:
 
     label: str
     runs: tuple[Run, ...]
-    settings: Mapping[str, Any]
+    settings: Json
     scale: str
     code: str
 
@@ -65,7 +64,7 @@ def _code_of(run: Run) -> str:
     return str(run.section("versions").get("code", ""))
 
 
-def settings_of(run: Run) -> dict[str, Any]:
+def settings_of(run: Run) -> Json:
     """Return what decides a result, by dotted keys; folders by their names in `paths`."""
     flat = flatten({k: v for k, v in run.config.items() if k not in _NO_DIFFERENCE})
     flat.pop("trainer.progress", None)
@@ -85,13 +84,13 @@ def _relative(value: str, folders: Mapping[str, str]) -> str:
     return value
 
 
-def flatten(node: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+def flatten(node: Json, above: str = "") -> Json:
     """Return nested mappings as one of dotted keys; lists are values.
 
     >>> flatten({"a": {"b": 1, "c": [2]}, "d": {}})
     {'a.b': 1, 'a.c': [2], 'd': {}}
     """
-    flat: dict[str, Any] = {}
+    flat: Json = {}
     for key, value in node.items():
         nested = isinstance(value, Mapping) and value
         flat |= flatten(value, f"{above}{key}.") if nested else {f"{above}{key}": value}
