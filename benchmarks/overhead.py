@@ -36,7 +36,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from learnsym.config.resolvers import register_resolvers
-from learnsym.config.validate import CONFIG_DIR
+from learnsym.config.search_path import CONFIG_DIR
 from learnsym.run.context import build_context
 from learnsym.run.directory import RunDirectory
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from learnsym.config.build import build
 from learnsym.config.resolvers import register_resolvers
-from learnsym.config.validate import CONFIG_DIR
+from learnsym.config.search_path import CONFIG_DIR
 from learnsym.data.base import Split
 from learnsym.dynamics.ensemble import Weights
 from learnsym.dynamics.gradient_flows import Augmentation, GradientFlows, member_draws

@@ -15,7 +15,7 @@ from hydra import initialize_config_dir
 
 from golden.steps import HERE, PRESETS, first_losses, golden, written
 from learnsym.config.resolvers import register_resolvers
-from learnsym.config.validate import CONFIG_DIR
+from learnsym.config.search_path import CONFIG_DIR
 
 
 def main(asked: list[str]) -> None:

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from twins import TWINS
 
 from learnsym.config.build import build
-from learnsym.config.validate import CONFIG_DIR
+from learnsym.config.search_path import CONFIG_DIR
 from learnsym.run.context import RunContext, build_context
 from learnsym.run.directory import RunDirectory
 from learnsym.training.precision import Double

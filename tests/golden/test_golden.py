@@ -9,7 +9,7 @@ from hydra import initialize_config_dir
 
 from golden.steps import HERE, PRESETS, STEPS, first_losses, golden, tolerance, written
 from learnsym.config.resolvers import register_resolvers
-from learnsym.config.validate import CONFIG_DIR
+from learnsym.config.search_path import CONFIG_DIR
 
 GOLDEN = golden()
 

@@ -212,8 +212,8 @@ def carry_out(words, expected, last_run):
         return (None if right else f"exit code {code}: {out[-500:]}{err[-2000:]}"), kept
     words = [
         w for w in words if w != "debug=true"
-    ]  # which has no name, and `slug` would not be asked
-    with patch.object(learnsym.run.run, "slug", stop_before_work):
+    ]  # which has no name, and `run_name` would not be asked
+    with patch.object(learnsym.run.run, "run_name", stop_before_work):
         code, _, err = call(
             [
                 *two_of_each(words),

@@ -15,16 +15,15 @@ from omegaconf import OmegaConf
 from twins import TWINS
 
 from learnsym.config.build import build
-from learnsym.config.explain import choices_of
 from learnsym.config.resolvers import register_resolvers
-from learnsym.config.validate import CONFIG_DIR
+from learnsym.config.search_path import CONFIG_DIR, choices_of
+from learnsym.config.validate import check
 from learnsym.modes.combinations import Combinations, composing, narrow_down, sentence_of
 from learnsym.modes.matrix import pattern
-from learnsym.modes.train import Train
 from learnsym.run import context as session
+from learnsym.run.checks import Request, check_combination, check_effect
 from learnsym.run.context import build_context
 from learnsym.run.directory import RunDirectory
-from learnsym.run.run import check, check_building, check_effect
 
 NETS = [
     f"{net}/{backbone}" if backbone else net
@@ -109,10 +108,11 @@ def test_verdicts_are_those_of_the_command_line(combinations, data_of):
 
 
 def checks_of_a_run(cfg, overrides):
-    """As `learnsym.run.run.run` makes them."""
+    """Make those of `learnsym.run.checks.check_request`."""
     check(cfg)
-    check_effect(cfg, overrides)
-    check_building(cfg, "train", Train)
+    request = Request(cfg, overrides, {"mode": "train"})
+    check_effect(request)
+    check_combination(request)
 
 
 def fit_of_a_run(cfg, data):

@@ -138,7 +138,9 @@ def test_the_tree_can_be_taken_in() -> None:
     for folder in {p.parent for p in MODULES.values()}:
         assert len(list(folder.glob("*.py"))) <= FILES_IN_A_FOLDER, folder
         assert folder.joinpath("__init__.py").exists(), folder
-    long = {str(p): n for p in MODULES.values() if (n := p.read_text().count("\n")) > LINES_IN_A_FILE}
+    long = {
+        str(p): n for p in MODULES.values() if (n := p.read_text().count("\n")) > LINES_IN_A_FILE
+    }
     assert long == {}
 
 

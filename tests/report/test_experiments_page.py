@@ -9,7 +9,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from learnsym.config.resolvers import register_resolvers
-from learnsym.config.validate import CONFIG_DIR, check, check_top_level
+from learnsym.config.search_path import CONFIG_DIR
+from learnsym.config.validate import check, check_top_level
 from learnsym.errors import ConfigError
 from learnsym.report.experiments_page import (
     canonical,

@@ -82,7 +82,7 @@ SETTINGS = [
     ),
     (["train.optimizer.lr=-0.1"], ["train.optimizer", "-0.1"]),
     (["trainer.nodes=0"], ["trainer.nodes=0", "greater than 0"]),
-    (["trainer.nodes=2"], ["trainer.nodes=2", "torchrun", "trainer.nodes=1 would be right"]),
+    (["trainer.nodes=2"], ["trainer.nodes=2", "torchrun", "Try trainer.nodes=1."]),
     (["trainer.devices=0"], ["trainer.devices=0", "greater than 0"]),
     (["runs=7"], ["runs=7", "valid string"]),
     (["runs=runs/*"], ["runs=runs/*", "no effect with mode=train"]),
@@ -238,7 +238,7 @@ SETTINGS = [
     (["net._target_=torch.hub.load"], ["net._target_=torch.hub.load", "only classes of learnsym"]),
     (
         ["net._target_=torch.nn.functional.relu"],
-        ["net._target_=torch.nn.functional.relu", "not a class"],
+        ["net._target_=torch.nn.functional.relu", "expected a class"],
     ),
     (["net._target_=learnsym.nowhere.X"], ["net._target_=learnsym.nowhere.X", "no such class"]),
     (["train.optimizer._target_=torch.nn.Linear"], ["train.optimizer", "Linear", "Optimizer"]),

@@ -56,8 +56,8 @@ def test_what_is_not_measured_does_not_rename_runs(main, tiny):
     from omegaconf import open_dict
 
     from learnsym.config.resolvers import register_resolvers
-    from learnsym.config.validate import CONFIG_DIR
-    from learnsym.run.config_hash import config_hash
+    from learnsym.config.search_path import CONFIG_DIR
+    from learnsym.run.run_id import config_hash
 
     register_resolvers()
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):

@@ -8,8 +8,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from learnsym.config.resolvers import register_resolvers
-from learnsym.config.validate import CONFIG_DIR
-from learnsym.run.run import published
+from learnsym.config.search_path import CONFIG_DIR
+from learnsym.run.summary import published
 
 TOYS = (
     "dataset=toy_molecules",
@@ -291,7 +291,7 @@ WRONG = [
     ),
     (
         ["dataset=toy_molecules", "trainer.channels_last=true"],
-        ["trainer.channels_last=true", "false would be right"],
+        ["trainer.channels_last=true", "Try trainer.channels_last=false"],
     ),
     (
         ["dataset=toy_molecules", "dataset.augment=flip"],

@@ -15,9 +15,9 @@ from command_line import SEVERAL_PROCESSES
 from filelock import FileLock
 
 from learnsym.errors import ConfigError
-from learnsym.run import launcher_env as cluster
-from learnsym.run.checks import check_processes
-from learnsym.run.launcher_env import LaunchEnv, launch_env, wait_for_the_first
+from learnsym.run import launch_env as cluster
+from learnsym.run.distributed import check_processes
+from learnsym.run.launch_env import LaunchEnv, launch_env, wait_for_rank_zero
 
 ROOT = Path(__file__).parents[2]
 WORDS = (*SEVERAL_PROCESSES, "train.epochs=2", "mode.response_images=0")
@@ -220,7 +220,7 @@ def test_a_mistake_is_said_once_and_ends_all_alike(tmp_path, port):
         == 1
     )
     assert err.count("error: ") == 1
-    assert "trainer.devices=2 trainer.nodes=1 would be right" in err
+    assert "Try trainer.devices=2 trainer.nodes=1." in err
     assert out == ""
     assert list(tmp_path.iterdir()) == []
 
@@ -238,13 +238,13 @@ TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "RANK": "3", "WORLD_SIZE": "4", "LOCA
 
 def test_where_a_process_stands(monkeypatch):
     assert launch_env() == LaunchEnv()
-    assert launch_env().is_first
-    assert not launch_env().shared
+    assert launch_env().is_rank_zero
+    assert not launch_env().is_distributed
     with monkeypatch.context() as patch:
         environment(patch, TORCHRUN)
         assert launch_env() == LaunchEnv("torchrun", 3, 4, 2)
-        assert launch_env().shared
-        assert not launch_env().is_first
+        assert launch_env().is_distributed
+        assert not launch_env().is_rank_zero
     with monkeypatch.context() as patch:
         environment(patch, of_srun(1, 1, processes=6, nodes=3))
         assert launch_env() == LaunchEnv("srun", 1, 6, 3)
@@ -267,7 +267,7 @@ def test_what_the_configuration_says_must_be_there(monkeypatch):
     check_processes(1, 1, False)
     check_processes(2, 1, False)  # starts another itself
     with pytest.raises(
-        ConfigError, match=r"trainer\.nodes=2.*torchrun --nnodes=2.*trainer\.nodes=1 would be right"
+        ConfigError, match=r"trainer\.nodes=2.*torchrun --nnodes=2.*Try trainer\.nodes=1"
     ):
         check_processes(1, 2, False)
     with monkeypatch.context() as patch:
@@ -276,7 +276,7 @@ def test_what_the_configuration_says_must_be_there(monkeypatch):
         for devices, nodes in ((1, 1), (4, 1), (1, 4), (2, 1)):
             with pytest.raises(
                 ConfigError,
-                match=r"4 processes on 2 nodes; trainer\.devices=2 trainer\.nodes=2 would be right",
+                match=r"4 processes on 2 nodes\. Try trainer\.devices=2 trainer\.nodes=2",
             ):
                 check_processes(devices, nodes, False)
         with pytest.raises(ConfigError, match="a sweep is started without it"):
@@ -298,7 +298,7 @@ def test_nodes_do_not_change_the_name_of_a_run_of_one():
     from omegaconf import open_dict
 
     from learnsym.config.resolvers import register_resolvers
-    from learnsym.run.config_hash import config_hash
+    from learnsym.run.run_id import config_hash
 
     register_resolvers()
     with initialize_config_dir(str(ROOT / "cfg"), version_base="1.3"):
@@ -317,17 +317,17 @@ def test_whether_the_first_process_has_said_it(monkeypatch, port, starter):
     so."""
     values = TORCHRUN if starter == "torchrun" else of_srun(1, port)
     environment(monkeypatch, values | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)})
-    monkeypatch.setattr(cluster, "SECONDS_FOR_THE_FIRST", 1.0)
+    monkeypatch.setattr(cluster, "SECONDS_FOR_RANK_ZERO", 1.0)
     monkeypatch.setattr(cluster.signal, "signal", lambda *_: None)
-    assert wait_for_the_first(2) is False
+    assert wait_for_rank_zero(2) is False
     with socket.socket() as server:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         server.bind(("127.0.0.1", port))
         server.listen()
-        assert wait_for_the_first(2) is True
+        assert wait_for_rank_zero(2) is True
         closing = threading.Timer(0.4, server.close)
         closing.start()
-        assert wait_for_the_first(2) is False
+        assert wait_for_rank_zero(2) is False
         closing.join()
 
 

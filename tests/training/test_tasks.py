@@ -13,7 +13,7 @@ from torch import nn
 
 from learnsym.config.build import dry_build
 from learnsym.config.resolvers import register_resolvers
-from learnsym.config.validate import CONFIG_DIR
+from learnsym.config.search_path import CONFIG_DIR
 from learnsym.data.base import DataInfo, ImageData, Split
 from learnsym.errors import ConfigError
 from learnsym.groups.planar import SE2
@@ -30,7 +30,7 @@ from learnsym.training.tasks import (
     task_for,
 )
 
-ABSOLUTE = AbsoluteError("mev", (0.3, -1.0, 0.0, 2.0), (0.5, 2.0, 1.0, 0.25))
+ABSOLUTE = AbsoluteError(unit="mev", centre=(0.3, -1.0, 0.0, 2.0), scale=(0.5, 2.0, 1.0, 0.25))
 TASKS = [
     Classification(),
     SquaredError(),
@@ -107,7 +107,7 @@ def test_sums_add_up_over_batches(task):
     outputs, targets = example(task)
     whole, parts = (
         task.sums(outputs.clone().requires_grad_(), targets),
-        task.no_sums(torch.device("cpu")),
+        task.init_sums(torch.device("cpu")),
     )
     assert parts.shape == whole.shape
     assert not whole.requires_grad
@@ -229,7 +229,9 @@ def test_the_data_decide_the_task_and_the_settings_the_loss():
     assert task_for(data_of("regression")) == Regression(unit="", mean=5.5)
     assert task_for(data_of("segmentation")) == Segmentation()
     data = data_of("regression")
-    assert task_for(data, "absolute_error") == AbsoluteError("", (5.0, 6.0), (3.0, 3.0))
+    assert task_for(data, "absolute_error") == AbsoluteError(
+        unit="", centre=(5.0, 6.0), scale=(3.0, 3.0)
+    )
     data.info = dataclasses.replace(data.info, target_error="absolute")
     assert task_for(data) == task_for(data, "absolute_error")
 
@@ -258,13 +260,13 @@ def test_a_network_has_to_give_what_the_task_needs():
     for task in ("classification", "regression"):
         dry_forward(Conv5(1, 2, width=2), data_of(task))
         with pytest.raises(
-            ConfigError, match=rf"Conv2d gives \[2, 8, 8\] for an example, but {task} needs \[2\]"
+            ConfigError, match=rf"expected outputs \[2\] for {task}, got \[2, 8, 8\] from Conv2d"
         ):
             dry_forward(maps, data_of(task))
-    said = r"dataset=made: Conv5 gives \[2\] for an example, but segmentation needs \[2, 8, 8\]; net=projected_linear"
+    said = r"dataset=made: expected outputs \[2, 8, 8\] for segmentation, got \[2\] from Conv5\. Try net=proj"
     with pytest.raises(ConfigError, match=said):
         dry_forward(Conv5(1, 2, width=2), data_of("segmentation"))
-    with pytest.raises(ConfigError, match=r"Conv2d gives \[3, 8, 8\]"):
+    with pytest.raises(ConfigError, match=r"got \[3, 8, 8\] from Conv2d"):
         dry_forward(nn.Conv2d(1, 3, 3, padding=1), data_of("segmentation"))
 
 

@@ -144,7 +144,7 @@ class SweepLauncher(Launcher):
 
     def finished(self, job: Job) -> Path | None:
         """The directory of the job's run, if its result is there to stay."""
-        from learnsym.run.run import config_from_checkpoint, slug
+        from learnsym.run.run_id import run_name, with_checkpoint_config
 
         config = self.work.compose(job)
         choices, overrides = dict(config.hydra.runtime.choices), list(job.overrides)
@@ -152,9 +152,8 @@ class SweepLauncher(Launcher):
         if config.fresh or config.debug:
             return None
         try:
-            path = Path(config.paths.out).absolute() / slug(
-                config_from_checkpoint(config, overrides), choices
-            )
+            name = run_name(with_checkpoint_config(config, overrides), choices)
         except LearnSymError:
             return None  # the job will say it
+        path = Path(config.paths.out).absolute() / name
         return path if (path / "result.json").exists() else None

@@ -1,1 +1,1 @@
-"""TODO: what this package is for."""
+"""From YAML to objects: what a configuration may name, whether it is valid, and building it."""

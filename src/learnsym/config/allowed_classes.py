@@ -1,58 +1,98 @@
-"""Which classes a configuration may name: this project's, and networks, optimisers and schedules of
-torch and torchvision.
+"""Which classes a configuration may name.
 
-A configuration may come from somebody else, inside a checkpoint too. Among torch's many classes are
-some whose constructor starts a process or reads a file, so it is not enough that a name begins with
-torch.
+This project's, networks, optimisers and schedules of torch and torchvision, and those of packages
+that the command line names (`plugins=[mylab]`) or the environment ($LEARNSYM_PLUGINS). A
+configuration may come from somebody else, inside a checkpoint too, so it cannot allow itself
+anything. Among torch's classes are some whose constructor starts a process or reads a file, so a
+name that begins with torch is not enough.
 """
 
 import importlib
+import os
+import re
+import sys
+from collections.abc import Iterable
 
 from learnsym.errors import ConfigError
 
-OWN = "learnsym."
-FOREIGN = ("torch.nn.", "torch.optim.", "torchvision.models.", "torchvision.ops.")
+OWN = "learnsym"
+FOREIGN = ("torch.nn", "torch.optim", "torchvision.models", "torchvision.ops")
 """Modules of others that are imported where a configuration names them."""
+VARIABLE = "LEARNSYM_PLUGINS"
+"""Names of packages, separated by commas. Processes that this one starts inherit it."""
+
+
+def allow_plugins(overrides: Iterable[str]) -> None:
+    """Allow the packages of a command line's `plugins=[...]`, in this process and its children.
+
+    They are imported from where Python finds them, and from the current folder.
+
+    Args:
+        overrides: as typed.
+
+    Raises:
+        ConfigError: a name that is no name of a package.
+    """
+    for override in overrides:
+        if match := re.fullmatch(r"\+{0,2}plugins=\[?([^\[\]]*)\]?", override):
+            names = [name.strip(" '\"") for name in match[1].split(",") if name.strip()]
+            if wrong := [n for n in names if not n.replace("_", "a").isalnum()]:
+                raise ConfigError(f"plugins: expected names of packages, got {wrong[0]}.")
+            os.environ[VARIABLE] = ",".join(dict.fromkeys([*plugins(), *names]))
+    folder = os.getcwd()
+    if plugins() and folder not in sys.path:  # as with python -m
+        sys.path.append(folder)
+
+
+def plugins() -> list[str]:
+    """Return the packages of the user's own that may be built from."""
+    return [name.strip() for name in os.environ.get(VARIABLE, "").split(",") if name.strip()]
 
 
 def get_class(path: str, target: str) -> type:
-    """The class that a `_target_` names.
+    """Return the class that a `_target_` names.
 
     Args:
-        path: of the node that names it, for the sentence.
+        path: of the node that names it, for the message.
         target: module and class.
 
     Raises:
         ConfigError: there is no such class, or none that may be built.
     """
-    here = f"{path}._target_={target}"
-    if not isinstance(target, str) or not target.startswith((OWN, *FOREIGN)):
-        raise _refused(here)
+    key = f"{path}._target_={target}"
+    packages = [OWN, *FOREIGN, *plugins()]
+    if not isinstance(target, str) or not _inside(target, packages):
+        raise _refused(key)
     module, _, name = target.rpartition(".")
     try:
-        found = getattr(importlib.import_module(module), name)
+        cls = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{here}: there is no such class ({error}).") from error
-    if not isinstance(found, type):
-        raise ConfigError(f"{here}: that is not a class, and only classes may be built.")
+        raise ConfigError(f"{key}: there is no such class ({error}).") from error
+    if not isinstance(cls, type):
+        raise ConfigError(f"{key}: expected a class, got a {type(cls).__name__}.")
     package = target.partition(".")[0]
-    if not found.__module__.startswith(
-        f"{package}."
-    ):  # what the module has imported from elsewhere
-        raise _refused(here)
-    if package != "learnsym" and not issubclass(found, _kinds()):
-        raise _refused(here)
-    return found
+    # What a module has imported from elsewhere is not of that module.
+    if not _inside(cls.__module__, [package]) or not (
+        _inside(target, [OWN, *plugins()]) or issubclass(cls, _buildable_of_torch())
+    ):
+        raise _refused(key)
+    return cls
 
 
-def _kinds() -> tuple[type, ...]:
+def _inside(name: str, packages: list[str]) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+def _buildable_of_torch() -> tuple[type, ...]:
     import torch
 
     return torch.nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler
 
 
-def _refused(here: str) -> ConfigError:
-    foreign = ", ".join(name.rstrip(".") for name in FOREIGN)
+def _refused(key: str) -> ConfigError:
+    own = f" and classes of {', '.join(plugins())}" if plugins() else ""
     return ConfigError(
-        f"{here}: only classes of learnsym, and networks, optimisers and schedules of {foreign}, may be built."
+        f"{key}: only classes of learnsym{own}, and networks, optimisers and schedules of "
+        f"{', '.join(FOREIGN)}, may be built. Try plugins=[PACKAGE] on the command line for a "
+        "package of your own."
     )

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Errors of Hydra and OmegaConf in one sentence: which key, what was given, what is valid."""
 
 import difflib
 import re
@@ -7,12 +7,15 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from learnsym.config.validate import CONFIG_DIR, unknown_key
+from learnsym.config.search_path import CONFIG_DIR, NESTED, choices_of, config_folders
+from learnsym.config.validate import unknown_key
 from learnsym.errors import LearnSymError
+
+_SYNTAX = "Error parsing override|mismatched input|no viable alternative|token recognition"
 
 
 def explain(error: Exception, arguments: list[str]) -> str:
-    """One sentence for what Hydra or OmegaConf says of a command line: which key, what was found, what would be valid."""
+    """Return one sentence for what Hydra or OmegaConf says of a command line."""
     text = str(error)
     if match := re.match(r"Could not override '([^']*)'", text):
         return _explain_key(match[1], text, arguments)
@@ -20,41 +23,35 @@ def explain(error: Exception, arguments: list[str]) -> str:
         return _no_choice(match[1])
     if match := re.match(r"Ambiguous value for argument '(.*?)'", text):
         key, _, values = match[1].partition("=")
-        return f"{match[1]}: several values are a sweep, which needs -m (a list is written {key}=[{values}])."
-    if re.search(
-        "Error parsing override|mismatched input|no viable alternative|token recognition", text
-    ):
-        found = re.search(r"override '([^']*)'", text)
-        return f"{found[1] if found else ' '.join(arguments)!r} cannot be read as key=value."
-    if "Config group override must be" in text:
-        return _explain_group_value(arguments)
+        return (
+            f"{match[1]}: several values are a sweep, which needs -m (a list is written "
+            f"{key}=[{values}])."
+        )
+    if re.search(_SYNTAX, text):
+        override = re.search(r"override '([^']*)'", text)
+        return f"{override[1] if override else ' '.join(arguments)!r} cannot be read as key=value."
+    wrong_group = "Config group override must be" in text
+    return _explain_group_value(arguments) if wrong_group else _own_words(error)
+
+
+def _own_words(error: Exception) -> str:
+    """Return our own message, if one caused the error, or the first lines of both."""
     cause = error.__cause__
     if isinstance(cause, LearnSymError):
         return str(cause)
-    lines = [
-        line
-        for e in (error, cause)
-        if e is not None
-        for line in str(e).splitlines()[: 1 + (":\n" in str(e))]
-    ]
+    lines = [line for e in (error, cause) if e is not None for line in _head(str(e))]
     return f"{': '.join(line.rstrip(':') for line in lines).rstrip('.') or type(error).__name__}."
 
 
-def choices_of(group: str) -> list[str]:
-    """What may be chosen in a config group, as it is typed; names with an underscore in front are ingredients of others."""
-    folder = CONFIG_DIR / group
-    found = folder.rglob("*.yaml") if group in ("experiment", "table") else folder.glob("*.yaml")
-    return sorted(
-        p.relative_to(folder).with_suffix("").as_posix()
-        for p in found
-        if not p.name.startswith("_")
-    )
+def _head(text: str) -> list[str]:
+    """Return the first line, and the second where the first ends in a colon."""
+    return text.splitlines()[: 1 + (":\n" in text)]
 
 
 def _no_choice(path: str) -> str:
-    """The sentence for a group/choice that does not exist."""
+    """Return the sentence for a group/choice that does not exist."""
     top, _, rest = path.partition("/")
-    group, choice = (top, rest) if top in ("experiment", "table") else path.rpartition("/")[::2]
+    group, choice = (top, rest) if top in NESTED else path.rpartition("/")[::2]
     options = choices_of(group)
     close = difflib.get_close_matches(choice, options, n=1)
     suggestion = f"did you mean {close[0]}? " if close else ""
@@ -62,36 +59,25 @@ def _no_choice(path: str) -> str:
 
 
 def _explain_group_value(arguments: list[str]) -> str:
-    """A config group was given something that is no name (null, a number)."""
+    """Return the sentence for a config group that was given null or a number."""
     for argument in arguments:
         group, _, value = argument.lstrip("+~").partition("=")
         if not group:
             return f"{argument!r} cannot be read as key=value."
         if (options := choices_of(group)) and value not in options:
-            return f"{group}={value}: a choice is wanted. Valid: {', '.join(options)}."
+            return f"{group}={value}: expected a choice. Valid: {', '.join(options)}."
     return f"{' '.join(arguments)!r} cannot be read as key=value."
 
 
 def _explain_key(key: str, text: str, arguments: list[str]) -> str:
-    """A key that is not in the composed config: compose without it to know which are."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-
+    """Return the sentence for a key that is not in the composed configuration."""
     if key.startswith("hydra."):
         return f"{key}: Hydra has no such setting; main.py --cfg hydra shows all."
     if "No match in the defaults list" in text:
-        groups = sorted(p.name for p in CONFIG_DIR.iterdir() if p.is_dir())
-        return unknown_key("", key, groups)
-    others = [
-        a
-        for a in arguments
-        if "=" in a and not a.startswith(("-", "hydra.")) and a.lstrip("+~").split("=")[0] != key
-    ]
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-            cfg = compose("config", overrides=[a for a in others if "," not in a])
-    except (HydraException, OmegaConfBaseException):
+        groups = {p.name for folder in config_folders() for p in folder.iterdir() if p.is_dir()}
+        return unknown_key("", key, sorted(groups))
+    cfg = _compose_without(key, arguments)
+    if cfg is None:
         return f"{key}: there is no such setting."
     parent, _, name = key.rpartition(".")
     while parent and not isinstance(OmegaConf.select(cfg, parent), DictConfig):
@@ -100,3 +86,20 @@ def _explain_key(key: str, text: str, arguments: list[str]) -> str:
         parent, _, name = parent.rpartition(".")
     node = OmegaConf.select(cfg, parent) if parent else cfg
     return unknown_key(parent, name, [str(k) for k in node if k != "_target_"])
+
+
+def _compose_without(key: str, arguments: list[str]) -> DictConfig | None:
+    """Return the configuration without an override, to see which keys there are."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    words = [a for a in arguments if "=" in a and "," not in a and a[0] != "-"]
+    others = [w for w in words if w.lstrip("+~").split("=")[0] != key and w[:6] != "hydra."]
+    own = [f"file://{folder.absolute()}" for folder in config_folders() if folder != CONFIG_DIR]
+    others += [f"hydra.searchpath=[{','.join(own)}]"] if own else []
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+            return compose("config", overrides=others)
+    except (HydraException, OmegaConfBaseException):
+        return None

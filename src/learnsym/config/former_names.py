@@ -1,4 +1,4 @@
-"""Names that classes had in earlier versions, so that their checkpoints and run directories can be read."""
+"""Names that classes had in earlier versions, so that old checkpoints and runs can be read."""
 
 from typing import Any
 
@@ -70,20 +70,18 @@ def with_current_names(node: Any) -> Any:
 
 
 def with_former_names(node: Any) -> Any:
-    """Return a plain configuration with the names of the first version, which hashes of runs are made of."""
+    """Return a plain configuration with the names that hashes of runs are made of."""
     return _renamed(node, FORMER)
 
 
 def _renamed(node: Any, names: dict[str, str]) -> Any:
-    if isinstance(node, dict):
-        return {
-            key: _target(value, names) if key == "_target_" else _renamed(value, names)
-            for key, value in node.items()
-        }
-    return [_renamed(value, names) for value in node] if isinstance(node, list) else node
-
-
-def _target(value: Any, names: dict[str, str]) -> Any:
-    if not isinstance(value, str) or not value.startswith(PREFIX):
-        return value
-    return PREFIX + names.get(name := value.removeprefix(PREFIX), name)
+    if isinstance(node, list):
+        return [_renamed(value, names) for value in node]
+    if not isinstance(node, dict):
+        return node
+    copy = {key: _renamed(value, names) for key, value in node.items()}
+    target = str(copy.get("_target_", ""))
+    if target.startswith(PREFIX):
+        name = target.removeprefix(PREFIX)
+        copy["_target_"] = PREFIX + names.get(name, name)
+    return copy

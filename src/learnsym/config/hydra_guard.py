@@ -10,11 +10,13 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from learnsym.config.allowed_classes import VARIABLE
 from learnsym.errors import ConfigError
 
-PLUGINS = ("hydra_plugins.", "hydra._internal.core_plugins.")
-LOADERS = ("LD_", "DYLD_", "PYTHON", "PATH")
+_PLUGINS = ("hydra_plugins.", "hydra._internal.core_plugins.")
+_LOADERS = ("LD_", "DYLD_", "PYTHON", "PATH", VARIABLE)
 """How variables begin that decide which code a process runs."""
+_BUILT_BY_LOGGING = ("()", "class", "factory", "_target_")
 
 
 def guard_hydra() -> None:
@@ -22,7 +24,7 @@ def guard_hydra() -> None:
     from hydra._internal import callbacks
 
     original = callbacks.Callbacks.__init__
-    if getattr(original, "guarded", False):
+    if hasattr(original, "guarded"):
         return
 
     def guarded(self: Any, config: DictConfig | None = None) -> None:
@@ -35,47 +37,40 @@ def guard_hydra() -> None:
 
 
 def check_hydra(config: DictConfig) -> None:
-    """Refuse callbacks that are not ours, launchers that are no plugins, log handlers that are not
-    Python's, variables that load code.
+    """Refuse what would run somebody else's code.
 
     Raises:
-        ConfigError: one of them.
+        ConfigError: a callback that is not ours, a launcher that is no plugin, a log handler that
+            is not Python's, a variable that loads code.
     """
-    for key, target in _built(
-        OmegaConf.select(config, "hydra.callbacks"), "hydra.callbacks", ("_target_",)
-    ):
+    for key, target in _targets(config, "hydra.callbacks", ("_target_",)):
         if not target.startswith("learnsym."):
             raise ConfigError(f"{key}={target}: only callbacks of learnsym may be called.")
     for name in ("hydra.launcher._target_", "hydra.sweeper._target_"):
-        if not str(target := OmegaConf.select(config, name)).startswith(PLUGINS):
+        if not str(target := OmegaConf.select(config, name)).startswith(_PLUGINS):
             raise ConfigError(f"{name}={target}: only plugins of Hydra may be called.")
     for name in ("hydra.job_logging", "hydra.hydra_logging"):
-        for key, target in _built(
-            OmegaConf.select(config, name), name, ("()", "class", "factory", "_target_")
-        ):
+        for key, target in _targets(config, name, _BUILT_BY_LOGGING):
             if not target.startswith(("logging.", "colorlog.")):
-                raise ConfigError(
-                    f"{key}={target}: only classes of Python's logging may be called."
-                )
+                raise ConfigError(f"{key}={target}: only Python's logging may be called.")
     for variable in OmegaConf.select(config, "hydra.job.env_set") or {}:
-        if str(variable).upper().startswith(LOADERS):
+        if str(variable).upper().startswith(_LOADERS):
             raise ConfigError(
-                f"hydra.job.env_set.{variable}: a configuration may not say which code a process loads."
+                f"hydra.job.env_set.{variable}: a configuration may not say which code a process "
+                "loads."
             )
 
 
-def _built(node: Any, path: str, names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """Keys of these names anywhere in a node, with what they say."""
+def _targets(config: DictConfig, path: str, names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Yield keys of these names anywhere in a node, with their values."""
+    node = OmegaConf.select(config, path)
     plain = OmegaConf.to_container(node, resolve=False) if OmegaConf.is_config(node) else node
-    items = (
-        plain.items()
-        if isinstance(plain, dict)
-        else enumerate(plain)
-        if isinstance(plain, list)
-        else ()
-    )
-    for key, value in items:
-        here = f"{path}.{key}"
+    yield from _walk(plain, path, names)
+
+
+def _walk(node: Any, path: str, names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    items = node.items() if isinstance(node, dict) else ()
+    for key, value in enumerate(node) if isinstance(node, list) else items:
         if key in names:
-            yield here, str(value)
-        yield from _built(value, here, names)
+            yield f"{path}.{key}", str(value)
+        yield from _walk(value, f"{path}.{key}", names)

@@ -1,4 +1,4 @@
-"""TODO."""
+"""What YAML may compute: `${softplus:x}`, `${at_scale:full,cpu,smoke}`, `${sweep_name:...}`."""
 
 import hashlib
 import math
@@ -10,14 +10,18 @@ from learnsym.errors import ConfigError
 
 
 def register_resolvers() -> None:
-    """Make `${softplus:x}` and `${at_scale:full,cpu,smoke}` known to OmegaConf."""
-    OmegaConf.register_new_resolver("softplus", lambda raw: math.log1p(math.exp(raw)), replace=True)
+    """Make the resolvers known to OmegaConf."""
+    OmegaConf.register_new_resolver("softplus", _softplus, replace=True)
     OmegaConf.register_new_resolver("at_scale", _at_scale, replace=True)
     OmegaConf.register_new_resolver("sweep_name", _sweep_name, replace=True)
 
 
+def _softplus(raw: float) -> float:
+    return math.log1p(math.exp(raw))
+
+
 def _at_scale(full: Any, cpu: Any, smoke: Any, *, _root_: DictConfig) -> Any:
-    """The value for the run's scale."""
+    """Return the value for the run's scale."""
     choices = {"full": full, "cpu": cpu, "smoke": smoke}
     scale = _root_.get("scale", "full")
     if scale not in choices:
@@ -26,14 +30,13 @@ def _at_scale(full: Any, cpu: Any, smoke: Any, *, _root_: DictConfig) -> Any:
 
 
 def _sweep_name(overrides: ListConfig) -> str:
-    """A readable, repeatable directory name for a sweep: its table or experiment, and a hash of its overrides."""
-    typed = [str(o) for o in OmegaConf.to_container(overrides, resolve=False)]
-    named = [
-        o.split("=", 1)[1]
-        for o in typed
-        if o.startswith(("table=", "experiment=")) and "," not in o
+    """Return a repeatable name: the sweep's table or experiment, and a hash of its overrides."""
+    written: Any = OmegaConf.to_container(overrides, resolve=False)
+    words = [str(word) for word in written]
+    presets = [
+        word.split("=", 1)[1].replace("/", "-")
+        for word in words
+        if word.startswith(("table=", "experiment=")) and "," not in word
     ]
-    digest = hashlib.sha256(
-        "\n".join(sorted(o for o in typed if not o.startswith("fresh="))).encode()
-    ).hexdigest()
-    return "-".join([*(n.replace("/", "-") for n in named), digest[:8]])
+    content = "\n".join(sorted(word for word in words if not word.startswith("fresh=")))
+    return "-".join([*presets, hashlib.sha256(content.encode()).hexdigest()[:8]])

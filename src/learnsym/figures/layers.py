@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from learnsym.figures.style import COLOURS, label_axes, new_figure, save
-from learnsym.groups.point_groups import Elements, wrapped
+from learnsym.groups.point_groups import Elements, wrap_angle
 from learnsym.results.collect import Json
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def _set_title(figure: "Figure", title: str) -> None:
 
 def _name_elements(panels: Iterable["Axes"], elements: Elements) -> None:
     """Name columns: 22.5° for a rotation, 22.5° m for one after a mirror image."""
-    degrees = torch.rad2deg(wrapped(elements.angle.detach()).double()).tolist()
+    degrees = torch.rad2deg(wrap_angle(elements.angle.detach()).double()).tolist()
     for axes, angle, sign in zip(panels, degrees, elements.sign.tolist(), strict=False):
         axes.set_title(f"{round(angle, 1) + 0.0:g}°" + (" m" if sign < 0 else ""), fontsize=7)
 

@@ -103,7 +103,7 @@ def draw_circle(axes: "Axes", sampler: "GroupSampler") -> None:
         draw_arc(axes, math.pi, radius, color=GREY, linewidth=1.0)
     axes.plot([0, 0], [1.0, 1.14], color="black", linewidth=0.8)
     if sampler.stabiliser.order is None:
-        extents = {e.generator: e.value for e in sampler.extents()}
+        extents = {r.generator: r.value for r in sampler.ranges()}
         fraction, probability = extents["rotation"], extents.get("reflection", 0.0)
         half = max(math.pi * fraction, 0.02)  # the identity alone is seen as well
         thick: Look = {"linewidth": 5, "solid_capstyle": "butt"}

@@ -1,1 +1,1 @@
-"""TODO: what this package is for."""
+"""What `mode=` may be: one file a value, each with a class on `learnsym.run.mode`."""

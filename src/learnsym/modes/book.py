@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import DictConfig
 
-from learnsym.config.validate import CONFIG_DIR
+from learnsym.config.search_path import CONFIG_DIR
 from learnsym.errors import ConfigError
 from learnsym.report import experiments_page as page
 from learnsym.report.fidelity import fidelity_page, read_facts

@@ -30,19 +30,17 @@ from omegaconf import DictConfig, OmegaConf
 
 from learnsym.config.allowed_classes import get_class
 from learnsym.config.build import build
-from learnsym.config.explain import choices_of
-from learnsym.config.validate import CONFIG_DIR, check
+from learnsym.config.search_path import CONFIG_DIR, choices_of
+from learnsym.config.validate import check
 from learnsym.data.base import Data, Form
 from learnsym.data.synthetic import twin
 from learnsym.errors import LearnSymError
-from learnsym.modes.train import Train
-from learnsym.run.checks import check_effect
+from learnsym.run.checks import Request, check_combination, check_effect
 from learnsym.run.context import dry_forward
-from learnsym.run.run import check_building
 
 AXES = ("conv", "base_group")
 """What a network may be made of; each network takes some of them."""
-Choices = Mapping[str, str]
+TRAIN = {"mode": "train"}
 
 
 @dataclass(frozen=True)
@@ -262,11 +260,13 @@ class Combinations:
 
     def _effect_of(self, cell: Cell) -> str | None:
         return sentence_of(
-            lambda: check_effect(self._plain(cell.net, cell.dataset), cell.overrides)
+            lambda: check_effect(
+                Request(self._plain(cell.net, cell.dataset), cell.overrides, TRAIN)
+            )
         )
 
     def _parts_of(self, cell: Cell) -> str | None:
-        return sentence_of(lambda: check_building(self.config(cell), "train", Train))
+        return sentence_of(lambda: check_combination(Request(self.config(cell), [], TRAIN)))
 
     def _recipe_of(self, optimizer: str | None, schedule: str | None) -> str | None:
         cell = Cell(self.nets[0], self.datasets[0], optimizer=optimizer, schedule=schedule)

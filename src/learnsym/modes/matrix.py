@@ -12,7 +12,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from learnsym.config.explain import choices_of
+from learnsym.config.search_path import choices_of
 from learnsym.errors import ConfigError
 from learnsym.modes.combinations import AXES, Cell, Combinations
 from learnsym.run.mode import ResultsMode

@@ -124,7 +124,7 @@ class WidthSweep(Mode):
         place = learned_place(box, self.generator)
         context.net.train()
         sums, gradient = (
-            training.task.no_sums(fabric.device),
+            training.task.init_sums(fabric.device),
             torch.zeros((), dtype=torch.float64, device=fabric.device),
         )
         with (

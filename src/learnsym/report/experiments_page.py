@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 import yaml
 
-from learnsym.config.validate import CONFIG_DIR
+from learnsym.config.search_path import CONFIG_DIR
 from learnsym.errors import ConfigError
 from learnsym.report.tables import to_markdown
 from learnsym.results.collect import Json

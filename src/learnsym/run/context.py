@@ -1,10 +1,6 @@
-"""What a mode works with: the data, the network and the training of one run, built and seeded in
-every process alike.
-"""
+"""What a mode works with: data, network and training of one run, the same in every process."""
 
-import platform
 import random
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,9 +13,10 @@ from torch import nn
 from learnsym.config.build import build
 from learnsym.data.base import Data
 from learnsym.errors import CheckpointError, ConfigError
-from learnsym.run.console import Recorder
+from learnsym.run.console import RunRecorder, SilentRecorder
 from learnsym.run.directory import RunDirectory
 from learnsym.training import checkpoint
+from learnsym.training.settings import TrainerSettings
 from learnsym.utils.malloc import disable_malloc_trim
 
 if TYPE_CHECKING:
@@ -27,10 +24,20 @@ if TYPE_CHECKING:
 
     from learnsym.training.loop import Training
 
+DEBUG_BATCHES = 3
 
-@dataclass
+
+@dataclass(frozen=True)
 class RunContext:
-    """One run at work."""
+    """One run at work.
+
+    Attributes:
+        cfg: the configuration, resolved.
+        fabric: device, precision and processes.
+        data, net, training: built from the configuration.
+        directory: of the run.
+        debug: a few batches of everything are enough.
+    """
 
     cfg: DictConfig
     fabric: "Fabric"
@@ -41,86 +48,77 @@ class RunContext:
     debug: bool
 
     def load(self, path: Path, advice: str = "") -> None:
-        """Put a checkpoint's weights into the network; the advice is for the sentence if it cannot
-        be read.
+        """Put a checkpoint's weights into the network.
+
+        Args:
+            path: the file.
+            advice: what to do if it cannot be read.
+
+        Raises:
+            CheckpointError: it cannot be read, or does not fit the network.
         """
         state = checkpoint.load(path, advice)
         try:
             self.net.load_state_dict(state["net"])
         except (RuntimeError, KeyError) as error:
             raise CheckpointError(
-                f"checkpoint {path}: it does not fit this network ({str(error).splitlines()[-1].strip()})."
+                f"checkpoint {path}: it does not fit this network "
+                f"({str(error).splitlines()[-1].strip()})."
             ) from error
 
 
-def device_name(fabric: Any) -> str:
-    """For the record: the GPU's name, or the processor and its threads."""
-    if fabric.device.type == "cuda":
-        return torch.cuda.get_device_name(fabric.device)
-    info = Path("/proc/cpuinfo")
-    names = (
-        re.findall(r"^model name\s*: (.*)$", info.read_text(), re.MULTILINE)
-        if info.exists()
-        else []
-    )
-    return f"{fabric.device.type} ({names[0] if names else platform.processor()}, {torch.get_num_threads()} threads)"
-
-
-def build_context(fabric: Any, cfg: DictConfig, directory: RunDirectory) -> RunContext:
+def build_context(fabric: "Fabric", cfg: DictConfig, directory: RunDirectory) -> RunContext:
     """Seed, build the data, the network and the training, in this order."""
+    from learnsym.distributions.base import parameter_groups
     from learnsym.layers.sync_batch_norm import synchronise_norms
-    from learnsym.training.loop import Training, parameter_groups
+    from learnsym.training.loop import Training
 
-    trainer = build(cfg, "trainer")
-    if fabric.device.type == "cpu":
-        disable_malloc_trim()
-    if trainer.threads or (fabric.world_size > 1 and fabric.device.type == "cpu"):
-        torch.set_num_threads(trainer.threads or max(1, torch.get_num_threads() // trainer.devices))
-    data = build(cfg, "dataset")
+    trainer: TrainerSettings = build(cfg, "trainer")
+    _prepare_cpu(fabric, trainer)
+    data: Data = build(cfg, "dataset")
     seed_everything(cfg.seed)
-    # With a squared error the scores of classes are plain numbers: a network gives and averages
-    # them as those of a regression.
-    plain = data.info.task == "classification" and cfg.train.get("loss") == "squared_error"
-    task = "regression" if plain else data.info.task
-    net = build(
-        cfg, "net", in_channels=data.in_channels, num_outputs=data.info.num_outputs, task=task
-    )
+    net = build_network(cfg, data)
     dry_forward(net, data)
     measure = build(cfg, "analysis").measure(net, data.prepare(data.splits["train"].inputs[:1]))
     if fabric.world_size > 1:
         synchronise_norms(net)
-    settings = build(
-        cfg,
-        "train",
-        params=parameter_groups(net, cfg.train.get("symmetry_lr"), cfg.train.get("omega0_lr")),
-    )
+    rates = cfg.train.get("symmetry_lr"), cfg.train.get("omega0_lr")
+    plain: Any = OmegaConf.to_container(cfg, resolve=True)
     training = Training(
         fabric,
         net,
         data,
-        settings,
-        Recorder(cfg, directory, trainer.progress)
-        if fabric.is_global_zero
-        else Recorder(None, directory, False),
+        build(cfg, "train", params=parameter_groups(net, *rates)),
+        RunRecorder(cfg, directory) if fabric.is_global_zero else SilentRecorder(),
         directory.checkpoints,
         seed=cfg.seed,
         resident_bytes=trainer.resident_bytes,
-        max_batches=3 if cfg.debug else None,
+        max_batches=DEBUG_BATCHES if cfg.debug else None,
         channels_last=trainer.channels_last,
         compile=trainer.compile,
-        config=OmegaConf.to_container(cfg, resolve=True),
+        config=plain,
         measure=measure,
     )
     return RunContext(cfg, fabric, data, net, directory, training, bool(cfg.debug))
 
 
+def build_network(cfg: DictConfig, data: Data) -> nn.Module:
+    """Build the network for a data set; its examples are not needed."""
+    # With a squared error the scores of classes are plain numbers: a network gives and averages
+    # them as those of a regression.
+    squared = data.info.task == "classification" and cfg.train.get("loss") == "squared_error"
+    task = "regression" if squared else data.info.task
+    outputs = data.info.num_outputs
+    net: nn.Module = build(cfg, "net", in_channels=data.in_channels, num_outputs=outputs, task=task)
+    return net
+
+
 @torch.no_grad()
 def dry_forward(net: nn.Module, data: Data) -> None:
-    """Put one example through the network, so that data that do not fit it are refused before the
-    training; draws nothing.
+    """Put one example through the network, drawing no random number.
 
     Raises:
-        ConfigError: they do not, or what it gives is not of the shape that their task needs.
+        ConfigError: the example does not fit, or the output has not the shape of the task.
     """
     net.eval()
     info = data.info
@@ -133,20 +131,26 @@ def dry_forward(net: nn.Module, data: Data) -> None:
             f"net does not fit dataset={info.name} (inputs {list(info.input_shape)}): {reason}."
         ) from error
     if tuple(outputs.shape[1:]) != info.output_shape:
-        right = (
-            "net=projected_linear"
-            if info.task == "segmentation"
-            else "a net that gives such outputs"
-        )
+        net_of_masks = "net=projected_linear" if info.task == "segmentation" else "another net"
         raise ConfigError(
-            f"net does not fit dataset={info.name}: {type(net).__name__} gives {list(outputs.shape[1:])} for an example, but "
-            f"{info.task} needs {list(info.output_shape)}; {right} would be right."
+            f"net does not fit dataset={info.name}: expected outputs {list(info.output_shape)} for "
+            f"{info.task}, got {list(outputs.shape[1:])} from {type(net).__name__}. "
+            f"Try {net_of_masks}."
         )
     net.train()
 
 
 def seed_everything(seed: int) -> None:
-    """Seed every generator; all processes alike (see `learnsym.utils.rng`)."""
+    """Seed every generator, in all processes alike (see `learnsym.utils.rng`)."""
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 - libraries may draw from the global generator
     torch.manual_seed(seed)
+
+
+def _prepare_cpu(fabric: "Fabric", trainer: TrainerSettings) -> None:
+    if fabric.device.type == "cpu":
+        disable_malloc_trim()
+    shares_cores = fabric.world_size > 1 and fabric.device.type == "cpu"
+    if trainer.threads or shares_cores:
+        share = max(1, torch.get_num_threads() // trainer.devices)
+        torch.set_num_threads(trainer.threads or share)

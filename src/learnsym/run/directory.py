@@ -1,6 +1,4 @@
-"""A run's directory: what is written while it goes on, atomically, and what is read when the same
-command comes again.
-"""
+"""A run's directory: files that are written atomically, and read when the command comes again."""
 
 import json
 import sys
@@ -9,13 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 from learnsym.errors import RunError
 from learnsym.utils.files import append_line, make_folder, unwritable, write_atomically
 
-SHOWN_OF_A_RESULT = ("status", "metrics", "data", "versions")
-"""Without these, a result.json is none."""
+REQUIRED = ("status", "metrics", "data", "versions")
+"""Keys without which a file is no result.json."""
+START_OVER = "delete it, or start over with fresh=true"
 
 
 class RunDirectory:
@@ -25,6 +24,10 @@ class RunDirectory:
         self.path = path
         self.checkpoints = path / "checkpoints"
         self.figures = path / "figures"
+        self.config_path = path / "config.yaml"
+        self.rows_path = path / "metrics.jsonl"
+        self.result_path = path / "result.json"
+        self.error_path = path / "error.txt"
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -33,24 +36,17 @@ class RunDirectory:
         Raises:
             RunError: another process is at work on it, or the directory cannot be made.
         """
-        lock = FileLock(self.path / ".lock", blocking=False)
-        try:
-            make_folder(self.path)
-            lock.acquire()
-        except Timeout as error:
-            raise RunError(
-                f"{self.path}: another process is at work on this run; wait for it, or change paths.out."
-            ) from error
-        except OSError as error:
-            raise unwritable(self.path, error) from error
+        lock = lock_folder(self.path, "run")
         try:
             yield
         finally:
             lock.release()
 
     def clear(self) -> None:
-        """Start over: forget everything that this run wrote; first that it is finished, then its
-        checkpoints, so that a process that is killed here leaves no checkpoint without its rows.
+        """Delete everything that this run wrote.
+
+        The result goes first and the checkpoints second, so that a process that is killed here
+        leaves no checkpoint without its rows.
         """
         self.result_path.unlink(missing_ok=True)
         for folder in (self.checkpoints, self.path):
@@ -60,88 +56,106 @@ class RunDirectory:
                 elif path.name != ".lock":
                     path.unlink()
 
-    # --- metrics.jsonl
-
     def log(self, row: Mapping[str, Any]) -> None:
         """Append one epoch's numbers and see them to the disk."""
-        append_line(self.path / "metrics.jsonl", json.dumps(row))
+        append_line(self.rows_path, json.dumps(row))
 
     def rows(self) -> list[dict[str, Any]]:
-        """All epochs' numbers; a line cut short by a crash ends them. A RunError for one that
-        cannot be read otherwise.
-        """
-        return read_rows(self.path / "metrics.jsonl")
+        """Return all epochs' numbers (see `read_rows`)."""
+        return read_rows(self.rows_path)
 
     def truncate(self, epochs: int) -> None:
         """Keep the rows of the first `epochs` epochs.
 
         Raises:
-            RunError: some of them are not there, or cannot be read. (A row is on the disk before
-                its checkpoint; somebody has meddled.)
+            RunError: some of them are missing, or cannot be read. Rows are written before
+                checkpoints, so the file was edited.
         """
-        path = self.path / "metrics.jsonl"
         kept = [row for row in self.rows() if row["epoch"] <= epochs] if epochs else []
         if len(kept) < epochs:
             raise RunError(
-                f"{path} has rows of {len(kept)} epochs, the checkpoint is of epoch {epochs}; fresh=true starts over."
+                f"{self.rows_path} has rows of {len(kept)} epochs, the checkpoint is of epoch "
+                f"{epochs}; fresh=true starts over."
             )
-        if path.exists():
-            write_atomically(path, "".join(json.dumps(row) + "\n" for row in kept))
-
-    # --- result.json and error.txt
-
-    @property
-    def result_path(self) -> Path:
-        return self.path / "result.json"
+        if self.rows_path.exists():
+            write_atomically(self.rows_path, "".join(json.dumps(row) + "\n" for row in kept))
 
     def result(self) -> dict[str, Any] | None:
-        """The result of a finished run, or None.
+        """Return the result of a finished run, or None.
 
         Raises:
             RunError: there is one, but it cannot be read.
         """
         if not self.result_path.exists():
             return None
-        result = read_json(self.result_path, "delete it, or start over with fresh=true")
-        if missing := [key for key in SHOWN_OF_A_RESULT if key not in result]:
-            raise RunError(
-                f"{self.result_path} has no {', '.join(missing)}; delete it, or start over with fresh=true."
-            )
+        result = read_json(self.result_path, START_OVER)
+        if missing := [key for key in REQUIRED if key not in result]:
+            raise RunError(f"{self.result_path} has no {', '.join(missing)}; {START_OVER}.")
         return result
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Write result.json; an earlier error is past."""
         write_atomically(self.result_path, json.dumps(result, indent=2) + "\n")
-        (self.path / "error.txt").unlink(missing_ok=True)
+        self.error_path.unlink(missing_ok=True)
 
     def fail(self, text: str) -> None:
         """Leave error.txt, where that is still possible."""
         try:
-            write_atomically(self.path / "error.txt", text)
+            write_atomically(self.error_path, text)
         except RunError as error:
             print(error, file=sys.stderr)
 
 
-def read_json(path: Path, advice: str) -> dict[str, Any]:
-    """A JSON object that a run has written.
+def lock_folder(path: Path, subject: str) -> BaseFileLock:
+    """Lock a folder until the lock is released or the process ends.
+
+    Args:
+        path: of the folder, which is made.
+        subject: what it holds, for the message.
 
     Raises:
-        RunError: the file cannot be read, or holds something else; the advice says what to do.
+        RunError: another process has it, or the folder cannot be made.
+    """
+    lock = FileLock(path / ".lock", blocking=False)
+    try:
+        make_folder(path)
+        lock.acquire()
+    except Timeout as error:
+        raise RunError(
+            f"{path}: another process is at work on this {subject}; wait for it, or change "
+            "paths.out."
+        ) from error
+    except OSError as error:
+        raise unwritable(path, error) from error
+    return lock
+
+
+def read_json(path: Path, advice: str) -> dict[str, Any]:
+    """Read a JSON object that a run has written.
+
+    Args:
+        path: the file.
+        advice: what to do if it cannot be read.
+
+    Raises:
+        RunError: it cannot be read, or holds something else.
     """
     try:
-        found = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise RunError(
-            f"{path} cannot be read as JSON ({str(error).splitlines()[0]}); {advice}."
-        ) from error
-    if not isinstance(found, dict):
+        reason = str(error).splitlines()[0]
+        raise RunError(f"{path} cannot be read as JSON ({reason}); {advice}.") from error
+    if not isinstance(content, dict):
         raise RunError(f"{path} holds no JSON object; {advice}.")
-    return found
+    return content
 
 
 def read_rows(path: Path, whole: bool = False) -> list[dict[str, Any]]:
-    """Rows of a metrics.jsonl. A last line that a crash has cut short is no row, or (`whole`) an
-    error like any other.
+    """Read the rows of a metrics.jsonl.
+
+    Args:
+        path: the file; one that does not exist has no rows.
+        whole: whether a last line that a crash has cut short is an error, instead of no row.
 
     Raises:
         RunError: a line cannot be read.
@@ -154,13 +168,13 @@ def read_rows(path: Path, whole: bool = False) -> list[dict[str, Any]]:
             row = json.loads(line)
             row["epoch"]
             if number > complete and whole:
-                raise ValueError("it has no end")
+                raise ValueError("the line has no end")
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             if number > complete and not whole:
                 break
             raise RunError(
-                f"{path}, line {number} cannot be read as a row of numbers; delete the folder {path.parent}, or start over with "
-                "fresh=true."
+                f"{path}, line {number} cannot be read as a row of numbers; delete the folder "
+                f"{path.parent}, or start over with fresh=true."
             ) from error
         rows.append(row)
     return rows

@@ -1,6 +1,4 @@
-"""Where a run's numbers go besides metrics.jsonl. Each library is imported only when its logger is
-asked for.
-"""
+"""Where a run's numbers go besides metrics.jsonl; a library is imported when it is asked for."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,39 +7,45 @@ from typing import Any, Literal
 from learnsym.errors import ConfigError
 
 
-class Jsonl:
-    """metrics.jsonl alone, which every run writes."""
+class Logger:
+    """Base of loggers, which keeps nothing."""
 
     def start(self, folder: Path, name: str, config: Mapping[str, Any]) -> None:
-        """Nothing to start."""
+        """Begin: called once, before the first numbers.
+
+        Args:
+            folder: the run's directory.
+            name: of the run; the same when it is continued.
+            config: resolved, in plain containers.
+        """
 
     def log(self, row: Mapping[str, Any]) -> None:
-        """Nothing more to write."""
+        """Keep one epoch's numbers; `row["epoch"]` counts from 1."""
 
     def finish(self, metrics: Mapping[str, float]) -> None:
-        """Nothing to close."""
+        """Keep the run's result, and end."""
 
 
-class Wandb(Jsonl):
-    """Weights & Biases: offline unless told otherwise; `wandb sync <run directory>/wandb/...`
-    uploads later.
+class Jsonl(Logger):
+    """metrics.jsonl alone, which every run writes."""
+
+
+class Wandb(Logger):
+    """Weights & Biases, offline unless told otherwise.
+
+    `wandb sync <run directory>/wandb/...` uploads later.
     """
 
     def __init__(
         self, project: str = "learnsym", mode: Literal["offline", "online"] = "offline"
     ) -> None:
-        self.project, self.mode = project, mode
+        self.project = project
+        self.mode = mode
 
     def start(self, folder: Path, name: str, config: Mapping[str, Any]) -> None:
-        """Begin a wandb run in the run's directory; the run's name is its id, so that a continued
-        run stays one.
-        """
-        try:
-            import wandb
-        except ImportError as error:
-            raise ConfigError(
-                "logger=wandb needs wandb; install it with: uv sync --extra wandb."
-            ) from error
+        """Begin a run of wandb; the name is its id, so that a continued run stays one."""
+        import wandb
+
         self._run = wandb.init(
             project=self.project,
             mode=self.mode,
@@ -53,17 +57,17 @@ class Wandb(Jsonl):
         )
 
     def log(self, row: Mapping[str, Any]) -> None:
-        """One epoch."""
+        """Keep one epoch's numbers."""
         self._run.log(dict(row), step=row["epoch"])
 
     def finish(self, metrics: Mapping[str, float]) -> None:
-        """The result's metrics as the summary."""
+        """Write the result's metrics as the summary."""
         self._run.summary.update(dict(metrics))
         self._run.finish()
 
 
-class TensorBoard(Jsonl):
-    """TensorBoard event files in the run's directory; `tensorboard --logdir runs` shows them."""
+class TensorBoard(Logger):
+    """Event files in the run's directory; `tensorboard --logdir runs` shows them."""
 
     def start(self, folder: Path, name: str, config: Mapping[str, Any]) -> None:
         """Open an event file."""
@@ -71,17 +75,17 @@ class TensorBoard(Jsonl):
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise ConfigError(
-                "logger=tensorboard needs tensorboard; install it with: uv sync --extra tensorboard."
+                "logger=tensorboard needs tensorboard. Try uv sync --extra tensorboard."
             ) from error
         self._writer = SummaryWriter(str(folder / "tensorboard"))
 
     def log(self, row: Mapping[str, Any]) -> None:
-        """One epoch, every number a scalar."""
+        """Keep one epoch's numbers, every one a scalar."""
         for key, value in row.items():
             self._writer.add_scalar(key, value, row["epoch"])
 
     def finish(self, metrics: Mapping[str, float]) -> None:
-        """The result's metrics, at the end."""
+        """Write the result's metrics at the end."""
         for key, value in metrics.items():
             self._writer.add_scalar(f"result/{key}", value)
         self._writer.close()

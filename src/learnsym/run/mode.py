@@ -41,7 +41,7 @@ class Mode(ABC):
     trains_by_epochs: ClassVar[bool] = True
     uses_augmentation: ClassVar[tuple[str, ...]] = ()
 
-    @classmethod
+    @classmethod  # noqa: B027 - most modes go with everything
     def check_config(cls, cfg: DictConfig) -> None:
         """Raise a ConfigError for settings that do not go with this mode."""
 

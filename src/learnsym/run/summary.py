@@ -1,9 +1,19 @@
-"""A run's result on the console: its metrics beside the paper's, and where the figures are."""
+"""A run's result: what result.json holds, and how the console shows it beside the paper's."""
 
+import platform
+import re
 from collections.abc import Mapping
-from typing import Any
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from learnsym.run.directory import RunDirectory
+from learnsym.run.mode import Outcome
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+    from learnsym.run.context import RunContext
 
 STATUS = {
     "V": "read in a primary source",
@@ -12,37 +22,92 @@ STATUS = {
     "C": "counted from the released configuration",
     "R": "recalled, unchecked",
 }
+"""How a value of a paper is known."""
+
+
+def result_of(
+    context: "RunContext", outcome: Outcome, seconds: float, made_by: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the content of result.json.
+
+    Args:
+        context: of the run.
+        outcome: of its mode.
+        seconds: that it took.
+        made_by: command, versions, hash of the configuration.
+    """
+    from learnsym.distributions.base import learned_symmetry
+
+    cfg, info = context.cfg, context.data.info
+    return {
+        "status": "finished",
+        "metrics": outcome.metrics,
+        "learned_symmetry": learned_symmetry(context.net),
+        "paper": published(cfg),
+        "seconds": round(seconds, 3),
+        "seconds_of_training": round(context.training.progress.seconds, 3),
+        "device": device_name(context.fabric),
+        "processes": context.fabric.world_size,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        **made_by,
+        "scale": cfg.scale,
+        "seed": cfg.seed,
+        "parameters": sum(p.numel() for p in context.net.parameters()),
+        "data": {"provenance": info.provenance, "sizes": dict(info.sizes)},
+        "true_widths": dict(info.true_widths),
+        "figures": outcome.figures,
+    }
+
+
+def published(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return what the preset's paper reports for this run.
+
+    Entries for another target or another class of data than the run's own are left out.
+    """
+    dataset = config["dataset"]
+    own = {"target": dataset.get("target"), "dataset": dataset["_target_"].rpartition(".")[2]}
+    entries = [dict(entry) for entry in config.get("paper") or []]
+    return [e for e in entries if all(e.get(key, value) == value for key, value in own.items())]
+
+
+def device_name(fabric: "Fabric") -> str:
+    """Return the GPU's name, or the processor's and the number of threads."""
+    import torch
+
+    if fabric.device.type == "cuda":
+        return torch.cuda.get_device_name(fabric.device)
+    info = Path("/proc/cpuinfo")
+    text = info.read_text() if info.exists() else ""
+    names = re.findall(r"^model name\s*: (.*)$", text, re.MULTILINE) or [platform.processor()]
+    return f"{fabric.device.type} ({names[0]}, {torch.get_num_threads()} threads)"
 
 
 def show(
     result: Mapping[str, Any], directory: RunDirectory | None, is_new: bool, same_code: bool
 ) -> None:
-    """Print a table of metrics beside the paper's values, and the paths of the figures."""
+    """Print metrics beside the paper's values, and the paths of the figures."""
     if not is_new:
         print("this run is finished; fresh=true starts over")
     if not same_code:
         print("remark: this result was made by another version of the code")
     print(f"data: {result['data']['provenance']}")
-    published: dict[str, list[Mapping[str, Any]]] = {}
+    values: dict[str, list[str]] = {}
     for entry in result.get("paper") or []:
-        published.setdefault(entry["metric"], []).append(entry)
-    rows = [
-        (name, number(value), "; ".join(_published(e) for e in published.get(name, [])))
-        for name, value in result["metrics"].items()
-    ]
-    width = max((len(name) for name, *_ in rows), default=0)
-    for name, value, paper in rows:
-        print(f"  {name:<{width}}  {value:>10}" + (f"   paper: {paper}" if paper else ""))
+        values.setdefault(entry["metric"], []).append(_published_value(entry))
+    width = max((len(name) for name in result["metrics"]), default=0)
+    for name, value in result["metrics"].items():
+        paper = f"   paper: {'; '.join(values[name])}" if name in values else ""
+        print(f"  {name:<{width}}  {_number(value):>10}{paper}")
     if directory is not None:
         for figure in result.get("figures", []):
             print(f"figure: {directory.path / figure}")
 
 
-def number(value: float) -> str:
-    """Five significant digits; whole numbers as they are."""
+def _number(value: float) -> str:
+    """Return five significant digits; whole numbers as they are."""
     return str(value) if isinstance(value, int) else f"{value:.5g}"
 
 
-def _published(entry: Mapping[str, Any]) -> str:
+def _published_value(entry: Mapping[str, Any]) -> str:
     where = f", {entry['where']}" if entry.get("where") else ""
     return f"{entry['value']} [{STATUS.get(entry['status'], entry['status'])}{where}]"

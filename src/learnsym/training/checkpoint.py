@@ -1,27 +1,28 @@
-"""Checkpoints: tensors and plain containers only, written atomically, read with
-weights_only=True.
-"""
+"""Checkpoints: tensors and plain containers, written atomically, read with weights_only=True."""
 
 import pickle
 import random
 import warnings
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from learnsym.data.base import Data, ImageData
+from learnsym.data.molecules.base import PointData
 from learnsym.errors import CheckpointError
+from learnsym.training.tasks import AbsoluteError, Task
 from learnsym.utils.files import write_atomically
 
 FORMAT = 1
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint so that `path` holds either the old one or the new one, whole, after a
-    crash or power loss.
+    """Write a checkpoint so that a crash leaves the old one or the new one, whole.
 
     Raises:
         RunError: it cannot be written (a full disk, no permission); the old one is untouched.
@@ -55,45 +56,45 @@ def load(path: Path, advice: str = "") -> dict[str, Any]:
         pickle.UnpicklingError,
     ) as error:
         raise CheckpointError(
-            f"checkpoint {path}: it cannot be read as tensors and plain containers (truncated, or not written by LearnSym)"
-            f"{advice and '; '}{advice}."
+            f"checkpoint {path}: it cannot be read as tensors and plain containers (truncated, or "
+            f"not written by LearnSym){advice and '; '}{advice}."
         ) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise CheckpointError(
-            f"checkpoint {path}: this is not a LearnSym checkpoint of format {FORMAT}{advice and '; '}{advice}."
+            f"checkpoint {path}: this is not a LearnSym checkpoint of format {FORMAT}"
+            f"{advice and '; '}{advice}."
         )
     return state
 
 
 def configuration(path: Path, sections: Iterable[str]) -> dict[str, Any]:
-    """The configuration that a checkpoint was trained with.
+    """Return the configuration that a checkpoint was trained with.
 
     Raises:
         CheckpointError: it has none, or not the sections, or something else than a resolved
             configuration holds: an interpolation could ask for this machine's environment.
     """
-    found = load(path).get("config")
-    parts = [found.get(section) for section in sections] if isinstance(found, dict) else [None]
-    if not all(isinstance(part, dict) and isinstance(part.get("_target_"), str) for part in parts):
+    config = load(path).get("config")
+    nodes = [config.get(section) for section in sections] if isinstance(config, dict) else [None]
+    if not all(isinstance(n, dict) and isinstance(n.get("_target_"), str) for n in nodes):
         raise CheckpointError(
             f"checkpoint {path}: it does not say with which configuration it was trained."
         )
-    if (strange := next(_strange(found), None)) is not None:
+    if (value := next(_not_plain(config), None)) is not None:
         raise CheckpointError(
-            f"checkpoint {path}: its configuration holds {strange}; plain values would be right."
+            f"checkpoint {path}: its configuration holds {value}; expected plain values."
         )
-    return dict(found)
+    return dict(config or {})
 
 
-def _strange(node: Any) -> Iterator[str]:
-    """What is no plain value."""
+def _not_plain(node: Any) -> Iterator[str]:
+    """Yield descriptions of what is no plain value."""
     if isinstance(node, dict):
-        for key, value in node.items():
-            yield from _strange(key)
-            yield from _strange(value)
+        for item in node.items():
+            yield from _not_plain(list(item))
     elif isinstance(node, list):
         for value in node:
-            yield from _strange(value)
+            yield from _not_plain(value)
     elif isinstance(node, str):
         if "${" in node:
             yield f"the interpolation {node!r}"
@@ -101,8 +102,31 @@ def _strange(node: Any) -> Iterator[str]:
         yield f"a {type(node).__name__}"
 
 
+def describe(data: Data, task: Task) -> dict[str, Any]:
+    """Return what belongs to a network that was trained on a data set: names, normalisation.
+
+    Empty where the data set prepares its examples in a way of its own.
+    """
+    if type(data).prepare not in (ImageData.prepare, PointData.prepare):
+        return {}
+    info = {f.name: getattr(data.info, f.name) for f in fields(data.info)}
+    return {
+        "info": {k: _plain(v) for k, v in info.items()},
+        "kind": data.kind,
+        "center": data.center if isinstance(data, PointData) else None,
+        "centre": list(task.centre) if isinstance(task, AbsoluteError) else [],
+        "scale": list(task.scale) if isinstance(task, AbsoluteError) else [],
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
 def random_state() -> dict[str, Any]:
-    """State of every random number generator, as plain containers and tensors."""
+    """Return the state of every random number generator, as plain containers and tensors."""
     kind, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002 - the global one, which libraries may draw from
     version, internal, gauss_next = random.getstate()
     return {

@@ -1,10 +1,9 @@
-"""What `train` and `trainer` in the configuration say: the recipe of a training, and the machine
-that it runs on.
-"""
+"""Settings of `train`, the recipe, and of `trainer`, the machine."""
 
 from dataclasses import dataclass
 from typing import Literal
 
+from torch import nn
 from torch.optim import Optimizer
 
 from learnsym.schema import NonNegative, Positive, Size
@@ -14,14 +13,14 @@ from learnsym.training.tasks import LossName
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """The recipe.
+    """The recipe of a training.
 
     Attributes:
         epochs: passes over the training examples.
         batch_size: examples in one step, over all processes together.
         test_batch_size: examples at a time in validation and test.
         optimizer: of torch.optim, on the network's parameter groups (see
-            `learnsym.training.loop.parameter_groups`).
+            `learnsym.parameter_groups`).
         schedule: how its learning rate moves.
         symmetry_lr: learning rate of the parameters that describe a symmetry; None: that of the
             weights.
@@ -30,7 +29,8 @@ class TrainSettings:
         clip_norm: largest 2-norm of the gradient; None: not clipped.
         max_steps: stop after this many steps, whatever `epochs` says; None: no limit.
         loss: "likelihood", the usual one of the task; "squared_error" from one-hot labels, for
-            classification; "absolute_error" of standardised targets, for regression.
+            classification; "absolute_error" of standardised targets, for regression; or a module
+            of your own, (outputs, targets) -> losses [B].
     """
 
     epochs: Size
@@ -42,12 +42,12 @@ class TrainSettings:
     omega0_lr: Positive | None = None
     clip_norm: Positive | None = None
     max_steps: Size | None = None
-    loss: LossName = "likelihood"
+    loss: LossName | nn.Module = "likelihood"
 
 
 @dataclass(frozen=True)
 class TrainerSettings:
-    """The machine.
+    """The machine that a training runs on.
 
     Attributes:
         accelerator: as in lightning Fabric; "auto" takes a GPU where there is one.

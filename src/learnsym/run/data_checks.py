@@ -1,1 +1,0 @@
-"""Images or point clouds: what goes with which, said before any data are read."""

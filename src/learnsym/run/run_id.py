@@ -1,0 +1,90 @@
+"""What a run is: its configuration (a checkpoint's, where it reads one), a hash of it, a name."""
+
+import copy
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from learnsym.config.former_names import with_current_names, with_former_names
+from learnsym.errors import ConfigError
+
+SECTIONS = ("base_group", "conv", "kernel", "net", "dataset", "train")
+"""What a checkpoint was trained with, and what a mode that reads one takes from it."""
+IRRELEVANT = ("paths", "logger", "fresh", "launcher", "runs", "paper", "hydra", "plugins")
+"""What decides no result."""
+
+
+def with_checkpoint_config(cfg: DictConfig, overrides: list[str]) -> DictConfig:
+    """Take net, data and recipe from the checkpoint, except what the command line says.
+
+    A section that the command chooses (`dataset=mnist`, `experiment=...`) stays as composed; single
+    keys (`dataset.rotation_range=90`) are set on top of the checkpoint's.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be read.
+        ConfigError: a key that the checkpoint's section does not have.
+    """
+    from learnsym.training import checkpoint
+
+    if cfg.checkpoint is None:
+        return cfg
+    stored = with_current_names(checkpoint.configuration(Path(cfg.checkpoint), SECTIONS))
+    if any(o.startswith("experiment=") for o in overrides):
+        return cfg
+    merged = copy.deepcopy(cfg)
+    for section in SECTIONS:
+        if any(re.match(rf"{section}(/[\w/]+)?=", o) for o in overrides):
+            continue
+        merged[section] = OmegaConf.create(stored[section])
+        if "data_dir" in merged.dataset:
+            merged.dataset.data_dir = cfg.paths.data
+        for override in overrides:
+            if override.startswith(f"{section}."):
+                key = override.split("=", 1)[0]
+                if OmegaConf.select(merged, key, default=ConfigError) is ConfigError:
+                    raise ConfigError(f"{key}: the checkpoint's {section} has no such setting.")
+                OmegaConf.update(merged, key, OmegaConf.select(cfg, key))
+    return merged
+
+
+def resolved(cfg: DictConfig) -> DictConfig:
+    """Return a configuration with all interpolations replaced by their values."""
+    values: Any = OmegaConf.to_container(cfg, resolve=True)
+    return OmegaConf.create(values)
+
+
+def config_hash(cfg: DictConfig) -> str:
+    """Return 8 hex digits of a hash of everything in a configuration that decides a result."""
+    anywhere = copy.deepcopy(cfg)
+    anywhere.paths = {key: key for key in cfg.paths}  # files are told by names, not by folders
+    content: dict[str, Any] = with_former_names(OmegaConf.to_container(anywhere, resolve=True))
+    for key in IRRELEVANT:
+        content.pop(key, None)
+    analysis = content.get("analysis", {})
+    if not (analysis.get("distance_to_equivariance") or analysis.get("equivariance_angles")):
+        content.pop("analysis", None)
+    trainer = content.get("trainer", {})
+    trainer.pop("progress", None)
+    if trainer.get("nodes") == 1:  # runs keep the hashes that they had before there were nodes
+        trainer.pop("nodes")
+    if content.get("checkpoint"):  # its content: the run that wrote it may have been done again
+        written = Path(content["checkpoint"]).read_bytes()
+        content["checkpoint"] = hashlib.sha256(written).hexdigest()
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def run_name(cfg: DictConfig, choices: dict[str, str]) -> str:
+    """Return the name of a run's directory: what it is about, scale, seed, hash."""
+    if cfg.checkpoint:  # RUN/checkpoints/last.pt: named after the run that it belongs to
+        subject = Path(cfg.checkpoint).absolute().parent.parent.name
+    else:
+        sampled = [choices["base_group"], choices["conv"]] if "conv" in cfg.net else []
+        chosen = "-".join([choices["net"], *sampled, choices["dataset"]])
+        subject = choices.get("experiment") or chosen
+    mode = [] if choices["mode"] == "train" else [choices["mode"]]
+    words = [*subject.split("/"), *mode, str(cfg.scale), f"seed{cfg.seed}", config_hash(cfg)]
+    return "-".join(dict.fromkeys(words))
