@@ -77,12 +77,12 @@ class Equivariance(Mode):
         return Outcome(error_metrics(rows), figures)
 
     def _draw(self, context: RunContext, rows: dict[str, LayerErrors]) -> list[Path]:
-        from learnsym.figures.layers import draw_errors, draw_features, draw_kernels
+        from learnsym.figures.layers import draw_features, draw_kernels, draw_layer_errors
 
         folder, data = context.directory.figures, context.data
         names = ("equivariance_error", "sampled_kernels", "feature_maps")
         paths = [folder / f"{name}.png" for name in names]
-        draw_errors(paths[0], rows)
+        draw_layer_errors(paths[0], rows)
         if not hasattr(context.net, "stabiliser"):
             return paths[:1]
         net, pixels = even_and_double(context.net), stored_inputs(data, 1).to(context.fabric.device)
