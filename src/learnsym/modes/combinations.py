@@ -84,6 +84,7 @@ class Combinations:
         self._choices = {group: choices_of(group) for group in ("dataset", *AXES, *_RECIPE)}
         self._nodes: dict[tuple[str, str], DictConfig] = {}
         self._kinds: dict[str, str] = {}
+        self._specs: dict[str, object] = {}
         self._compose_choices()
         self._networks = dict(self._compose_networks())
         self.axes = {
@@ -92,7 +93,12 @@ class Combinations:
         }
         self.nets, self.datasets = list(self.axes), self._choices["dataset"]
         self.recipes = list(product(*(self._choices[group] for group in _RECIPE)))
-        self._describe_data()
+        self.classes: dict[str, type[Data]] = {
+            dataset: get_class("dataset", self._nodes["dataset", dataset]["_target_"])
+            for dataset in self.datasets
+        }
+        self._forms = {d: (self._kinds[d], cls.form) for d, cls in self.classes.items()}
+        self.from_files = [d for d, (_, form) in self._forms.items() if form is None]
         self._messages: dict[object, str | None] = {}
 
     def _compose_choices(self) -> None:
@@ -103,8 +109,9 @@ class Combinations:
             cfg = compose("config", overrides=overrides, return_hydra_config=True)
             for group, choice in choices.items():
                 self._nodes[group, choice] = OmegaConf.select(cfg, group.replace("/", "."))
-            if "dataset" in choices:
-                self._kinds[choices["dataset"]] = cfg.hydra.runtime.choices["kind"]
+            if dataset := choices.get("dataset"):
+                self._kinds[dataset] = kind = cfg.hydra.runtime.choices["kind"]
+                self._specs[dataset] = (kind, dummy_data_spec(cfg))
                 for key in OmegaConf.missing_keys(cfg.dataset):
                     OmegaConf.update(cfg, key, "FILE")
 
@@ -121,28 +128,19 @@ class Combinations:
                 overrides = Combination(name, dataset).overrides
                 yield (name, kind), compose("config", overrides=overrides)
 
-    def _describe_data(self) -> None:
-        """Collect what the checks know of every data set."""
-        nodes = {d: OmegaConf.create({"dataset": self._nodes["dataset", d]}) for d in self.datasets}
-        self.classes: dict[str, type[Data]] = {
-            dataset: get_class("dataset", node.dataset["_target_"])
-            for dataset, node in nodes.items()
-        }
-        self._forms = {d: (self._kinds[d], cls.form) for d, cls in self.classes.items()}
-        self._specs = {d: (self._kinds[d], dummy_data_spec(node)) for d, node in nodes.items()}
-        self.from_files = [d for d, (_, form) in self._forms.items() if form is None]
-
     def __iter__(self) -> Iterator[Combination]:
         """Yield all without recipes; an axis that a network does not take is typed or not."""
         for net in self.nets:
             options = [self._choices[a] + [None] * (a not in self.axes[net]) for a in AXES]
-            for conv, group, dataset in product(*options, self.datasets):
+            for (conv, group), dataset in product(product(*options), self.datasets):
                 yield Combination(net, dataset, conv, group)
 
     def stripped(self, combination: Combination) -> Combination:
         """Return the combination without what its network does not take."""
-        idle = dict.fromkeys(axis for axis in AXES if axis not in self.axes[combination.net])
-        return replace(combination, **idle)
+        axes = self.axes[combination.net]
+        conv = combination.conv if "conv" in axes else None
+        group = combination.base_group if "base_group" in axes else None
+        return replace(combination, conv=conv, base_group=group)
 
     def config(self, combination: Combination) -> DictConfig:
         """Return the configuration that Hydra would compose."""
@@ -159,9 +157,9 @@ class Combinations:
         taken = self.stripped(combination)
         kind, form = self._forms[combination.dataset]
         refused = (
-            self._once(self._check_settings, taken, self._kinds)
-            or self._once(self._check_effect, combination, dict.fromkeys(self.datasets))
-            or self._once(self._check_before_data, taken, self._specs)
+            self._once(_check_settings, taken, self._kinds)
+            or self._once(check_effect, combination, dict.fromkeys(self.datasets))
+            or self._once(check_combination, taken, self._specs)
         )
         if refused:
             return refused
@@ -176,25 +174,20 @@ class Combinations:
 
     def _once(
         self,
-        check: Callable[..., None],
+        check: Callable[..., object],
         combination: Combination,
         known: Mapping[str, object],
         *arguments: Form,
     ) -> str | None:
-        """Return the message of a check, which is made for one of the data sets that look alike.
-
-        Args:
-            check: takes a combination and the arguments.
-            combination: of which the message speaks.
-            known: data set -> what the check knows of it.
-            arguments: further ones of the check.
-        """
+        """Return the message of a check, made once for data sets of which it knows the same."""
         dataset = combination.dataset
         stand_in = next(d for d in self.datasets if known[d] == known[dataset])
         alike = replace(combination, dataset=stand_in)
         key = (check, alike, *arguments)
         if key not in self._messages:
-            self._messages[key] = message_of(check, alike, *arguments)
+            choices = {"mode": "train", "dataset": stand_in}
+            request = Request(self.config(alike), alike.overrides, choices)
+            self._messages[key] = message_of(check, request, *arguments)
         message = self._messages[key]
         if message is None or dataset == stand_in:
             return message
@@ -202,28 +195,19 @@ class Combinations:
         names = [self.classes[d].__name__ for d in (stand_in, dataset)]
         return re.sub(rf"\b{names[0]}\b", names[1], message)
 
-    def _check_settings(self, combination: Combination) -> None:
-        check(self.config(combination))
-
-    def _check_effect(self, combination: Combination) -> None:
-        """Refuse what the network does not take."""
-        if combination != self.stripped(combination):
-            check_effect(self._request(combination))
-
-    def _check_before_data(self, combination: Combination) -> None:
-        check_combination(self._request(combination))
-
-    def _check_example(self, combination: Combination, form: Form) -> None:
+    def _check_example(self, request: Request, form: Form) -> None:
         """Put an example through the network."""
-        data, cfg = twin(form, combination.dataset), self.config(combination)
-        narrow_down(cfg, self._narrow)
+        data = twin(form, request.choices["dataset"])
+        narrow = copy.deepcopy(request.cfg)
+        narrow_down(narrow, self._narrow)
         try:
-            build_network(cfg, data)
+            build_network(narrow, data)
         except LearnSymError:  # the message may name sizes
-            build_network(self.config(combination), data)
+            build_network(request.cfg, data)
 
-    def _request(self, combination: Combination) -> Request:
-        return Request(self.config(combination), combination.overrides, {"mode": "train"})
+
+def _check_settings(request: Request) -> None:
+    check(request.cfg)
 
 
 def message_of(check: Callable[..., object], *arguments: object) -> str | None:

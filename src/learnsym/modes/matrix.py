@@ -121,7 +121,7 @@ def _valid_choices(valid: "DataFrame") -> "DataFrame":
     table = valid[columns].replace("", "-")
     for column in ("dataset", "base_group"):
         others = [c for c in columns if c != column]
-        table = table.groupby(others, sort=False, as_index=False)[column].agg(", ".join)
+        table = table.groupby(others, sort=False)[column].agg(", ".join).reset_index()
     return table[columns]
 
 
