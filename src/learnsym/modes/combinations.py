@@ -6,7 +6,7 @@ go through the checks of `learnsym.run`. A check is made once for all that it ca
 * names, types and overrides without effect depend on the kind of data at most;
 * before data are read, data sets differ by kind, task and channels;
 * what fits a network depends on the shape and the classes of an example, not on the width of the
-  network: it is narrow for that. Where it is refused, the message is that of its own width;
+  network: it is narrow for that, and has its own width where the message would name another;
 * data from a user's file fit where examples of the shape of some data set do.
 """
 
@@ -25,7 +25,7 @@ from learnsym.config.search_path import choices_of
 from learnsym.config.validate import check
 from learnsym.data.base import Data, Form
 from learnsym.data.synthetic import twin
-from learnsym.errors import LearnSymError
+from learnsym.errors import ConfigError, LearnSymError
 from learnsym.run.checks import Request, check_combination, check_effect
 from learnsym.run.context import build_network
 
@@ -196,14 +196,18 @@ class Combinations:
         return re.sub(rf"\b{names[0]}\b", names[1], message)
 
     def _check_example(self, request: Request, form: Form) -> None:
-        """Put an example through the network."""
+        """Put an example through the network, whose own width is slow."""
         data = twin(form, request.choices["dataset"])
-        narrow = copy.deepcopy(request.cfg)
-        narrow_down(narrow, self._narrow)
-        try:
-            build_network(narrow, data)
-        except LearnSymError:  # the message may name sizes
-            build_network(request.cfg, data)
+        messages = []
+        for factor in (1, 2):
+            narrow = copy.deepcopy(request.cfg)
+            narrow_down(narrow, {key: factor * size for key, size in self._narrow.items()})
+            messages.append(message_of(build_network, narrow, data))
+            if messages[-1] is None:
+                return
+        if messages[0] == messages[1]:
+            raise ConfigError(messages[0])
+        build_network(request.cfg, data)  # the message names sizes
 
 
 def _check_settings(request: Request) -> None:
