@@ -195,7 +195,7 @@ def test_the_pages(tmp_path):
     work.write_text(json.dumps({page: steps_of(page) for page in PAGES}))
     environment = {k: v for k, v in os.environ.items() if k != "LEARNSYM_DATA"}
     environment |= {"PYTHONPATH": str(tree / "src"), "OMP_NUM_THREADS": "1"}
-    driver = [sys.executable, str(ROOT / "tests/docs_driver.py"), str(work)]
+    driver = [sys.executable, str(ROOT / "tests/helpers/docs_driver.py"), str(work)]
     done = subprocess.run(
         driver,
         cwd=tmp_path,

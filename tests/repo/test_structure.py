@@ -164,7 +164,7 @@ def test_three_files_pin_the_same_versions() -> None:
     pinned = dict(line.split("==") for line in pip if "==" in line)
     wanted = {
         name_of(r)
-        for r in (*project["project"]["dependencies"], *project["dependency-groups"]["dev"])
+        for r in requirements
     }
     assert set(pinned) == wanted
     assert all(constraints[name] == version for name, version in pinned.items())
@@ -215,7 +215,9 @@ def test_presets_compose_and_pass_the_check(preset: str) -> None:
     dry_build(cfg)
     keys = ("metric", "status", "where", "target")
     stated = [[p.get(k) for k in keys] for p in paper_values(preset) or []]
-    assert stated == [[e.get(k) for k in keys] for e in cfg.paper], "the page shows what a run shows"
+    assert stated == [[e.get(k) for k in keys] for e in cfg.paper], (
+        "the page shows what a run shows"
+    )
     text = (ROOT / "cfg/experiment" / f"{preset}.yaml").read_text()
     assert f"python main.py experiment={preset}" in text, "the header states the command"
 
