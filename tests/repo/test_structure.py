@@ -162,10 +162,9 @@ def test_three_files_pin_the_same_versions() -> None:
     conda = yaml.safe_load((ROOT / "environment.yaml").read_text())["dependencies"]
     pip = next(d["pip"] for d in conda if isinstance(d, dict))
     pinned = dict(line.split("==") for line in pip if "==" in line)
-    wanted = {
-        name_of(r)
-        for r in requirements
-    }
+    groups = project["dependency-groups"]
+    requirements = [*project["project"]["dependencies"], *groups["dev"], *groups["docs"]]
+    wanted = {name_of(r) for r in requirements if isinstance(r, str)}
     assert set(pinned) == wanted
     assert all(constraints[name] == version for name, version in pinned.items())
     assert locked.items() <= constraints.items()

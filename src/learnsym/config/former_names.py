@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from learnsym.schema import PlainDict
+
 PREFIX = "learnsym."
 CURRENT = {
     "analysis.freezing.Freeze": "modes.freeze.Freeze",
@@ -63,7 +65,7 @@ EARLIER = {
 FORMER = {new: old for old, new in CURRENT.items()}
 
 
-def with_current_names(node: Any) -> Any:
+def with_current_names(node: PlainDict) -> PlainDict:
     """Return a plain configuration with the present names of its classes.
 
     >>> with_current_names({"_target_": "learnsym.kernels.siren.Siren", "hidden": 32})
@@ -72,7 +74,7 @@ def with_current_names(node: Any) -> Any:
     return _renamed(node, EARLIER | CURRENT)
 
 
-def with_former_names(node: Any) -> Any:
+def with_former_names(node: PlainDict) -> PlainDict:
     """Return a plain configuration with the names that hashes of runs are made of."""
     return _renamed(node, FORMER)
 
