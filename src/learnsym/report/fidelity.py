@@ -7,7 +7,6 @@ preset, and, where ours differ, ours and the reason. A test composes every prese
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import yaml
@@ -48,8 +47,8 @@ class Difference(_OfPresets):
 
     key: str | None = None
     what: str | None = None
-    published: Any
-    ours: Any
+    published: object
+    ours: object
     why: str
     effect: str = ""
     as_published: str = ""

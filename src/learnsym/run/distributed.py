@@ -127,7 +127,6 @@ def shutdown(fabric: "Fabric") -> None:
 
     A process that exits by itself may find threads of the group still running, which aborts it.
     """
-
     if fabric.world_size > 1:
         fabric.barrier()
         torch.distributed.destroy_process_group()

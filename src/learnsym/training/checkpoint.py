@@ -7,7 +7,6 @@ import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -88,7 +87,7 @@ def configuration(path: Path, sections: Iterable[str]) -> PlainDict:
     return dict(config or {})
 
 
-def _not_plain(node: Any) -> Iterator[str]:
+def _not_plain(node: object) -> Iterator[str]:
     """Yield descriptions of what is no plain value."""
     if isinstance(node, dict):
         for item in node.items():
@@ -120,7 +119,7 @@ def describe(data: Data, task: Task) -> PlainDict:
     }
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return dict(value)
     return list(value) if isinstance(value, tuple) else value
