@@ -273,7 +273,8 @@ def execute(steps):
             said, directory = f"{type(error).__name__}: {error}", None
         last_run = directory or last_run
         print(
-            f"{time.process_time() - begun:5.1f} s  {work['where']}: {work.get('line', work['kind'])}",
+            f"{time.process_time() - begun:5.1f} s  {work['where']}: "
+            f"{work.get('line', work['kind'])}",
             flush=True,
         )
         if said:

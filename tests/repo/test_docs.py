@@ -35,7 +35,7 @@ PAGES = [
 ]
 NOT_EXECUTED = {
     r"pip install uv": "installs; every test here runs in what uv installed",
-    r"conda env create .*|conda activate learnsym": "installs; the versions are those of pyproject.toml (test_structure.py)",
+    r"conda env create .*|conda activate learnsym": "installs; the versions are those of pyproject.toml (test_structure.py)",  # noqa: E501
     r"uv run pytest.*|uv run ruff .*|\.ci/run": "this is it, and what CI does around it",
     r"git .*|cd .*|ls .*|squeue.*|scancel.*": "the reader's shell",
 }

@@ -43,7 +43,7 @@ MAY_IMPORT = {
     "data": "errors schema utils groups",
     "training": "errors schema utils groups distributions data layers",
     "dynamics": "errors schema utils groups layers data training",
-    "analysis": "errors schema utils groups distributions kernels layers nets data training dynamics",
+    "analysis": "errors schema utils groups distributions kernels layers nets data training dynamics",  # noqa: E501
     "config": "errors schema utils",
     "run": "errors schema utils groups distributions kernels layers nets data training dynamics "
     "analysis config",
@@ -317,7 +317,8 @@ def test_heavy_libraries_wait_until_they_are_used() -> None:
         "scipy",
     }
     loaded = modules_after(
-        "import learnsym.run.run, learnsym.modes.train, learnsym.modes.width_sweep, learnsym.nets.e2_steerable"
+        "import learnsym.run.run, learnsym.modes.train, learnsym.modes.width_sweep, "
+        "learnsym.nets.e2_steerable"
     )
     assert "torch" in loaded
     assert not heavy & loaded

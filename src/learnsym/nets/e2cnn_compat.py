@@ -40,9 +40,7 @@ class _NumpyAsItWas:
 
     float = float
 
-    def array(
-        self, values: object, *args: object, copy: bool = True, **kwargs: object
-    ) -> np.ndarray:
+    def array(self, values: Any, *args: Any, copy: bool = True, **kwargs: Any) -> np.ndarray:
         """Call np.array; copy=False copies where it must, as before numpy 2."""
         return np.array(values, *args, copy=True if copy else None, **kwargs)
 
