@@ -13,7 +13,9 @@ __all__, __getattr__ = lazy_names(
         "groups.spatial": "Affine3 SE3 SO3 T3 Trivial3",
         "groups.point_groups": "DiscreteIsometries",
         "groups.base": "Group LieGroup",
-        "groups.permutation": "CyclicShifts1d CyclicShifts2d PermutationGroup QuarterTurns ShiftsAndQuarterTurns "
+        "groups.permutation": "CyclicShifts1d CyclicShifts2d PermutationGroup QuarterTurns "
+        "ShiftsAndQuarterTurns "
+        ""
         "SymmetricGroup",
         "distributions.base": "LearnedSymmetry learned_symmetry parameter_groups penalty symmetry_step",
         "distributions.sampling": "FullSampling PartialSampling",

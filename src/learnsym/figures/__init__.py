@@ -9,7 +9,8 @@ __all__, __getattr__ = lazy_names(
         "distance": "draw_distance_to_equivariance",
         "dynamics": "draw_flows draw_drift case_of",
         "layers": "draw_layer_errors draw_kernels draw_features",
-        "learned_symmetry": "layers_that_learn draw_learned_layers draw_circle draw_fractions final_fractions "
+        "learned_symmetry": "layers_that_learn draw_learned_layers draw_circle draw_fractions "
+        "final_fractions "
         "draw_final_fractions",
         "response": "draw_response draw_responses draw_augmented_images",
         "run": "draw_run draw_learned_symmetry",

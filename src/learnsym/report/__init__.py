@@ -6,7 +6,8 @@ __all__, __getattr__ = lazy_names(
     __name__,
     {
         "curves": "curves_html stride make_curves",
-        "experiments_page": "Key canonical read_command command_line key_of load_yaml read_sections "
+        "experiments_page": "Key canonical read_command command_line key_of load_yaml "
+        "read_sections "
         "read_measured one_line paper_values sweep_of experiments_page",
         "fidelity": "Settings Difference Facts read_facts fidelity_page",
         "html": "Image report_page",

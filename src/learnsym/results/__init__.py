@@ -9,7 +9,8 @@ __all__, __getattr__ = lazy_names(
         "grouping": "Group group_runs scale_of settings_of flatten differing_keys slug_of numbered "
         "remarks",
         "statistics": "is_number mean_and_sd",
-        "symmetry": "Measurement with_errors named_by_experiment measurements fractions_over_training "
+        "symmetry": "Measurement with_errors named_by_experiment measurements "
+        "fractions_over_training "
         "distances_over_training short_name",
     },
 )
