@@ -17,7 +17,8 @@ __all__, __getattr__ = lazy_names(
         "ShiftsAndQuarterTurns "
         ""
         "SymmetricGroup",
-        "distributions.base": "LearnedSymmetry learned_symmetry parameter_groups penalty symmetry_step",
+        "distributions.base": "LearnedSymmetry learned_symmetry parameter_groups penalty "
+        "symmetry_step",
         "distributions.sampling": "FullSampling PartialSampling",
         "distributions.group_sampler": "GroupSampler",
         "distributions.uniform_lie_algebra": "UniformLieAlgebra",
