@@ -14,9 +14,7 @@ __all__, __getattr__ = lazy_names(
         "groups.point_groups": "DiscreteIsometries",
         "groups.base": "Group LieGroup",
         "groups.permutation": "CyclicShifts1d CyclicShifts2d PermutationGroup QuarterTurns "
-        "ShiftsAndQuarterTurns "
-        ""
-        "SymmetricGroup",
+        "ShiftsAndQuarterTurns SymmetricGroup",
         "distributions.base": "LearnedSymmetry learned_symmetry parameter_groups penalty "
         "symmetry_step",
         "distributions.sampling": "FullSampling PartialSampling",
