@@ -204,6 +204,7 @@ def train_a_batch(cfg, folder):
 # --- the command
 
 
+@pytest.mark.long
 def test_the_command_prints_and_writes_tables(hydra, tmp_path, capsys):
     cfg = OmegaConf.create({"paths": {"out": str(tmp_path)}})
     path = Matrix(["simple_conv", "projected_linear"], ["digits", "graphs", "shapes"], NARROW)(cfg)
