@@ -4,6 +4,7 @@ import math
 import warnings
 from pathlib import Path
 
+import nbclient
 import nbformat
 import pytest
 
@@ -43,7 +44,6 @@ def test_augerino_takes_twenty_lines():
 @pytest.mark.long
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_the_notebook_does_what_it_claims(path, tmp_path, monkeypatch):
-    nbclient = pytest.importorskip("nbclient")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path))
     notebook = nbformat.read(path, as_version=4)
