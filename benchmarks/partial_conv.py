@@ -39,7 +39,7 @@ from torch import Tensor, nn
 
 from learnsym.distributions.sampling import PartialSampling
 from learnsym.groups.planar import SE2
-from learnsym.groups.point_groups import Elements, wrapped
+from learnsym.groups.point_groups import Elements, wrap_angle
 from learnsym.kernels.multiplicative import MAGNet
 from learnsym.kernels.siren import SIREN
 from learnsym.layers import group_conv
@@ -137,7 +137,7 @@ class TextbookConv(nn.Module):
         if inputs is None:
             return turned
         theirs = inputs.angle if inputs.per_image else inputs.angle[None]
-        relative = wrapped(theirs[:, None, :] - own[:, :, None]) / math.pi
+        relative = wrap_angle(theirs[:, None, :] - own[:, :, None]) / math.pi
         n, m = relative.shape[1:]
         turned = turned.repeat_interleave(m, 2)
         relative = relative.reshape(len(relative), 1, n * m, 1, 1).expand(
@@ -175,7 +175,7 @@ def textbook(net: nn.Module, image: bool) -> nn.Module:
     for module in list(net.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, LiftingConv | GroupConv | PointwiseGroupConv):
-                setattr(module, name, TextbookConv(child, child.kernel.in_channels, image))
+                setattr(module, name, TextbookConv(child, child.kernel.shape.in_channels, image))
     return net
 
 

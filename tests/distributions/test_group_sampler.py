@@ -92,7 +92,7 @@ def test_theta_is_held_in_the_unit_interval_and_comes_back_from_its_ends(start):
             + direction * elements.theta
         ).backward()
         optimizer.step()
-        assert 0 <= elements.extents()[0].value <= 1
+        assert 0 <= elements.ranges()[0].value <= 1
         elements.project()
         assert 0 <= float(elements.theta.detach()) <= 1
         if direction == outwards:
@@ -149,7 +149,7 @@ def test_in_evaluation_the_set_is_fixed_and_holds_what_is_likely():
     assert first.angle.tolist() == pytest.approx(
         [0, math.pi / 2, -math.pi / 2, -math.pi / 2], abs=1e-4
     )
-    rotation, reflection = elements.extents()
+    rotation, reflection = elements.ranges()
     keep = torch.tensor([1.0, -1, 1, -1, 1, -1, -1]).sigmoid()
     assert rotation.value == pytest.approx((1 + keep[:3].sum().item()) / 4)
     assert reflection.value == pytest.approx(keep[3:].sum().item() / 4)
@@ -212,7 +212,7 @@ def test_what_is_learned_and_what_is_reported():
         "metric": "learned_rotation_fraction",
     }
     assert found["reflection"]["value"] == pytest.approx(0.25)
-    assert GroupSampler(FullSampling(), Trivial()).extents() == []
+    assert GroupSampler(FullSampling(), Trivial()).ranges() == []
 
 
 def test_loading_a_state_changes_the_number_of_elements():
@@ -237,7 +237,7 @@ def test_loading_a_state_changes_the_number_of_elements():
             "sampling=deterministic goes with sample_sets=network",
         ),
         ({}, Trivial(), "nothing to learn on translation2"),
-        ({"samples": 7}, O2(), "an even number is right"),
+        ({"samples": 7}, O2(), "Expected an even number of samples"),
         ({"samples": 5}, Cyclic(4), "leave samples null"),
         ({"sampling": "random"}, Cyclic(4), "sampling=random has no effect"),
         ({"sample_sets": "layer"}, Cyclic(4), "sample_sets=layer has no effect"),

@@ -175,7 +175,7 @@ def test_mirrors_come_with_their_probability(probability):
     )
 
 
-def test_extents():
+def test_ranges():
     box = UniformLieAlgebra(E2(), learn=["rotation"], initial_width=0.25, reflection=0.25)
     found = learned_symmetry(box)["input"]
     assert list(found) == ["translation_x", "translation_y", "rotation", "reflection"]

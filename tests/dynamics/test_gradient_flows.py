@@ -296,7 +296,7 @@ def test_more_passes_than_elements_are_counted(name, task):
     }
     augmentation, tables = Augmentation(at.net.group, passes), at.net.group.elements()
     numbers = [
-        at.net.group.sample_numbers(passes * EXAMPLES, g).view(passes, -1)
+        at.net.group.sample_indices(passes * EXAMPLES, g).view(passes, -1)
         for g in member_draws(0, members, "")
     ]
     (batch,) = augmentation.batches(at.split, 100, member_draws(0, members, ""))

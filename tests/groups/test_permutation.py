@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from learnsym.config.allowed_classes import get_class
-from learnsym.groups import permutation as permuting
+from learnsym.groups import permutation
 from learnsym.groups.permutation import (
     CyclicShifts1d,
     CyclicShifts2d,
@@ -200,7 +200,7 @@ def test_act_broadcasts_tables_against_tensors_and_lets_gradients_through():
 def test_wrong_sizes_are_named():
     group = CyclicShifts1d(3)
     with pytest.raises(
-        ValueError, match=r"CyclicShifts1d\(3\) acts by tables \[\.\.\., 9\].*\[9\] and \[4\]"
+        ValueError, match=r"CyclicShifts1d\(3\) acts by permutations \[\.\.\., 9\].*\[9\] and \[4\]"
     ):
         group.act(group.elements()[0], torch.randn(4))
     with pytest.raises(ValueError, match=r"\[\.\.\., 9, c\]; got \[3, 9\]"):
@@ -263,8 +263,8 @@ def test_large_groups_are_sampled_but_not_listed():
 
 
 def test_the_limit_itself_is_still_listed(monkeypatch):
-    assert permuting.MOST_ELEMENTS == 10_000
-    monkeypatch.setattr(permuting, "MOST_ELEMENTS", 9)
+    assert permutation.MOST_ELEMENTS == 10_000
+    monkeypatch.setattr(permutation, "MOST_ELEMENTS", 9)
     assert len(CyclicShifts2d(3).elements()) == 9
     with pytest.raises(ValueError, match="10 elements"):
         CyclicShifts1d(10).elements()

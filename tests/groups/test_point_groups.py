@@ -17,7 +17,7 @@ from learnsym.groups.point_groups import (
     Elements,
     Trivial,
     evenly_spaced,
-    wrapped,
+    wrap_angle,
 )
 
 angles = st.floats(-7, 7)
@@ -75,7 +75,7 @@ def test_matrices_are_a_homomorphism(a, b):
 def test_pulling_back_is_the_inverse_matrix(a):
     points = torch.randn(5, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     expected = points @ torch.linalg.inv(a.matrices()[0]).T
-    torch.testing.assert_close(a.pull_back(points)[0], expected, atol=1e-12, rtol=0)
+    torch.testing.assert_close(a.inverse_act(points)[0], expected, atol=1e-12, rtol=0)
 
 
 def test_a_mirror_image_exchanges_left_and_right_and_a_turn_follows_it():
@@ -90,10 +90,13 @@ def test_a_mirror_image_exchanges_left_and_right_and_a_turn_follows_it():
 @pytest.mark.parametrize("group", [SO2(), O2(), Cyclic(5), Dihedral(3)], ids=repr)
 def test_relative_elements_are_those_of_every_pair(group):
     torch.manual_seed(0)
-    own, other = group.sample(2, 3, dtype=torch.float64), group.sample(2, 4, dtype=torch.float64)
-    found = own.relative(other).matrices()
+    first, second = (
+        Elements(drawn.angle.view(2, -1), drawn.sign.view(2, -1))
+        for drawn in (group.sample(count, dtype=torch.float64) for count in (6, 8))
+    )
+    found = first.relative(second).matrices()
     assert found.shape == (2, 3, 4, 2, 2)
-    expected = torch.linalg.inv(own.matrices())[:, :, None] @ other.matrices()[:, None]
+    expected = torch.linalg.inv(first.matrices())[:, :, None] @ second.matrices()[:, None]
     torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
 
 
@@ -131,18 +134,20 @@ def test_coordinates_lie_in_the_unit_cube_and_are_cut_at_the_half_turn():
     angle = torch.tensor([0.0, math.pi / 2, math.pi, -math.pi, math.pi - 1e-7, 3 * math.pi, -0.1])
     elements = Elements(angle, torch.ones(7))
     expected = torch.tensor([0.0, 0.5, -1.0, -1.0, -1.0, -1.0, -0.1 / math.pi])
-    torch.testing.assert_close(SO2().normalised(elements)[:, 0], expected, atol=1e-6, rtol=0)
-    both = O2().normalised(Elements(angle, -torch.ones(7)))
+    torch.testing.assert_close(
+        SO2().kernel_coordinates(elements)[:, 0], expected, atol=1e-6, rtol=0
+    )
+    both = O2().kernel_coordinates(Elements(angle, -torch.ones(7)))
     assert both.shape == (7, 2)
     assert (both[:, 1] == -1).all()
-    assert Trivial().normalised(elements).equal(torch.ones(7, 1))
+    assert Trivial().kernel_coordinates(elements).equal(torch.ones(7, 1))
 
 
 def test_the_published_cut_is_at_the_identity():
     angle = torch.tensor([0.0, math.pi / 2, math.pi, -math.pi, -1e-7, 2 * math.pi, -0.1])
     expected = torch.tensor([-1.0, -0.5, 0.0, 0.0, -1.0, -1.0, 1 - 0.1 / math.pi])
     for group in (SO2(), O2()):
-        found = group.normalised(Elements(angle, torch.ones(7)), cut="identity")[:, 0]
+        found = group.kernel_coordinates(Elements(angle, torch.ones(7)), cut="identity")[:, 0]
         torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
 
 
@@ -153,30 +158,30 @@ def test_rounding_does_not_decide_about_the_cut(n, dtype, cut):
     """Differences of evenly spaced angles: the half turn comes out as +pi or -pi by rounding, and
     must be one number."""
     for offset in torch.rand(50, dtype=dtype, generator=torch.Generator().manual_seed(0)):
-        elements = SO2().arc(evenly_spaced(n, offset))
-        coordinates = SO2().normalised(elements.relative(elements), cut=cut)[..., 0]
+        elements = SO2().rotations_from(evenly_spaced(n, offset))
+        coordinates = SO2().kernel_coordinates(elements.relative(elements), cut=cut)[..., 0]
         assert len(set((coordinates * n).round().int().flatten().tolist())) == n
         assert coordinates.max() < 1 - 0.5 / n
 
 
 def test_the_embedding_is_continuous_on_the_circle():
     near = Elements(torch.tensor([math.pi - 1e-3, -math.pi + 1e-3]), torch.ones(2))
-    raw, circle = (O2().normalised(near, periodic) for periodic in (False, True))
+    raw, circle = (O2().kernel_coordinates(near, periodic) for periodic in (False, True))
     assert (raw[0] - raw[1]).abs().max() > 1.9
     assert (circle[0] - circle[1]).abs().max() < 1e-2
-    assert O2().coordinates(True) == 3
-    assert SO2().coordinates(True) == 2
+    assert O2().kernel_dim(True) == 3
+    assert SO2().kernel_dim(True) == 2
     assert (
-        SO2().coordinates(),
-        O2().coordinates(),
-        Trivial().coordinates(),
-        Trivial().coordinates(True),
+        SO2().kernel_dim(),
+        O2().kernel_dim(),
+        Trivial().kernel_dim(),
+        Trivial().kernel_dim(True),
     ) == (1, 2, 1, 1)
 
 
 def test_gradients_pass_through_wrapping():
     angle = torch.tensor([1.0, 4.0, -9.0], dtype=torch.float64, requires_grad=True)
-    (gradient,) = torch.autograd.grad(wrapped(angle).sum(), angle)
+    (gradient,) = torch.autograd.grad(wrap_angle(angle).sum(), angle)
     assert gradient.equal(torch.ones(3, dtype=torch.float64))
 
 

@@ -74,14 +74,16 @@ def test_close_to_pi_the_axis_is_accurate_and_gradients_are_finite(below):
     assert gradient.abs().max() < 10
 
 
-def test_the_mean_of_turning_and_its_inverse():
+def test_the_left_jacobian_and_its_inverse():
     u = torch.cat([turns(angle) for angle in (0.0, 1e-9, 1e-3, 1 - 1e-9, 1.0, 2.0, math.pi, 5.0)])
     nodes, weights = (
         torch.from_numpy(a)[:, None, None] / 2 for a in np.polynomial.legendre.leggauss(20)
     )
     mean = (weights.unsqueeze(-1) * rotations.rotation_exp((nodes + 0.5) * u)).sum(0)
-    assert torch.allclose(rotations.turning_mean(u), mean, atol=1e-14)
-    product = rotations.turning_mean(u) @ rotations.inverse_turning_mean(u)
+    columns = [rotations.motion_exp(u, e.expand_as(u))[1] for e in torch.eye(3).double()]
+    jacobian = torch.stack(columns, -1)
+    assert torch.allclose(jacobian, mean, atol=1e-14)
+    product = jacobian @ rotations.inverse_left_jacobian(u)
     assert torch.allclose(product, torch.eye(3, dtype=torch.float64).expand_as(product), atol=1e-13)
 
 

@@ -16,7 +16,8 @@ from learnsym.config.allowed_classes import get_class
 from learnsym.config.build import build
 from learnsym.config.validate import check_target
 from learnsym.errors import ConfigError
-from learnsym.kernels.base import KernelSpec, PointLinear, probe
+from learnsym.kernels.base import KernelSpec, probe
+from learnsym.kernels.linear import ChannelsFirstLinear
 from learnsym.kernels.mlp import MLP
 from learnsym.kernels.multiplicative import FourierNet, GaborNet, MAGNet
 from learnsym.kernels.siren import SIREN
@@ -94,7 +95,7 @@ def twin(spec, kernel, space, element):
         for k, linear in enumerate(kernel.inner, 1):
             z = (z @ linear.weight.T + linear.bias) * g(k)
     k = (z @ kernel.head.weight.T + kernel.head.bias).unflatten(
-        -1, (kernel.out_channels, kernel.in_channels)
+        -1, (kernel.shape.out_channels, kernel.shape.in_channels)
     )
     return k.movedim(
         (-2, -5, -1, -4, -3), (-5, -4, -3, -2, -1)
@@ -581,6 +582,6 @@ def test_the_package_stands_alone():
 
 
 def test_linear_maps_are_torchs():
-    linear, z = PointLinear(3, 4), torch.randn(2, 3, 6)
+    linear, z = ChannelsFirstLinear(3, 4), torch.randn(2, 3, 6)
     torch.testing.assert_close(linear(z), F.linear(z.mT, linear.weight, linear.bias).mT)
     torch.testing.assert_close(linear(z, 2.5), 2.5 * linear(z))

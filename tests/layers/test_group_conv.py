@@ -56,7 +56,7 @@ def by_definition(conv, features, kernel_of, inputs, out):
 
 
 def relative_coordinates(group, h, k):
-    return group.normalised(h.inverse().product(k))
+    return group.kernel_coordinates(h.inverse().product(k))
 
 
 def pick(elements, i):
@@ -422,7 +422,7 @@ def test_an_element_has_a_weight_for_itself_at_the_start(spec):
             conv.sampled(h, h).square().mean((0, 2))[..., 14].diagonal()
         )  # of element i for itself, at the centre of 29 taps
         assert own.mean() > 0.2 * conv.sampled(h, h).square().mean()
-        relative = group.normalised(h.relative(h), shortcut.periodic, shortcut.cut)
+        relative = group.kernel_coordinates(h.relative(h), shortcut.periodic, shortcut.cut)
         kernel = (
             shortcut.evaluated(relative.new_zeros(*h.angle.shape, 1, 0), relative)[..., 0]
             .square()

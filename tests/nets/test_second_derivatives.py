@@ -13,7 +13,7 @@ from learnsym.kernels.siren import SIREN
 from learnsym.nets.augerino import Augerino
 from learnsym.nets.ckresnet import CKResNet
 from learnsym.nets.conv5 import Conv5
-from learnsym.utils.double_backward import twice_differentiable
+from learnsym.utils.double_backward import enable_double_backward
 
 
 def gradient(net: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -31,7 +31,7 @@ def check(
     net, inputs = Seeded(net.double().eval()), inputs.double()
     torch.manual_seed(5)
     outputs = net(inputs).detach()
-    with torch.no_grad(), twice_differentiable():
+    with torch.no_grad(), enable_double_backward():
         torch.testing.assert_close(net(inputs), outputs, rtol=1e-9, atol=1e-9)
     targets = outputs + torch.randn_like(outputs)
     for (

@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from learnsym.errors import ConfigError
 from learnsym.run import launch_env as cluster
-from learnsym.run.checks import check_processes
+from learnsym.run.distributed import check_processes
 from learnsym.run.launch_env import LaunchEnv, launch_env, wait_for_rank_zero
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,8 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from learnsym.data.base import DataInfo, ImageData, Split
-from learnsym.training.loop import Training, parameter_groups
+from learnsym.distributions.base import parameter_groups
+from learnsym.training.loop import Training
 from learnsym.training.schedules import Constant
 from learnsym.training.settings import TrainSettings
 

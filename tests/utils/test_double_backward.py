@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
 
-from learnsym.groups.actions import sample_plainly, warp
+from learnsym.groups.actions import sample_bilinear, warp
 from learnsym.groups.planar import Affine2
 from learnsym.layers.fast.batched_mlp import Spare, dense_chain
-from learnsym.utils.double_backward import double_backward_enabled, twice_differentiable
+from learnsym.utils.double_backward import double_backward_enabled, enable_double_backward
 
 
 def example(count: int, height: int, width: int, dtype: torch.dtype, spread: float = 1.0):
@@ -28,7 +28,7 @@ def test_values_and_gradients_are_those_of_the_fast_warp(dtype, height, width, s
     for plainly in (False, True):
         matrices = Affine2().exp(u).detach().requires_grad_()
         if plainly:
-            with twice_differentiable():
+            with enable_double_backward():
                 out = warp(images, matrices)
         else:
             out = warp(images, matrices)
@@ -44,7 +44,7 @@ def test_derivatives_of_both_orders() -> None:
     images, u = images.requires_grad_(), u.requires_grad_()
 
     def moved(images: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
-        with twice_differentiable():
+        with enable_double_backward():
             return warp(images, Affine2().exp(u))
 
     assert gradcheck(moved, (images, u), eps=1e-7, atol=1e-5)
@@ -57,7 +57,7 @@ def test_pixels_that_are_not_numbers_stay_where_they_are() -> None:
     images = torch.ones(2, 1, 3, 3)
     grid = torch.zeros(2, 1, 1, 2)
     grid[0] = float("inf")
-    out = sample_plainly(images, grid)
+    out = sample_bilinear(images, grid)
     assert out[1].item() == 1
 
 
@@ -65,10 +65,10 @@ def test_the_context_ends() -> None:
     assert not differentiate_twice().any(), (
         "what is differentiable once loses its part, and nobody says so"
     )
-    with twice_differentiable():
+    with enable_double_backward():
         assert differentiate_twice().any()
     assert not double_backward_enabled()
-    with pytest.raises(KeyError), twice_differentiable():
+    with pytest.raises(KeyError), enable_double_backward():
         raise KeyError
     assert not double_backward_enabled()
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from learnsym.dynamics.ensemble import EnsembleNet
 from learnsym.errors import ConfigError
-from learnsym.utils.double_backward import twice_differentiable
+from learnsym.utils.double_backward import enable_double_backward
 
 Matrix = Literal["hessian", "ggn"]
 Restriction = Literal["none", "equivariant", "complement"]
@@ -96,7 +96,7 @@ class Curvature:
         total = torch.zeros(self.size, dtype=torch.float64, device=self.home)
         try:
             with (
-                twice_differentiable(),
+                enable_double_backward(),
                 torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
             ):
                 for inputs, targets, share in self.batches():

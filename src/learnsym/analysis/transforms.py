@@ -15,9 +15,9 @@ from torch import Tensor
 
 from learnsym.errors import ConfigError
 from learnsym.groups.actions import act_on_points, rotate_images
-from learnsym.groups.affine_exp import with_last_row
+from learnsym.groups.base import homogeneous
 from learnsym.groups.permutation import GroupName, PermutationGroup, named_group
-from learnsym.groups.point_groups import CUT, Elements, wrapped
+from learnsym.groups.point_groups import ANGLE_TOLERANCE, Elements, wrap_angle
 from learnsym.groups.rotations import rotation_exp
 
 RulerName = Literal["rotation", GroupName]
@@ -104,9 +104,7 @@ class Motion:
         turns = rotation_exp(math.radians(self.degrees) * axes / axes.norm(dim=1, keepdim=True))
         if self.mirror:
             turns = turns * torch.tensor([-1.0, 1.0, 1.0], dtype=torch.float64)
-        elements = with_last_row(torch.cat([turns, torch.zeros_like(turns[..., :1])], -1)).to(
-            clouds.device, clouds.dtype
-        )
+        elements = homogeneous(turns).to(clouds.device, clouds.dtype)
         return torch.cat([act_on_points(elements, clouds[..., :3]), clouds[..., 3:]], -1)
 
     def places(self, elements: Elements) -> Tensor:
@@ -117,8 +115,8 @@ class Motion:
         one = torch.ones(1, dtype=elements.angle.dtype, device=elements.angle.device)
         motion = Elements(-math.radians(self.degrees) * one, -one if self.mirror else one)
         wanted = motion.inverse().product(elements)
-        apart = wrapped(wanted.angle[:, None] - elements.angle).abs()
-        same = (apart < 10 * CUT) & (wanted.sign[:, None] == elements.sign)
+        apart = wrap_angle(wanted.angle[:, None] - elements.angle).abs()
+        same = (apart < 10 * ANGLE_TOLERANCE) & (wanted.sign[:, None] == elements.sign)
         return torch.where(same.any(1), same.to(torch.int8).argmax(1), -1)
 
 

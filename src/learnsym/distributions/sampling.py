@@ -1,6 +1,4 @@
-"""How the layers of a network sample a stabiliser: what a configuration says, and what that comes
-to for a group.
-"""
+"""Settings that say how the layers of a network sample a stabiliser."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,8 +6,24 @@ from typing import Literal
 from learnsym.groups.point_groups import Cyclic, Dihedral, Stabiliser
 from learnsym.schema import Fraction, Positive, Size
 
-Randomness = Literal["random", "deterministic"]
-SampleSets = Literal["network", "layer", "image"]
+_SampleSets = Literal["network", "layer", "image"]
+
+
+@dataclass(frozen=True)
+class ResolvedSampling:
+    """The settings as they apply to one stabiliser.
+
+    Attributes:
+        stabiliser: H, or the finite subgroup of it that is sampled.
+        samples: elements in a set.
+        random: whether every set has a random offset.
+        sets: who shares a set.
+    """
+
+    stabiliser: Stabiliser
+    samples: int
+    random: bool
+    sets: _SampleSets
 
 
 @dataclass(frozen=True)
@@ -20,16 +34,16 @@ class FullSampling:
         samples: elements in a set; None: 8, or all of a finite group.
         sampling: "random": a random offset for every set; "deterministic": the finite subgroup with
             so many elements, always the same. None: deterministic for a finite group, random
-                otherwise.
+            otherwise.
         sample_sets: who shares a set: all layers of the "network", all images in a "layer", or
             none: one for each "image" and layer. None: layer if the sampling is random, network if
-                it is deterministic.
+            it is deterministic.
         evaluation: "even": one fixed, evenly spaced set in evaluation; "random": as in training.
     """
 
     samples: Size | None = None
-    sampling: Randomness | None = None
-    sample_sets: SampleSets | None = None
+    sampling: Literal["random", "deterministic"] | None = None
+    sample_sets: _SampleSets | None = None
     evaluation: Literal["even", "random"] = "even"
 
     partial = False
@@ -37,56 +51,60 @@ class FullSampling:
     def __post_init__(self) -> None:
         if self.sampling == "deterministic" and self.sample_sets in ("layer", "image"):
             raise ValueError(
-                f"sampling=deterministic goes with sample_sets=network, since there is only one set; "
-                f"sample_sets={self.sample_sets} needs sampling=random"
+                f"sampling=deterministic goes with sample_sets=network, since there is only one "
+                f"set; sample_sets={self.sample_sets} needs sampling=random"
             )
 
-    def resolve(self, stabiliser: Stabiliser) -> "ResolvedSampling":
-        """What these settings come to for a stabiliser; ValueError where they make no sense with
-        it.
+    def resolve(self, stabiliser: Stabiliser) -> ResolvedSampling:
+        """Return the settings as they apply to a stabiliser.
+
+        Raises:
+            ValueError: a setting makes no sense with it.
         """
-        samples, sampling = self.samples, self.sampling
         if stabiliser.order is not None:
-            if samples not in (None, stabiliser.order):
-                raise ValueError(
-                    f"samples={samples}, but {stabiliser} has {stabiliser.order} elements: leave samples null"
-                )
-            if sampling == "random":
-                raise ValueError(
-                    f"sampling=random has no effect on {stabiliser}, which is finite: leave it null, or take se2 or e2"
-                )
-            samples, sampling = stabiliser.order, "deterministic"
-        samples, sampling = samples or 8, sampling or "random"
+            return self._resolve_finite(stabiliser)
+        samples, sampling = self.samples or 8, self.sampling or "random"
         if stabiliser.has_mirror and samples % 2:
             raise ValueError(
-                f"samples={samples} for {stabiliser}: half of them are mirror images, so an even number is right"
+                f"Expected an even number of samples for {stabiliser}, half of which are mirror "
+                f"images, got samples={samples}."
             )
-        if sampling == "deterministic" and stabiliser.order is None:
-            rotations = samples // 2 if stabiliser.has_mirror else samples
-            stabiliser = Dihedral(rotations) if stabiliser.has_mirror else Cyclic(rotations)
-        sets = self.sample_sets or ("network" if sampling == "deterministic" else "layer")
-        if sampling == "deterministic" and sets != "network":
-            raise ValueError(
-                f"sample_sets={sets} has no effect on {stabiliser}, which is always sampled whole: leave it null"
-            )
-        self._check(stabiliser, sampling, sets)
-        return ResolvedSampling(stabiliser, samples, sampling == "random", sets)
+        if sampling == "deterministic":
+            subgroup = Dihedral(samples // 2) if stabiliser.has_mirror else Cyclic(samples)
+            return ResolvedSampling(subgroup, samples, random=False, sets="network")
+        return ResolvedSampling(stabiliser, samples, True, self.sample_sets or "layer")
 
-    def _check(self, stabiliser: Stabiliser, sampling: Randomness, sets: SampleSets) -> None:
-        """Nothing further to refuse."""
+    def _resolve_finite(self, stabiliser: Stabiliser) -> ResolvedSampling:
+        """Return the settings for a finite stabiliser, which is always sampled whole."""
+        if self.samples not in (None, stabiliser.order):
+            raise ValueError(
+                f"samples={self.samples}, but {stabiliser} has {stabiliser.order} elements: "
+                "leave samples null"
+            )
+        if self.sampling == "random":
+            raise ValueError(
+                f"sampling=random has no effect on {stabiliser}, which is finite: "
+                "leave it null, or take se2 or e2"
+            )
+        if self.sample_sets in ("layer", "image"):
+            raise ValueError(
+                f"sample_sets={self.sample_sets} has no effect on {stabiliser}, which is always "
+                "sampled whole: leave it null"
+            )
+        assert stabiliser.order is not None
+        return ResolvedSampling(stabiliser, stabiliser.order, random=False, sets="network")
 
 
 @dataclass(frozen=True)
 class PartialSampling(FullSampling):
-    """How the layers of a network sample the stabiliser: a part of it, learned by every group
-    convolution.
+    """How the layers sample a subset of the stabiliser, which every group convolution learns.
 
     Attributes:
         initial_arc: theta at the start.
         initial_keep: probability at the start of a mirror image, and of the elements of a finite
             group.
-        temperature, last_temperature: of the Gumbel-sigmoid, at the start and at the end of the
-            training.
+        temperature: of the Gumbel-sigmoid, at the start of the training.
+        last_temperature: at its end.
     """
 
     initial_arc: Fraction = 1.0
@@ -98,35 +116,35 @@ class PartialSampling(FullSampling):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.sample_sets == "network" and self.sampling == "random":
-            raise ValueError(_ONE_SET)
+        if self.sampling == "random":
+            self._check_sets(self.sample_sets)
         if not 0 < self.initial_keep < 1:
             raise ValueError(
-                f"initial_keep={self.initial_keep}: it must lie between 0 and 1, both excluded, to be learned"
+                f"initial_keep={self.initial_keep}: to be learned it must lie between 0 and 1, "
+                "both excluded"
             )
 
-    def _check(self, stabiliser: Stabiliser, sampling: Randomness, sets: SampleSets) -> None:
+    def resolve(self, stabiliser: Stabiliser) -> ResolvedSampling:
+        """Return the settings as they apply to a stabiliser.
+
+        Raises:
+            ValueError: a setting makes no sense with it.
+        """
+        resolved = super().resolve(stabiliser)
         if stabiliser.trivial:
             raise ValueError(
-                "conv=partial has nothing to learn on translation2, whose stabiliser is trivial: take conv=full"
+                "conv=partial has nothing to learn on translation2, whose stabiliser is trivial: "
+                "take conv=full"
             )
-        if sampling == "random" and sets == "network":
-            raise ValueError(_ONE_SET)
+        if resolved.random:
+            self._check_sets(resolved.sets)
+        return resolved
 
-
-_ONE_SET = (
-    "conv=partial with sampling=random and sample_sets=network: every layer learns its own part of the group, so one set cannot "
-    "serve all; take sample_sets=layer or image, or sampling=deterministic"
-)
-
-
-@dataclass(frozen=True)
-class ResolvedSampling:
-    """Settings as resolved for a stabiliser: a number of samples, random or not, and who shares a
-    set.
-    """
-
-    stabiliser: Stabiliser
-    samples: int
-    random: bool
-    sets: SampleSets
+    def _check_sets(self, sets: _SampleSets | None) -> None:
+        """Refuse one random set for all layers."""
+        if sets == "network":
+            raise ValueError(
+                "conv=partial with sampling=random and sample_sets=network: every layer learns "
+                "which subset of the group it needs, so one set cannot serve all; take "
+                "sample_sets=layer or image, or sampling=deterministic"
+            )

@@ -1,9 +1,7 @@
-"""The learned distribution of Augerino: uniform on a box of a Lie algebra (Benton et al. 2020,
-section 3).
-"""
+"""Augerino's learned distribution, uniform on a box in a Lie algebra (Benton et al. 2020)."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import torch
@@ -17,41 +15,45 @@ from learnsym.utils.rng import batch_uniform
 
 
 def inverse_softplus(width: float) -> float:
-    """The raw number whose softplus log(1 + e^raw) is `width` > 0; exact for tiny and for large
-    widths.
+    """Return the raw number with softplus(raw) = log(1 + e^raw) = `width` > 0.
+
+    Exact for tiny and for large widths.
 
     >>> round(inverse_softplus(math.log(2)), 12)
     0.0
     """
     if not 0 < width < math.inf:
-        raise ValueError(
-            f"the width of a learned generator must be above 0 and finite, got {width}"
-        )
+        raise ValueError(f"Expected a finite width above 0 for a learned generator, got {width}.")
     return width + math.log(-math.expm1(-width))
 
 
 class UniformLieAlgebra(LearnedSymmetry):
-    """g = exp(sum_i u_i G_i) with u_i = w_i r_i, r_i uniform on [-1/2, 1/2), w_i = softplus(raw_i);
-    gradients reach w.
+    """A learned uniform distribution on a box in the Lie algebra of a group.
 
-    A generator that is not learned keeps its width, which may be 0 (it then never acts) and has no
-    parameter.
+    g = exp(sum_i u_i G_i) with u_i = w_i r_i, r_i uniform on [-1/2, 1/2) and w_i = softplus(raw_i);
+    gradients reach w. A generator that is not learned keeps its width, which may be 0 (it then
+    never acts) and has no parameter.
 
     Args:
         group: the group; its generators are the sides of the box.
         learn: names of the generators whose widths are trained, or "all".
         initial_width: width w at the start; the default is softplus(-5), practically off.
         initial_widths: widths of single generators by name, instead of `initial_width`.
-        center: the box is centred at the identity; False is [0, w] per side and, in space, what was
+        center: the box is centred at the identity. False is [0, w] per side and, in space, what was
             published for molecules: rows of coordinates are multiplied by the linear part, x L + t,
-                so that rotations turn the other way.
+            so that rotations are reversed.
         reflection: fixed probability of the mirror, for a group that has one (None: 1/2, both
-            halves alike); None for others.
+            components alike); None for others.
 
     >>> from learnsym.groups.planar import Rotation2
-    >>> UniformLieAlgebra(Rotation2(), initial_width=0.5).extents()[0].metric_name
+    >>> UniformLieAlgebra(Rotation2(), initial_width=0.5).ranges()[0].metric_name
     'learned_rotation_width_rad'
     """
+
+    raw_widths: nn.Parameter | None
+    initial_widths: Tensor
+    learned_index: Tensor
+    mirror: Tensor
 
     def __init__(
         self,
@@ -68,107 +70,105 @@ class UniformLieAlgebra(LearnedSymmetry):
             raise ValueError(
                 f"learn must be 'all' or a list of {', '.join(group.names)}, got {learn!r}"
             )
-        self.learned = group.names if learn == "all" else tuple(_known(learn, group, "learn"))
-        given = dict(initial_widths or {})
-        _known(given, group, "initial_widths")
-        start = [given.get(name, initial_width) for name in group.names]
+        self.learned = group.names if learn == "all" else tuple(learn)
+        widths = dict(initial_widths or {})
+        _check_names("learn", self.learned, group)
+        _check_names("initial_widths", widths, group)
+        start = [widths.get(name, initial_width) for name in group.names]
         if bad := [w for w in start if not 0 <= w < math.inf]:
             raise ValueError(f"widths must be at least 0 and finite, got {bad[0]}")
-        places = [i for i, name in enumerate(group.names) if name in self.learned]
-        raw = torch.tensor([inverse_softplus(start[i]) for i in places])
-        self.raw_widths = nn.Parameter(raw) if places else None
+        index = [i for i, name in enumerate(group.names) if name in self.learned]
+        raw = torch.tensor([inverse_softplus(start[i]) for i in index])
+        self.raw_widths = nn.Parameter(raw) if index else None
         self.register_buffer("initial_widths", torch.tensor(start))
-        self.register_buffer(
-            "learned_places", torch.tensor(places, dtype=torch.long), persistent=False
-        )
+        index_buffer = torch.tensor(index, dtype=torch.long)
+        self.register_buffer("learned_index", index_buffer, persistent=False)
         self.offset = 0.5 if center else 0.0
-        self.rows = not center and self.group.generators.shape[-1] == 4
+        self.acts_on_rows = not center and group.space_dim == 3
         self.reflection = _mirror_probability(group, reflection)
         if self.reflection is not None:
-            self.register_buffer(
-                "mirror", group.components[1].to(torch.get_default_dtype()), persistent=False
-            )
+            mirror = group.components[1].to(torch.get_default_dtype())
+            self.register_buffer("mirror", mirror, persistent=False)
 
     def learned_widths(self) -> Tensor:
-        """The widths [n_learned] that training moves, in the group's order."""
+        """Return the widths [n_learned] that training changes, in the group's order."""
         return self.initial_widths[:0] if self.raw_widths is None else F.softplus(self.raw_widths)
 
     def widths(self) -> Tensor:
-        """All widths [n], in the order of the group's generators."""
+        """Return all widths [n], in the order of the group's generators."""
         learned = self.learned_widths()
         if len(learned) == self.group.dim:
             return learned
-        return self.initial_widths.index_copy(0, self.learned_places, learned)
+        return self.initial_widths.index_copy(0, self.learned_index, learned)
 
     def sample(self, count: int, device: torch.device | str | None = None) -> Tensor:
-        """[count, d + 1, d + 1] elements, one per example (see `learnsym.utils.rng`), by default
-        where the widths are.
+        """Draw elements [count, d + 1, d + 1], one per example (see `learnsym.utils.rng`).
+
+        Args:
+            count: number of examples.
+            device: of the elements; None: that of the widths.
         """
         widths = self.widths() if device is None else self.widths().to(device)
         n = self.group.dim
         drawn = batch_uniform(
             count, n + (self.reflection is not None), device=widths.device, dtype=widths.dtype
         )
-        with torch.autocast(
-            widths.device.type, enabled=False
-        ):  # angles of three digits would not do
+        # Half precision would know angles to three digits.
+        with torch.autocast(widths.device.type, enabled=False):
             elements = self.group.exp((drawn[:, :n] - self.offset) * widths)
-            if self.rows:
-                elements = torch.cat(
-                    [F.pad(elements[:, :-1, :-1].mT, (0, 0, 0, 1)), elements[..., -1:]], -1
-                )
+            if self.acts_on_rows:
+                transposed = F.pad(elements[:, :-1, :-1].mT, (0, 0, 0, 1))
+                elements = torch.cat([transposed, elements[..., -1:]], -1)
             if self.reflection is None:
                 return elements
             mirrored = (drawn[:, n] < self.reflection)[:, None, None]
             return torch.where(mirrored, elements @ self.mirror.to(elements), elements)
 
     def norm(self, cap: Positive = math.inf) -> Tensor:
-        """||w||_2 over the learned generators; those whose width has reached `cap` are left out, as
-        if they were absent.
-        """
-        return torch.linalg.vector_norm(self._rewarded(cap))
+        """Return ||w||_2 over the learned generators whose width is below `cap`."""
+        return torch.linalg.vector_norm(self._rewarded_widths(cap))
 
     def sum_of_squares(self, cap: Positive = math.inf) -> Tensor:
-        """sum_i w_i^2 over the learned generators, without those whose width has reached `cap`."""
-        return self._rewarded(cap).square().sum()
+        """Return sum_i w_i^2 over the learned generators whose width is below `cap`."""
+        return self._rewarded_widths(cap).square().sum()
 
-    def _rewarded(self, cap: float) -> Tensor:
-        """The learned widths, zero (and without gradient) from `cap` on."""
+    def _rewarded_widths(self, cap: float) -> Tensor:
+        """Return the learned widths, zero (and without gradient) from `cap` on."""
         widths = self.learned_widths()
         return torch.where(widths < cap, widths, 0.0)
 
-    def extents(self) -> list[LearnedRange]:
-        """Width per generator; a mirror as a fraction: 1 if both halves are equally likely, 0 if
-        one never occurs.
+    def ranges(self) -> list[LearnedRange]:
+        """Return the width per generator, and a mirror's share.
+
+        The share is 1 if both components are equally likely, 0 if one never occurs.
         """
-        values = zip(self.group.names, self.widths().tolist(), self.group.units, strict=True)
-        found = [
+        widths = zip(self.group.names, self.widths().tolist(), self.group.units, strict=True)
+        ranges = [
             LearnedRange(name, width, unit, learned=name in self.learned)
-            for name, width, unit in values
+            for name, width, unit in widths
         ]
         if self.reflection is not None:
             share = 2 * min(self.reflection, 1 - self.reflection)
-            found.append(LearnedRange("reflection", share, "fraction", learned=False))
-        return found
+            ranges.append(LearnedRange("reflection", share, "fraction", learned=False))
+        return ranges
 
 
-def _known(
-    names: Sequence[str] | Mapping[str, float], group: LieGroup, what: str
-) -> Sequence[str] | Mapping[str, float]:
-    """The names themselves, if the group has all of them."""
+def _check_names(argument: str, names: Iterable[str], group: LieGroup) -> None:
+    """Refuse names that are no generators of the group."""
     if unknown := [name for name in names if name not in group.names]:
         raise ValueError(
-            f"{what}: {unknown[0]!r} is no generator of {type(group).__name__}; it has {', '.join(group.names)}"
+            f"{argument}: {unknown[0]!r} is no generator of {type(group).__name__}; "
+            f"it has {', '.join(group.names)}"
         )
-    return names
 
 
 def _mirror_probability(group: LieGroup, reflection: float | None) -> float | None:
-    """The probability of the mirror; None where the group has none."""
+    """Return the probability of the mirror; None where the group has none."""
     if group.connected:
         if reflection is not None:
             raise ValueError(
-                f"reflection={reflection} needs a group with a mirror; {type(group).__name__} is connected"
+                f"reflection={reflection} needs a group with a mirror; "
+                f"{type(group).__name__} is connected"
             )
         return None
     if reflection is not None and not 0 <= reflection <= 1:

@@ -169,7 +169,7 @@ class Augmentation:
         assert isinstance(self.passes, int)
         shape = (self.passes, len(split))
         numbers = torch.stack(
-            [self.group.sample_numbers(math.prod(shape), g).view(shape).T for g in draws]
+            [self.group.sample_indices(math.prod(shape), g).view(shape).T for g in draws]
         )  # [M, N, passes]
         counts = torch.zeros(len(draws), len(split), self.group.order, dtype=split.inputs.dtype)
         return counts.scatter_add_(2, numbers, torch.ones_like(numbers, dtype=counts.dtype)).to(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from learnsym.dynamics.ensemble import EnsembleNet, Weights
 from learnsym.dynamics.symmetric_inputs import SymmetricInputs
-from learnsym.groups.permutation import GroupName, PermutationGroup, name_of, named_group
+from learnsym.groups.permutation import GroupName, PermutationGroup, group_name, named_group
 from learnsym.layers.fast.batched_mlp import Spare, dense_chain
 from learnsym.layers.input_checks import check_images
 from learnsym.schema import NonNegative, Size, Task
@@ -317,7 +317,7 @@ def activation_for(
     """
     if isinstance(chosen, str):
         return chosen
-    name = name_of(group)
+    name = group_name(group)
     if name not in chosen:
         raise ValueError(
             f"before_norm names an activation for {', '.join(chosen) or 'no group'}, and none for {name}"

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from learnsym.figures import style as figures
-from learnsym.groups.point_groups import Elements, wrapped
+from learnsym.groups.point_groups import Elements, wrap_angle
 
 FLOOR = 1e-17
 """Exact zeros are drawn here: a logarithm has no place for them."""
@@ -140,7 +140,7 @@ def draw_features(
 
 def element_name(elements: Elements, index: int) -> str:
     """22.5° for a rotation, 22.5° m for one after a mirror image."""
-    degrees = math.degrees(float(wrapped(elements.angle.detach())[index]))
+    degrees = math.degrees(float(wrap_angle(elements.angle.detach())[index]))
     return f"{round(degrees, 1) + 0.0:g}°" + (" m" if float(elements.sign[index]) < 0 else "")
 
 

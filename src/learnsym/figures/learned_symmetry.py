@@ -112,29 +112,29 @@ def draw_circle(axes: "Axes", elements: "GroupSampler") -> None:
     """
     from learnsym.figures.style import COLOURS
 
-    extents = {e.generator: e.value for e in elements.extents()}
+    fractions = {r.generator: r.value for r in elements.ranges()}
     colours = (COLOURS[0], COLOURS[1]) if elements.learned else ("#8a8a8a", "#8a8a8a")
     rings = [1.0, INNER] if elements.stabiliser.has_mirror else [1.0]
     for radius in rings:
         _arc(axes, radius, 1.0, color=GREY, linewidth=1.0)
     axes.plot([0, 0], [1.0, 1.14], color="black", linewidth=0.8)
     if elements.stabiliser.order is None:
-        parts = [1.0, extents.get("reflection", 0.0)]
+        parts = [1.0, fractions.get("reflection", 0.0)]
         for radius, colour, present in zip(rings, colours, parts, strict=False):
             _arc(
                 axes,
                 radius,
-                extents["rotation"],
+                fractions["rotation"],
                 color=colour,
                 linewidth=5,
                 alpha=max(0.06, present),
                 solid_capstyle="butt",
             )
-        label = f"{100 * extents['rotation']:.0f} %"
+        label = f"{100 * fractions['rotation']:.0f} %"
     else:
         label = _points(axes, elements, colours)
     second = (
-        f"\nm {extents['reflection']:.2f}"
+        f"\nm {fractions['reflection']:.2f}"
         if elements.stabiliser.has_mirror and elements.stabiliser.order is None
         else ""
     )

@@ -1,18 +1,17 @@
-"""How far a convolution is from the maps that commute with a finite group of motions of the pixels,
-without a dense matrix.
+"""Measure how far a convolution is from equivariance, without a dense matrix.
 
 A convolution is A = sum_t k_t (x) S_t: a tap k_t [C_out, C_in] wherever S_t has a one, at the pairs
-(p, q) of an output point p and an input point q that tap t joins. Its projection onto equivariant
-maps gives every pair the mean m_o over its orbit o (Reynolds), so with n_ot the number of pairs of
-o that belong to tap t, and |o| that of all its pairs,
+(p, q) of an output point p and an input point q that tap t joins. Its projection onto the maps that
+commute with a finite group of permutations of the pixels gives every pair the mean m_o over its
+orbit o (Reynolds), so with n_ot the number of pairs of o that belong to tap t, and |o| that of all
+its pairs,
 
-    |A - Pi A|^2 = sum_o ( sum_t n_ot |k_t - m_o|^2 + (|o| - sum_t n_ot) |m_o|^2 ),    m_o = sum_t
-    n_ot k_t / |o|.
+    m_o = sum_t n_ot k_t / |o|
+    |A - Pi A|^2 = sum_o ( sum_t n_ot |k_t - m_o|^2 + (|o| - sum_t n_ot) |m_o|^2 ).
 
 Every term is the square of a number that is linear in the taps. So there is one matrix D, of the
-geometry alone, with
-|A - Pi A| = |D k| for the taps k [T, C_out C_in] of every such convolution; squares are not
-subtracted from each other.
+geometry alone, with |A - Pi A| = |D k| for the taps k [T, C_out C_in] of every such convolution;
+squares are not subtracted from each other.
 """
 
 import math
@@ -22,7 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-Code = Callable[[Tensor, Tensor, int, int], tuple[Tensor, Tensor]]
+_PairCode = Callable[[Tensor, Tensor, int, int], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
@@ -30,10 +29,12 @@ class Stencil:
     """The geometry of a convolution between square maps.
 
     Attributes:
-        side_in, side_out: of the maps.
+        side_in: pixels of a row of the input.
+        side_out: pixels of a row of the output.
         kernel: rows and columns of taps; tap number row * columns + column.
-        stride, dilation: along y and x.
+        stride: along y and x.
         padding: in front of the first row and of the first column.
+        dilation: along y and x.
         circular: points beyond the border are those of the other side; otherwise they are zero.
     """
 
@@ -46,105 +47,77 @@ class Stencil:
     circular: bool = False
 
     def pairs(self) -> tuple[Tensor, Tensor, Tensor]:
-        """For every tap at every output point that it reaches an input from: the tap's number [n],
-        the output point's row and column [n, 2], and the input point's [n, 2].
+        """List every tap at every output point where it reaches an input.
+
+        Returns:
+            The tap's number [n], the output point's row and column [n, 2], the input's [n, 2].
         """
-        start = torch.arange(self.side_out)
-        reach = [
-            start.unsqueeze(1) * s - p + d * torch.arange(k)
-            for k, s, p, d in zip(
-                self.kernel, self.stride, self.padding, self.dilation, strict=True
-            )
-        ]  # [side_out, k]: where the taps lie, along y and along x
+        start, (rows, columns) = torch.arange(self.side_out), self.kernel
+        geometry = zip(self.kernel, self.stride, self.padding, self.dilation, strict=True)
+        reach = [start.unsqueeze(1) * s - p + d * torch.arange(k) for k, s, p, d in geometry]
         y, x, a, b = torch.meshgrid(
-            start, start, torch.arange(self.kernel[0]), torch.arange(self.kernel[1]), indexing="ij"
+            start, start, torch.arange(rows), torch.arange(columns), indexing="ij"
         )
         v, u = reach[0][y, a], reach[1][x, b]
         if self.circular:
             v, u = v % self.side_in, u % self.side_in
         inside = (v >= 0) & (v < self.side_in) & (u >= 0) & (u < self.side_in)
-        tap = a * self.kernel[1] + b
-        return (
-            tap[inside],
-            torch.stack([y[inside], x[inside]], -1),
-            torch.stack([v[inside], u[inside]], -1),
-        )
+        tap = (a * columns + b)[inside]
+        return tap, torch.stack([y, x], -1)[inside], torch.stack([v, u], -1)[inside]
 
 
-# --- orbits of pairs
+# --- orbits of pairs: from p, q [n, 2], the orbit's number and how many pairs it has
 
 
-def _shift_x(p: Tensor, q: Tensor, side_out: int, side: int) -> tuple[Tensor, Tensor]:
-    """Both rows and the difference of columns."""
-    code = (p[:, 0] * side + q[:, 0]) * side + (q[:, 1] - p[:, 1]) % side
-    return code, torch.full_like(code, side)
+@dataclass(frozen=True)
+class _ShiftsAndTurns:
+    """Code pairs under cyclic shifts and quarter turns."""
 
+    turns: int = 1
+    along_y: bool = False
+    along_x: bool = False
 
-def _shift_xy(p: Tensor, q: Tensor, side_out: int, side: int) -> tuple[Tensor, Tensor]:
-    """The difference of points."""
-    dy, dx = ((q - p) % side).unbind(-1)
-    code = dy * side + dx
-    return code, torch.full_like(code, side * side)
-
-
-def _shift_turns(p: Tensor, q: Tensor, side_out: int, side: int) -> tuple[Tensor, Tensor]:
-    """The difference of points, turned."""
-    dy, dx = (q - p).unbind(-1)
-    turned = [(dy, dx), (dx, -dy), (-dy, -dx), (-dx, dy)]
-    codes = torch.stack([(y % side) * side + x % side for y, x in turned])
-    return _least(codes, side * side)
-
-
-def _quarter_turns(p: Tensor, q: Tensor, side_out: int, side_in: int) -> tuple[Tensor, Tensor]:
-    """The pair in four positions."""
-    codes = []
-    for _ in range(4):
-        codes.append((p[:, 0] * side_out + p[:, 1]) * side_in**2 + q[:, 0] * side_in + q[:, 1])
-        p, q = (
-            torch.stack([x[:, 1], side - 1 - x[:, 0]], -1)
-            for x, side in ((p, side_out), (q, side_in))
-        )
-    return _least(torch.stack(codes), 1)
+    def __call__(self, p: Tensor, q: Tensor, side_out: int, side_in: int) -> tuple[Tensor, Tensor]:
+        both = side_out * side_in
+        codes = []
+        for _ in range(self.turns):
+            dy, dx = ((q - p) % side_in).unbind(-1)
+            rows, columns = (p * side_in + q).unbind(-1)
+            y, x = dy if self.along_y else rows, dx if self.along_x else columns
+            codes.append(y * (side_in if self.along_x else both) + x)
+            p = torch.stack([p[:, 1], side_out - 1 - p[:, 0]], -1)
+            q = torch.stack([q[:, 1], side_in - 1 - q[:, 0]], -1)
+        code = torch.stack(codes)
+        shifts = (side_in if self.along_y else 1) * (side_in if self.along_x else 1)
+        return code.amin(0), shifts * self.turns // (code == code[0]).sum(0)
 
 
 def _permutation(p: Tensor, q: Tensor, side_out: int, side: int) -> tuple[Tensor, Tensor]:
-    """Which of the four nodes are the same."""
+    """Code pairs by which of their four nodes are the same."""
     nodes = torch.cat([p, q], -1)
-    pattern = (
-        (nodes.unsqueeze(-1) == nodes.unsqueeze(-2)).to(torch.uint8).argmax(-1)
-    )  # the first place with the same node
-    different = (pattern == torch.arange(4)).sum(-1)
+    first = (nodes.unsqueeze(-1) == nodes.unsqueeze(-2)).to(torch.uint8).argmax(-1)
+    different = (first == torch.arange(4)).sum(-1)
     sizes = torch.tensor([math.perm(side, k) for k in range(5)])
-    return (pattern * 4 ** torch.arange(3, -1, -1)).sum(-1), sizes[different]
+    return (first * 4 ** torch.arange(3, -1, -1)).sum(-1), sizes[different]
 
 
-def _least(codes: Tensor, copies: int) -> tuple[Tensor, Tensor]:
-    """From the codes [4, n] of the turned pairs: the least, and `copies` times how many different
-    ones there are.
-    """
-    return codes.amin(0), copies * 4 // (codes == codes[0]).sum(0)
-
-
-PAIR_CODES: Mapping[str, Code] = {
+PAIR_CODES: Mapping[str, _PairCode] = {
     "permutation": _permutation,
-    "shift_x": _shift_x,
-    "shift_xy": _shift_xy,
-    "quarter_turns": _quarter_turns,
-    "shift_turns": _shift_turns,
+    "shift_x": _ShiftsAndTurns(along_x=True),
+    "shift_xy": _ShiftsAndTurns(along_y=True, along_x=True),
+    "quarter_turns": _ShiftsAndTurns(turns=4),
+    "shift_turns": _ShiftsAndTurns(turns=4, along_y=True, along_x=True),
 }
-"""For each group that permutes pixels (`learnsym.groups.permutation`), from the rows and columns of
-points p, q [n, 2]: a number of the orbit of each pair (p, q), and how many pairs this orbit has.
-The group need not be enumerated: it may have side! elements."""
+"""For each group of `learnsym.groups.permutation`, a function of the rows and columns of points p,
+q [n, 2]: the number of the orbit of each pair, and how many pairs this orbit has. The group need
+not be enumerated: it may have side! elements."""
 ANY_SIDES = frozenset({"quarter_turns"})
 """The groups whose element number k means the same on maps of different sides."""
 
 
 def point_codes(group: str, side: int) -> Tensor:
-    """A number of the orbit of every point of a side x side map, [side^2]: that of the pair of the
-    point and itself.
-    """
-    place = torch.arange(side * side)
-    point = torch.stack([place // side, place % side], -1)
+    """Return a number for the orbit of every point of a side x side map, [side^2]."""
+    point = torch.cartesian_prod(torch.arange(side), torch.arange(side))
     return PAIR_CODES[group](point, point, side, side)[0]
 
 
@@ -152,9 +125,17 @@ def point_codes(group: str, side: int) -> Tensor:
 
 
 def distance_matrices(group: str, stencil: Stencil) -> tuple[Tensor, Tensor]:
-    """D and N [at most T, T], float64, with |A - Pi A| = |D k| and |A| = |N k|, both divided by the
-    square root of the number of output points: far from borders they are distance and norm of the
-    kernel itself.
+    """Return D and N with |A - Pi A| = |D k| and |A| = |N k| for taps k [T, C_out C_in].
+
+    Both are divided by the square root of the number of output points: far from borders they are
+    distance and norm of the kernel itself.
+
+    Args:
+        group: a name in `PAIR_CODES`.
+        stencil: the geometry.
+
+    Returns:
+        D and N, float64 with at most T rows and T columns.
 
     Raises:
         ValueError: the group does not act alike on maps of these two sides.
@@ -165,58 +146,56 @@ def distance_matrices(group: str, stencil: Stencil) -> tuple[Tensor, Tensor]:
             f"{stencil.side_out} x {stencil.side_out} pixels"
         )
     tap, p, q = stencil.pairs()
-    pair = (
-        (p[:, 0] * stencil.side_out + p[:, 1]) * stencil.side_in**2
-        + q[:, 0] * stencil.side_in
-        + q[:, 1]
-    )
-    met, place = pair.unique(return_inverse=True)
-    size = torch.empty_like(met)
-    code = torch.empty_like(met)
-    found, sizes = PAIR_CODES[group](p, q, stencil.side_out, stencil.side_in)
-    code[place], size[place] = found, sizes
-    members, kind = _entries(tap, place, len(met), math.prod(stencil.kernel))
+    sides = stencil.side_out, stencil.side_in
+    point_out, point_in = p[:, 0] * sides[0] + p[:, 1], q[:, 0] * sides[1] + q[:, 1]
+    pairs, index = (point_out * sides[1] ** 2 + point_in).unique(return_inverse=True)
+    size, code = torch.empty_like(pairs), torch.empty_like(pairs)
+    code[index], size[index] = PAIR_CODES[group](p, q, *sides)
+    members, member = _pair_members(tap, index, len(pairs), math.prod(stencil.kernel))
     orbits, orbit = code.unique(return_inverse=True)
     shape = (len(orbits), len(members))
-    counts = (orbit * len(members) + kind).bincount(minlength=math.prod(shape)).view(shape)
-    whole = counts.new_zeros(len(orbits))
-    whole[orbit] = size
-    alike, times = torch.cat([counts, whole.unsqueeze(1)], 1).unique(dim=0, return_counts=True)
+    counts = (orbit * len(members) + member).bincount(minlength=math.prod(shape)).view(shape)
+    sizes = counts.new_zeros(len(orbits))
+    sizes[orbit] = size
+    # Orbits with the same counts and size have the same rows.
+    distinct, times = torch.cat([counts, sizes.unsqueeze(1)], 1).unique(dim=0, return_counts=True)
+    deviations = _deviations(distinct[:, :-1].double(), distinct[:, -1].double(), times.double())
     points = stencil.side_out**2
-    deviation = _deviations(alike[:, :-1].double(), alike[:, -1].double(), times.double()) @ members
     norm = (counts.sum(0).double() / points).sqrt().unsqueeze(1) * members
-    return _triangle(deviation / math.sqrt(points)), _triangle(norm)
+    return _triangle(deviations @ members / math.sqrt(points)), _triangle(norm)
 
 
-def _entries(tap: Tensor, place: Tensor, pairs: int, taps: int) -> tuple[Tensor, Tensor]:
-    """What stands at a pair, as sums of taps: the different sums [m, T] as ones and zeros, and for
-    every pair which of them.
+def _pair_members(tap: Tensor, index: Tensor, pairs: int, taps: int) -> tuple[Tensor, Tensor]:
+    """Return the different entries of A as sums of taps [m, T], and which one each pair has.
 
     One tap each, unless a circular stencil meets itself on a map that is smaller than the kernel.
     """
-    if len(place) == pairs:
-        kind = torch.empty(pairs, dtype=torch.int64)
-        kind[place] = tap
-        return torch.eye(taps, dtype=torch.float64), kind
-    sums = torch.zeros(pairs, taps, dtype=torch.float64).index_put_(
-        (place, tap), torch.ones((), dtype=torch.float64), True
-    )
+    if len(index) == pairs:
+        member = torch.empty(pairs, dtype=torch.int64)
+        member[index] = tap
+        return torch.eye(taps, dtype=torch.float64), member
+    sums = torch.zeros(pairs, taps, dtype=torch.float64)
+    sums.index_put_((index, tap), torch.ones((), dtype=torch.float64), accumulate=True)
     return sums.unique(dim=0, return_inverse=True)
 
 
 def _deviations(counts: Tensor, size: Tensor, times: Tensor) -> Tensor:
-    """The rows whose squares sum to the formula above, from n_ot [orbits, T], |o| [orbits] and how
-    many such orbits there are.
+    """Return rows whose squares sum to the distance formula.
+
+    Args:
+        counts: n_ot [orbits, T].
+        size: |o| [orbits].
+        times: how many such orbits there are [orbits].
     """
     mean = counts / size.unsqueeze(1)
     orbit, member = counts.nonzero(as_tuple=True)
-    own = -mean[orbit]
-    own[torch.arange(len(own)), member] += 1.0
-    own *= (times[orbit] * counts[orbit, member]).sqrt().unsqueeze(1)
+    deviation = -mean[orbit]
+    deviation[torch.arange(len(deviation)), member] += 1.0
+    deviation *= (times[orbit] * counts[orbit, member]).sqrt().unsqueeze(1)
     empty = (times * (size - counts.sum(1))).sqrt().unsqueeze(1) * mean
-    return torch.cat([own, empty])
+    return torch.cat([deviation, empty])
 
 
 def _triangle(matrix: Tensor) -> Tensor:
-    """A matrix with no more rows than columns that gives every vector the same length."""
+    """Return a matrix of at most as many rows as columns that keeps every vector's length."""
     return matrix if len(matrix) <= matrix.shape[1] else torch.linalg.qr(matrix, mode="r")[1]

@@ -1,8 +1,8 @@
-"""Stabilisers H of the planar groups R^2 x| H: the subgroups of O(2) that group convolutions run
-over (Romero and Lohit 2022).
+"""Define H, the stabilisers of the planar groups R^2 x| H, and these groups.
 
-An element of O(2) is a mirror image followed by a rotation, h = R(r) M(m) with M(-1) = diag(-1, 1)
-(left and right exchanged) and m = +1 or -1, so that
+H is a subgroup of O(2), which group convolutions run over (Romero and Lohit 2022). An element of
+O(2) is a mirror image followed by a rotation, h = R(r) M(m) with M(-1) = diag(-1, 1) (left and
+right exchanged) and m = +1 or -1, so that
 
     (r1, m1) (r2, m2) = (r1 + m1 r2, m1 m2),    (r, m)^-1 = (-m r, m).
 """
@@ -11,11 +11,12 @@ import math
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
+from learnsym.groups.base import AffineGroup, Group
 from learnsym.schema import AngleCut, Size
 
-CUT = 1e-5
+ANGLE_TOLERANCE = 1e-5
 """Angles within this of the half turn count as -pi, so that rounding does not decide on which side
 of the cut one falls."""
 
@@ -28,7 +29,7 @@ class Elements:
         angle: [*L, n], radians; gradients pass through it.
         sign: [*L, n], +1, or -1 for a mirror image.
         weight: [B, n] with values 0 or 1, where single elements may be absent from the set of an
-            image; None: all are there.
+            image; None: all are present.
     """
 
     angle: Tensor
@@ -40,120 +41,133 @@ class Elements:
 
     @property
     def per_image(self) -> bool:
-        """Whether every image has a set of its own."""
+        """Whether every image has a set to itself."""
         return self.angle.ndim > 1
 
     def product(self, other: "Elements") -> "Elements":
-        """(r1, m1) (r2, m2), broadcast."""
+        """Return (r1, m1) (r2, m2), broadcast."""
         return Elements(self.angle + self.sign * other.angle, self.sign * other.sign)
 
     def inverse(self) -> "Elements":
-        """(-m r, m)."""
+        """Return (-m r, m)."""
         return Elements(-self.sign * self.angle, self.sign)
 
     def relative(self, other: "Elements") -> "Elements":
-        """h_i^-1 h'_j of every pair: [*L, n] and [*L, n'] to [*L, n, n']."""
-        own = Elements(self.angle.unsqueeze(-1), self.sign.unsqueeze(-1))
-        return own.inverse().product(Elements(other.angle.unsqueeze(-2), other.sign.unsqueeze(-2)))
+        """Return h_i^-1 h'_j of every pair: [*L, n] and [*L, n'] to [*L, n, n']."""
+        rows = Elements(self.angle.unsqueeze(-1), self.sign.unsqueeze(-1))
+        return rows.inverse().product(Elements(other.angle.unsqueeze(-2), other.sign.unsqueeze(-2)))
 
     def matrices(self) -> Tensor:
-        """R(r) M(m) [*L, n, 2, 2], acting on (x, y)."""
+        """Return R(r) M(m) [*L, n, 2, 2], acting on (x, y)."""
         cos, sin = self.angle.cos(), self.angle.sin()
         return torch.stack([self.sign * cos, -sin, self.sign * sin, cos], -1).unflatten(-1, (2, 2))
 
-    def pull_back(self, grid: Tensor) -> Tensor:
-        """h^-1 x of points [..., P, 2]: [*L, n, P, 2]. An orthogonal matrix has its transpose for
-        inverse: x^T h = (h^T x)^T.
-        """
-        return grid @ self.matrices()
+    def inverse_act(self, points: Tensor) -> Tensor:
+        """Return h^-1 x of points [..., P, 2]: [*L, n, P, 2]."""
+        return points @ self.matrices()  # h is orthogonal: x^T h = (h^-1 x)^T
 
 
-def wrapped(angle: Tensor) -> Tensor:
-    """The same angle in [-pi, pi), up to rounding: the half turn is -pi on either side (see
-    `CUT`).
-    """
-    return angle - 2 * math.pi * torch.floor((angle.detach() + (math.pi + CUT)) / (2 * math.pi))
+def wrap_angle(angle: Tensor) -> Tensor:
+    """Return the same angles in [-pi, pi), the half turn as -pi (see `ANGLE_TOLERANCE`)."""
+    turns = torch.floor((angle.detach() + (math.pi + ANGLE_TOLERANCE)) / (2 * math.pi))
+    return angle - 2 * math.pi * turns
 
 
-class Stabiliser:
-    """A closed subgroup of O(2).
+class Stabiliser(Group[Elements]):
+    """H, a closed subgroup of O(2).
 
     Attributes:
         order: number of elements; None for a continuous group.
         rotations: number of rotations among them; None for a continuous group.
         has_mirror: whether mirror images belong to it.
-        coordinates: how many numbers `normalised` gives to a kernel network.
+        trivial: whether it is the identity alone.
     """
 
-    order: int | None = None
     rotations: int | None = None
     has_mirror = False
     trivial = False
 
-    def coordinates(self, periodic: bool = False) -> int:
-        """How many numbers describe an element to a kernel network, see `normalised`."""
+    def identity(self) -> Elements:
+        """Return the identity, one element [1]."""
+        return Elements(torch.zeros(1), torch.ones(1))
+
+    def product(self, first: Elements, second: Elements) -> Elements:
+        """Return the products, broadcast."""
+        return first.product(second)
+
+    def inverse(self, elements: Elements) -> Elements:
+        """Return the inverse of every element."""
+        return elements.inverse()
+
+    def kernel_dim(self, periodic: bool = False) -> int:
+        """Return d, the number of coordinates in `kernel_coordinates`."""
         return 1 + (periodic and not self.trivial) + self.has_mirror
 
-    def normalised(
+    def kernel_coordinates(
         self, elements: Elements, periodic: bool = False, cut: AngleCut = "half_turn"
     ) -> Tensor:
-        """Give coordinates of elements for a kernel network, [*L, n, d].
+        """Return coordinates [*L, n, d] of elements for a kernel network.
 
-        The angle over pi in [-1, 1), with the cut at the half turn and the identity at 0 or, as
-        published, with the cut at the identity, which then lies at -1; or, if `periodic`, its (cos,
-        sin), continuous on the circle; and the sign, where there are mirror images. The trivial
+        They are the angle over pi in [-1, 1), and the sign if there are mirror images. The trivial
         group has one constant coordinate, 1 (at 0 a SIREN without biases would be zero).
+
+        Args:
+            elements: [*L, n].
+            periodic: give (cos, sin) of the angle instead, continuous on the circle.
+            cut: where the angle jumps: at the half turn, with the identity at 0, or, as published,
+                at the identity, which then lies at -1.
         """
         if self.trivial:
             return torch.ones_like(elements.angle).unsqueeze(-1)
         angle = elements.angle
-        turned = angle if cut == "half_turn" else angle - math.pi
-        parts = [angle.cos(), angle.sin()] if periodic else [wrapped(turned) / math.pi]
-        return torch.stack(
-            [*parts, elements.sign.expand_as(angle)] if self.has_mirror else parts, -1
-        )
+        if periodic:
+            coordinates = [angle.cos(), angle.sin()]
+        else:
+            coordinates = [wrap_angle(angle if cut == "half_turn" else angle - math.pi) / math.pi]
+        if self.has_mirror:
+            coordinates.append(elements.sign.expand_as(angle))
+        return torch.stack(coordinates, -1)
 
-    def arc(self, places: Tensor, fraction: Tensor | float = 1.0) -> Elements:
-        """Rotations r by 2 pi * fraction * u for u = `places` [*L, k] in [-1/2, 1/2), [*L, k]
-        elements; where there are mirror images M, then also M r = (-r, -1) of each, so that the set
-        is closed under M: [*L, 2 k] elements.
+    def rotations_from(self, positions: Tensor, fraction: Tensor | float = 1.0) -> Elements:
+        """Return rotations by 2 pi * fraction * u, and the mirror images of H.
+
+        Args:
+            positions: u [*L, k] in [-1/2, 1/2).
+            fraction: theta, the part of the circle.
+
+        Returns:
+            [*L, k] rotations r; with mirror images M [*L, 2 k] elements, r and M r = (-r, -1), so
+            that the set is closed under M.
         """
-        angle = 2 * math.pi * fraction * places
-        if not self.has_mirror:
-            return Elements(angle, torch.ones_like(angle))
+        angle = 2 * math.pi * fraction * positions
         one = torch.ones_like(angle)
+        if not self.has_mirror:
+            return Elements(angle, one)
         return Elements(torch.cat([angle, -angle], -1), torch.cat([one, -one], -1))
 
     def elements(
         self, dtype: torch.dtype = torch.float64, device: torch.device | None = None
     ) -> Elements:
-        """All elements of a finite group, the identity first, rotations before mirror images."""
+        """Return all elements, the identity first, rotations before mirror images."""
         if self.rotations is None:
-            raise ValueError(f"{self} has infinitely many elements")
+            return super().elements()
         turns = torch.arange(self.rotations, dtype=dtype, device=device) / self.rotations
-        return self.arc(wrapped(2 * math.pi * turns) / (2 * math.pi))
+        return self.rotations_from(wrap_angle(2 * math.pi * turns) / (2 * math.pi))
 
-    def sample(self, *shape: int, dtype: torch.dtype | None = None) -> Elements:
-        """Independent uniform elements [*shape]."""
-        drawn = torch.rand(*shape, 2, dtype=dtype)
-        sign = (
-            torch.where(drawn[..., 1] < 0.5, -1.0, 1.0).to(drawn)
-            if self.has_mirror
-            else torch.ones_like(drawn[..., 1])
-        )
+    def sample(
+        self, count: int, generator: Generator | None = None, dtype: torch.dtype | None = None
+    ) -> Elements:
+        """Draw independent, uniformly distributed elements [count]."""
+        angle, mirror = torch.rand(2, count, generator=generator, dtype=dtype)
+        sign = torch.where((mirror < 0.5) & self.has_mirror, -1.0, 1.0).to(angle)
         if self.rotations is None:
-            return Elements(2 * math.pi * (drawn[..., 0] - 0.5), sign)
-        return Elements(
-            wrapped(2 * math.pi / self.rotations * torch.floor(self.rotations * drawn[..., 0])),
-            sign,
-        )
+            return Elements(2 * math.pi * (angle - 0.5), sign)
+        step = torch.floor(self.rotations * angle)
+        return Elements(wrap_angle(2 * math.pi / self.rotations * step), sign)
 
     def __repr__(self) -> str:
-        return (
-            f"{type(self).__name__}({self.rotations})"
-            if self.rotations and not self.trivial
-            else type(self).__name__
-        )
+        rotations = f"({self.rotations})" if self.rotations and not self.trivial else ""
+        return f"{type(self).__name__}{rotations}"
 
 
 class Trivial(Stabiliser):
@@ -174,42 +188,50 @@ class O2(Stabiliser):
 
 
 class Cyclic(Stabiliser):
-    """C_N, the rotations by multiples of 2 pi / N."""
+    """C_N, the rotations by multiples of 2 pi / N.
+
+    Args:
+        rotations: N, at least 2.
+    """
 
     def __init__(self, rotations: Size) -> None:
-        self.order = self.rotations = _at_least_two(rotations, self)
+        if rotations < 2:
+            raise ValueError(
+                f"{type(self).__name__} needs at least 2 rotations, got {rotations}. "
+                "Try base_group=translation2."
+            )
+        self.rotations = rotations
+        self.order = rotations * (2 if self.has_mirror else 1)
 
 
-class Dihedral(Stabiliser):
-    """D_N, N rotations and as many mirror images."""
+class Dihedral(Cyclic):
+    """D_N, N rotations and as many mirror images.
+
+    Args:
+        rotations: N, at least 2.
+    """
 
     has_mirror = True
 
-    def __init__(self, rotations: Size) -> None:
-        self.rotations = _at_least_two(rotations, self)
-        self.order = 2 * rotations
 
-
-def _at_least_two(rotations: int, of: Stabiliser) -> int:
-    if rotations < 2:
-        raise ValueError(
-            f"{type(of).__name__} needs at least 2 rotations, got {rotations}; with one, take translation2"
-        )
-    return rotations
-
-
-class SemidirectProduct:
-    """A group of the plane of the form R^2 x| H: what group convolutions can be built for.
+class SemidirectProduct(AffineGroup):
+    """A planar group of the form R^2 x| H: what group convolutions can be built for.
 
     Attributes:
         stabiliser: H.
     """
 
+    space_dim = 2
     stabiliser: Stabiliser
 
 
 class DiscreteIsometries(SemidirectProduct):
-    """R^2 x| C_N, or R^2 x| D_N with `mirror`: translations and N rotations, and mirror images."""
+    """R^2 x| C_N, or R^2 x| D_N: translations, N rotations, and mirror images.
+
+    Args:
+        rotations: N.
+        mirror: include mirror images, D_N.
+    """
 
     def __init__(self, rotations: Size = 8, mirror: bool = False) -> None:
         self.stabiliser = Dihedral(rotations) if mirror else Cyclic(rotations)
@@ -219,6 +241,6 @@ class DiscreteIsometries(SemidirectProduct):
 
 
 def evenly_spaced(count: int, offset: Tensor) -> Tensor:
-    """u_i = (i + offset) / count - 1/2 in [-1/2, 1/2) for offsets [*L] in [0, 1): [*L, count]."""
+    """Return u_i = (i + offset) / count - 1/2 in [-1/2, 1/2): offsets [*L] to [*L, count]."""
     steps = torch.arange(count, dtype=offset.dtype, device=offset.device)
     return (steps + offset.unsqueeze(-1)) / count - 0.5

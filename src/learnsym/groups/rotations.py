@@ -1,15 +1,16 @@
-"""Rotations and proper motions of space: exponentials and logarithms in closed form (Rodrigues).
+"""Exponentials and logarithms of rotations and proper motions in closed form.
 
-With K = hat(u), the cross product with u = theta * axis, and the Stumpff functions c_k of s =
-theta^2,
+In space, with K = hat(u) the cross product with u = theta * axis and the Stumpff functions c_k of
+s = theta^2 (Rodrigues):
 
-    exp(K) = c_0 1 + c_1 K + c_2 u u^T                            R(u), the rotation by theta about
-    the axis V(u)   = c_1 1 + c_2 K + c_3 u u^T                            integral of R(tau u) over
-    tau in [0, 1] V^-1   = c_1 / (2 c_2) 1 - K / 2 + (c_3 - 2 c_4) / (2 c_2) u u^T
+    R(u)    = exp(K) = c_0 1 + c_1 K + c_2 u u^T             the rotation by theta about the axis
+    V(u)    = c_1 1 + c_2 K + c_3 u u^T                      the left Jacobian, the integral of
+                                                             R(tau u) over tau in [0, 1]
+    V(u)^-1 = c_1 / (2 c_2) 1 - K / 2 + (c_3 - 2 c_4) / (2 c_2) u u^T
 
-and a motion is exp(u, t) = (R(u), V(u) t). The c_k are entire functions of s: nothing here has a
-singular point at the identity, not in a derivative of any order. V^-1 has a pole at theta = 2 pi,
-beyond the logarithm's range [0, pi].
+and a motion is exp(u, t) = (R(u), V(u) t); likewise in the plane. The c_k are entire functions of
+s: nothing here has a singular point at the identity, not in a derivative of any order. V^-1 has a
+pole at theta = 2 pi, beyond the logarithm's range [0, pi].
 """
 
 import math
@@ -18,9 +19,29 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+# --- the plane
+
+
+def planar_rotation(angle: Tensor) -> Tensor:
+    """Return R(a) = [[cos, -sin], [sin, cos]] [..., 2, 2] of angles [...] in radians."""
+    cos, sin = angle.cos(), angle.sin()
+    return torch.stack([cos, -sin, sin, cos], -1).unflatten(-1, (2, 2))
+
+
+def planar_left_jacobian(angle: Tensor) -> Tensor:
+    """Return V(a) [..., 2, 2], the mean of R(tau a) over tau in [0, 1], of angles [...].
+
+    V(a) = [[sin a, cos a - 1], [1 - cos a, sin a]] / a = sin(a / 2) / (a / 2) R(a / 2).
+    """
+    half = 0.5 * angle
+    return stumpff(half.square())[1][..., None, None] * planar_rotation(half)
+
+
+# --- space
+
 
 def hat(u: Tensor) -> Tensor:
-    """The matrix of the cross product, hat(u) v = u x v: [..., 3] -> [..., 3, 3].
+    """Return the matrices [..., 3, 3] of the cross products v -> u x v, u [..., 3].
 
     >>> hat(torch.tensor([1.0, 2.0, 3.0])).tolist()
     [[0.0, -3.0, 2.0], [3.0, 0.0, -1.0], [-2.0, 1.0, 0.0]]
@@ -31,22 +52,20 @@ def hat(u: Tensor) -> Tensor:
 
 
 def stumpff(s: Tensor) -> tuple[Tensor, ...]:
-    """c_0, ..., c_4 of s = theta^2 >= 0 [...], c_k(s) = sum_j (-s)^j / (2j + k)!: cos theta, sin
-    theta / theta, ...
+    """Return c_0, ..., c_4 of s = theta^2 >= 0 [...], c_k(s) = sum_j (-s)^j / (2j + k)!.
 
-    c_k + s c_(k+2) = 1 / k!. Power series below s = 1, where this recurrence would cancel;
-    differentiable any number of times.
+    So c_0 = cos theta and c_1 = sin theta / theta; c_k + s c_(k+2) = 1 / k!. Power series below
+    s = 1, where this recurrence would cancel; differentiable any number of times.
     """
     near = s < 1
-    far = torch.where(
-        near, 1.0, s
-    )  # what the other branch computes must be finite, or its gradient would not be
+    # What the branch that is not taken computes must be finite, or its gradient would not be.
+    far = torch.where(near, 1.0, s)
     root = far.sqrt()
     half = 0.5 * root
     c_1, c_2 = root.sin() / root, 0.5 * (half.sin() / half).square()
     values = torch.stack([root.cos(), c_1, c_2, (1 - c_1) / far, (0.5 - c_2) / far], -1)
     small = torch.where(near, s, 0.0).unsqueeze(-1)
-    terms = _coefficients(s.device, s.dtype)
+    terms = _stumpff_coefficients(s.device, s.dtype)
     series = terms[-1].expand_as(values)
     for term in reversed(terms[:-1]):
         series = term - small * series
@@ -55,44 +74,36 @@ def stumpff(s: Tensor) -> tuple[Tensor, ...]:
 
 @lru_cache(maxsize=16)
 @torch.inference_mode(False)  # a constant first needed at test time must serve in training too
-def _coefficients(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...]:
-    """1 / (2j + k)! [5] for j = 0, ..., 9: c_k and its first derivatives to rounding for s <= 1."""
+def _stumpff_coefficients(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    """Return 1 / (2j + k)! [5] for j = 0, ..., 9: exact to rounding for s <= 1."""
     rows = [[1 / math.factorial(2 * j + k) for k in range(5)] for j in range(10)]
     return torch.tensor(rows, dtype=torch.float64).to(device, dtype).unbind()
 
 
-def _combined(u: Tensor, one: Tensor, cross: Tensor, outer: Tensor) -> Tensor:
-    """One 1 + cross hat(u) + outer u u^T: [..., 3, 3] of a vector [..., 3] and numbers [...]."""
+def _combine(u: Tensor, one: Tensor, cross: Tensor, outer: Tensor) -> Tensor:
+    """Return one 1 + cross hat(u) + outer u u^T [..., 3, 3] of vectors [..., 3], numbers [...]."""
     identity = torch.eye(3, device=u.device, dtype=u.dtype)
     product = (outer.unsqueeze(-1) * u).unsqueeze(-1) * u.unsqueeze(-2)
     return one[..., None, None] * identity + hat(cross.unsqueeze(-1) * u) + product
 
 
 def rotation_exp(u: Tensor) -> Tensor:
-    """R(u), rotations [..., 3, 3] by |u| radians about u [..., 3], counter-clockwise as seen from
-    the tip of u.
+    """Return R(u), rotations [..., 3, 3] by |u| radians about u [..., 3].
+
+    They are counter-clockwise as seen from the tip of u.
     """
+    return _combine(u, *stumpff(u.square().sum(-1))[:3])
+
+
+def inverse_left_jacobian(u: Tensor) -> Tensor:
+    """Return V(u)^-1 [..., 3, 3] of u [..., 3] in radians, for |u| < 2 pi."""
     c = stumpff(u.square().sum(-1))
-    return _combined(u, c[0], c[1], c[2])
-
-
-def turning_mean(u: Tensor) -> Tensor:
-    """V(u) [..., 3, 3], the mean of the rotations R(tau u) over tau in [0, 1], of u [..., 3]."""
-    c = stumpff(u.square().sum(-1))
-    return _combined(u, c[1], c[2], c[3])
-
-
-def inverse_turning_mean(u: Tensor) -> Tensor:
-    """V(u)^-1 [..., 3, 3] of u [..., 3] in radians, for |u| < 2 pi."""
-    c = stumpff(u.square().sum(-1))
-    return _combined(
-        u, c[1] / (2 * c[2]), torch.full_like(c[1], -0.5), (c[3] - 2 * c[4]) / (2 * c[2])
-    )
+    half = torch.full_like(c[1], -0.5)
+    return _combine(u, c[1] / (2 * c[2]), half, (c[3] - 2 * c[4]) / (2 * c[2]))
 
 
 def rotation_log(rotations: Tensor) -> Tensor:
-    """The vector u [..., 3] with R(u) = rotations [..., 3, 3] and |u| <= pi: angle in radians times
-    axis.
+    """Return the vectors u [..., 3], angle in radians times axis, of rotations [..., 3, 3].
 
     Inverse of `rotation_exp` for |u| < pi. At pi, u and -u are the same rotation: one of them is
     returned, with the full accuracy of the axis, and the gradient is finite there too, that of the
@@ -104,8 +115,9 @@ def rotation_log(rotations: Tensor) -> Tensor:
 
 
 def _angle_per_sine(square: Tensor, w: Tensor) -> Tensor:
-    """Theta / sin(theta / 2) [...], given sin(theta / 2)^2 and w = cos(theta / 2) >= 0; a power
-    series of the tangent near 0.
+    """Return theta / sin(theta / 2) [...] of sin(theta / 2)^2 and w = cos(theta / 2) >= 0.
+
+    Near 0 by the power series of the arc tangent.
     """
     near = square < 0.04
     far = torch.where(near, 1.0, square).sqrt()
@@ -118,67 +130,45 @@ def _angle_per_sine(square: Tensor, w: Tensor) -> Tensor:
 
 
 def rotation_quaternions(rotations: Tensor) -> Tensor:
-    """Unit quaternions (w, x, y, z) [..., 4], w >= 0, of rotations [..., 3, 3].
+    """Return unit quaternions (w, x, y, z) [..., 4], w >= 0, of rotations [..., 3, 3].
 
-    The entries of R give all products 4 q_i q_j; a column of theirs is q, up to a factor. Of the
-    four columns the one that belongs to the largest entry of q is taken, which is at least 1/2:
-    accurate at any angle.
+    The entries of R give all products 4 q_i q_j, so that a column of them is q up to a factor. Of
+    the four columns the one with the largest entry on the diagonal is taken, where |q_i| is at
+    least 1/2: accurate at any angle.
     """
-    r = rotations
-    xx, yy, zz = r[..., 0, 0], r[..., 1, 1], r[..., 2, 2]
-    wx, wy, wz = (
-        r[..., 2, 1] - r[..., 1, 2],
-        r[..., 0, 2] - r[..., 2, 0],
-        r[..., 1, 0] - r[..., 0, 1],
-    )
-    xy, yz, zx = (
-        r[..., 0, 1] + r[..., 1, 0],
-        r[..., 1, 2] + r[..., 2, 1],
-        r[..., 2, 0] + r[..., 0, 2],
-    )
+    difference, total = rotations - rotations.mT, rotations + rotations.mT
+    wx, wy, wz = difference[..., 2, 1], difference[..., 0, 2], difference[..., 1, 0]
+    xy, yz, zx = total[..., 0, 1], total[..., 1, 2], total[..., 2, 0]
+    xx, yy, zz = rotations.diagonal(dim1=-2, dim2=-1).unbind(-1)
     squares = [1 + xx + yy + zz, 1 + xx - yy - zz, 1 - xx + yy - zz, 1 - xx - yy + zz]
     rows = [
-        squares[0],
-        wx,
-        wy,
-        wz,
-        wx,
-        squares[1],
-        xy,
-        zx,
-        wy,
-        xy,
-        squares[2],
-        yz,
-        wz,
-        zx,
-        yz,
-        squares[3],
+        [squares[0], wx, wy, wz],
+        [wx, squares[1], xy, zx],
+        [wy, xy, squares[2], yz],
+        [wz, zx, yz, squares[3]],
     ]
-    products = torch.stack(rows, -1).unflatten(-1, (4, 4))
-    largest = torch.stack(squares, -1).argmax(-1)[..., None, None].expand(*r.shape[:-2], 1, 4)
-    column = products.gather(-2, largest).squeeze(-2)
+    products = torch.stack([torch.stack(row, -1) for row in rows], -2)
+    largest = torch.stack(squares, -1).argmax(-1)[..., None, None]
+    column = products.gather(-2, largest.expand(*largest.shape[:-1], 4)).squeeze(-2)
     q = column / torch.linalg.vector_norm(column, dim=-1, keepdim=True)
     return torch.where(q[..., :1] < 0, -q, q)
 
 
 def quaternion_rotations(quaternions: Tensor) -> Tensor:
-    """Rotations [..., 3, 3] of quaternions (w, x, y, z) [..., 4] of any length but 0.
+    """Return rotations [..., 3, 3] of quaternions (w, x, y, z) [..., 4] of any length but 0.
 
-    Four independent normal numbers give rotations that are uniform on SO(3), that is by Haar's
-    measure.
+    Four independent normal numbers give rotations that are uniform on SO(3) by Haar's measure.
     """
     q = quaternions / torch.linalg.vector_norm(quaternions, dim=-1, keepdim=True)
     w, v = q[..., 0], q[..., 1:]
-    return _combined(v, w.square() - v.square().sum(-1), 2 * w, torch.full_like(w, 2.0))
+    return _combine(v, w.square() - v.square().sum(-1), 2 * w, torch.full_like(w, 2.0))
 
 
 def uniform_rotations(draws: Tensor) -> Tensor:
-    """Rotations [..., 3, 3], uniform on SO(3) by Haar's measure, of three independent numbers [...,
-    3] uniform on [0, 1).
+    """Map numbers [..., 3] uniform on [0, 1) to rotations [..., 3, 3] uniform on SO(3).
 
     Two of the quaternion's four numbers lie on a circle whose squared radius is uniform, the other
-    two on one of the rest.
+    two on the circle that completes the unit sphere (Shoemake 1992).
 
     >>> uniform_rotations(torch.tensor([1.0, 0.5, 0.0])).tolist()
     [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
@@ -186,30 +176,32 @@ def uniform_rotations(draws: Tensor) -> Tensor:
     share, first, second = draws.unbind(-1)
     first, second = 2 * math.pi * first, 2 * math.pi * second
     inner, outer = share.sqrt(), (1 - share).sqrt()
-    return quaternion_rotations(
-        torch.stack(
-            [inner * second.cos(), inner * second.sin(), outer * first.cos(), outer * first.sin()],
-            -1,
-        )
-    )
+    entries = [inner * second.cos(), inner * second.sin(), outer * first.cos(), outer * first.sin()]
+    return quaternion_rotations(torch.stack(entries, -1))
 
 
 def motion_exp(u: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
-    """Exp of a twist: u [..., 3] in radians, shift [..., 3] -> rotation R(u) [..., 3, 3] and
-    translation V(u) shift [..., 3].
+    """Return the motion of a twist: R(u) [..., 3, 3] and V(u) shift [..., 3].
+
+    Args:
+        u: [..., 3] in radians.
+        shift: [..., 3].
     """
     c = stumpff(u.square().sum(-1))
-    return _combined(u, c[0], c[1], c[2]), _times(_combined(u, c[1], c[2], c[3]), shift)
+    return _combine(u, *c[:3]), matvec(_combine(u, *c[1:4]), shift)
 
 
 def motion_log(rotations: Tensor, translations: Tensor) -> tuple[Tensor, Tensor]:
-    """U and shift [..., 3] of a motion x -> R x + t, R [..., 3, 3], t [..., 3]; inverse of
-    `motion_exp` for |u| < pi.
+    """Return the twist (u, shift) [..., 3] of a motion; inverse of `motion_exp` for |u| < pi.
+
+    Args:
+        rotations: R [..., 3, 3].
+        translations: t [..., 3].
     """
     u = rotation_log(rotations)
-    return u, _times(inverse_turning_mean(u), translations)
+    return u, matvec(inverse_left_jacobian(u), translations)
 
 
-def _times(matrices: Tensor, vectors: Tensor) -> Tensor:
-    """M v, [..., 3]; not a matmul, which autocast would do in half precision."""
+def matvec(matrices: Tensor, vectors: Tensor) -> Tensor:
+    """Return M v [..., d]; unlike a matmul it keeps its precision under autocast."""
     return (matrices * vectors.unsqueeze(-2)).sum(-1)

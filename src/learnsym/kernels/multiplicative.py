@@ -1,5 +1,6 @@
-"""Multiplicative filter networks (Fathony et al., "Multiplicative filter networks", ICLR 2021) and
-MAGNet (Romero et al., 2021).
+"""Multiplicative filter networks: FourierNet, GaborNet and MAGNet.
+
+Fathony et al., "Multiplicative filter networks", ICLR 2021; MAGNet: Romero et al., 2021.
 
 A filter of a sum of coordinates is a sum of two products: sin(a + e) = sin a cos e + cos a sin e,
 and a Gaussian window with a diagonal precision is a window of space times a window of the element.
@@ -23,39 +24,44 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Gamma
 
-from learnsym.kernels.base import ContinuousKernel, KernelSpec, PointLinear, channels_first, pairs
-from learnsym.schema import Count, Positive, Size
+from learnsym.kernels.base import ContinuousKernel, KernelSpec
+from learnsym.kernels.linear import (
+    ChannelsFirstLinear,
+    KernelShape,
+    channels_first,
+    check_positive,
+    outer_sum,
+)
+from learnsym.schema import Positive
 
 
 class Filters(nn.Module):
     """K banks of h filters g(c) = sin(w.c + phi), evaluated as tables of space and of elements.
 
     w ~ U(-1, 1) input_scale / sqrt(K in); phi ~ U(-pi, pi), so that E[g^2] = 1/2 at every c.
+    Parameters: K (h (s + d) + h).
 
     Args:
-        count: K.
-        space_dim: s.
-        element_dim: d.
-        hidden: h.
-        input_scale: see the module's docstring.
-
-    Parameters: K (h (s + d) + h).
+        shape: sizes of the kernel.
+        spec: the settings; K = layers + 1.
     """
 
-    def __init__(
-        self, count: Size, space_dim: Count, element_dim: Count, hidden: Size, input_scale: Positive
-    ) -> None:
+    def __init__(self, shape: KernelShape, spec: "FourierNet") -> None:
         super().__init__()
-        self.space_dim = space_dim
-        self.frequency = nn.Parameter(torch.empty(count, hidden, space_dim + element_dim))
-        self.phase = nn.Parameter(torch.empty(count, hidden))
-        bound = input_scale / sqrt(count * max(space_dim + element_dim, 1))
+        count = spec.layers + 1
+        self.space_dim = shape.space_dim
+        self.frequency = nn.Parameter(torch.empty(count, shape.hidden, shape.coordinates))
+        self.phase = nn.Parameter(torch.empty(count, shape.hidden))
+        bound = spec.input_scale / sqrt(count * max(shape.coordinates, 1))
         nn.init.uniform_(self.frequency, -bound, bound)
         nn.init.uniform_(self.phase, -pi, pi)
 
     def forward(self, space: Tensor, element: Tensor) -> Iterator[Tensor]:
-        """[B, n_out, taps, s] and [B, n_out, n_in, d] to K tensors [B, h, n_out, n_in, taps], each
-        made when it is asked for.
+        """Yield K tensors [B, h, n_out, n_in, taps], each computed when it is asked for.
+
+        Args:
+            space: [B, n_out, taps, s].
+            element: [B, n_out, n_in, d].
         """
         x, y = channels_first(space), channels_first(element)
         sines, windows = self.waves(x, y), self.windows(x, y)
@@ -66,11 +72,17 @@ class Filters(nn.Module):
         of_space = [t.unflatten(-1, space.shape[1:3]).unbind(0) for t in of_space]
         of_element = [t.unflatten(-1, element.shape[1:3]).unbind(0) for t in of_element]
         for a0, a1, e0, e1 in zip(*of_space, *of_element, strict=True):
-            yield pairs((a0, a1), (e0, e1))
+            yield outer_sum((a0, a1), (e0, e1))
 
     def waves(self, x: Tensor, y: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """sin(a + e) in two factors each: [B, s, P] and [B, d, Q] to [K, B, h, P] twice and [K, B,
-        h, Q] twice.
+        """Return sin(a + e) as two factors of each table.
+
+        Args:
+            x: [B, s, P].
+            y: [B, d, Q].
+
+        Returns:
+            Twice [K, B, h, P] and twice [K, B, h, Q].
         """
         s = self.space_dim
         a = self.frequency[:, None, :, :s] @ x + self.phase[:, None, :, None]
@@ -78,7 +90,7 @@ class Filters(nn.Module):
         return (a.sin(), a.cos()), (e.cos(), e.sin())
 
     def windows(self, x: Tensor, y: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """What the tables of space and of elements are multiplied by; None for 1."""
+        """Return factors of the tables of space and of elements; None for 1."""
         return None, None
 
 
@@ -90,54 +102,41 @@ class WindowedFilters(Filters):
     starts of MAGNet and of GaborNet); w is that of `Filters` times gamma: narrow windows hold high
     frequencies. The precision gamma^2 stays positive whatever a gradient step does.
 
-    Args:
-        count: K.
-        space_dim: s.
-        element_dim: d.
-        hidden: h.
-        input_scale: see the module's docstring.
-        alpha: shape of the Gamma distribution, see above.
-        beta: its rate.
-        isotropic: one gamma for all coordinates of a unit, otherwise one for each.
-
     Parameters: K (2 h (s + d) + h), and K h (isotropic) or K h (s + d) for gamma.
+
+    Args:
+        shape: sizes of the kernel.
+        spec: the settings; isotropic: one gamma for all coordinates of a unit.
     """
 
-    def __init__(
-        self,
-        count: Size,
-        space_dim: Count,
-        element_dim: Count,
-        hidden: Size,
-        input_scale: Positive,
-        alpha: Positive,
-        beta: Positive,
-        isotropic: bool,
-    ) -> None:
-        super().__init__(count, space_dim, element_dim, hidden, input_scale)
-        dim = space_dim + element_dim
-        self.mean = nn.Parameter(torch.empty(count, hidden, dim).uniform_(-1, 1))
-        shape = (hidden, 1 if isotropic else dim)
-        shapes = [alpha / (count if isotropic else k + 1) for k in range(count)]
+    def __init__(self, shape: KernelShape, spec: "GaborNet") -> None:
+        super().__init__(shape, spec)
+        count, dim = spec.layers + 1, shape.coordinates
+        self.mean = nn.Parameter(torch.empty(count, shape.hidden, dim).uniform_(-1, 1))
+        alphas = [spec.alpha / (count if spec.isotropic else k + 1) for k in range(count)]
+        size = (shape.hidden, 1 if spec.isotropic else dim)
         # Named after the precision, whose root it is.
-        self.root = nn.Parameter(torch.stack([Gamma(a, beta).sample(shape) for a in shapes]))
+        self.root = nn.Parameter(torch.stack([Gamma(a, spec.beta).sample(size) for a in alphas]))
         with torch.no_grad():
             self.frequency.mul_(self.root)
 
     def windows(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, s, P] and [B, d, Q] to [K, B, h, P] and [K, B, h, Q]."""
-        s = self.space_dim
-        precision = self.root.square().expand_as(self.mean)
-        return _window(precision[..., :s], self.mean[..., :s], x), _window(
-            precision[..., s:], self.mean[..., s:], y
-        )
+        """Return the windows of both tables: [B, s, P], [B, d, Q] to [K, B, h, P], [K, B, h, Q]."""
+        s, mean = self.space_dim, self.mean
+        precision = self.root.square().expand_as(mean)
+        of_space = _window(precision[..., :s], mean[..., :s], x)
+        return of_space, _window(precision[..., s:], mean[..., s:], y)
 
 
 def _window(precision: Tensor, mean: Tensor, c: Tensor) -> Tensor:
-    """exp(-1/2 sum_i p_i (c_i - mu_i)^2): precisions and means [K, h, i] and points [B, i, P] to
-    [K, B, h, P].
+    """Return exp(-1/2 sum_i p_i (c_i - mu_i)^2) [K, B, h, P].
 
     The square is multiplied out, which leaves matrix products and no [.., h, i, P].
+
+    Args:
+        precision: p [K, h, i].
+        mean: mu [K, h, i].
+        c: points [B, i, P].
     """
     weighted = precision * mean
     constant = (weighted * mean).sum(-1)[:, None, :, None]
@@ -149,38 +148,27 @@ class FilterKernel(ContinuousKernel):
 
     Initialisation: W ~ U(-r, r) with r = sqrt(weight_scale / h); b and A as PyTorch has them,
     U(-1/sqrt(h), 1/sqrt(h)); a = 0. So W z + b has variance weight_scale E[z^2] / 3 + 1 / (3 h): a
-    sixth of the one before it, where a filter is a mere sine.
+    sixth of the one before it, where a filter is a mere sine. Parameters: those of the filters,
+    n (h^2 + h) and (h + 1) Cout Cin.
 
     Args:
-        space_dim: s.
-        element_dim: d.
-        out_channels: Cout.
-        in_channels: Cin.
+        shape: sizes of the kernel.
+        spec: the settings.
         filters: n + 1 banks of h filters.
-        weight_scale: see above.
-
-    Parameters: those of the filters, n (h^2 + h) and (h + 1) Cout Cin.
     """
 
-    def __init__(
-        self,
-        space_dim: Count,
-        element_dim: Count,
-        out_channels: Size,
-        in_channels: Size,
-        filters: Filters,
-        weight_scale: Positive,
-    ) -> None:
-        count, hidden = filters.phase.shape
-        super().__init__(space_dim, element_dim, out_channels, in_channels, hidden)
+    def __init__(self, shape: KernelShape, spec: "FourierNet", filters: Filters) -> None:
+        super().__init__(shape)
+        hidden = shape.hidden
         self.filters = filters
-        self.inner = nn.ModuleList(PointLinear(hidden, hidden) for _ in range(count - 1))
-        for linear in self.inner:
-            bound = sqrt(weight_scale / hidden)
+        inner = [ChannelsFirstLinear(hidden, hidden) for _ in range(spec.layers)]
+        self.inner = nn.ModuleList(inner)
+        for linear in inner:
+            bound = sqrt(spec.weight_scale / hidden)
             nn.init.uniform_(linear.weight, -bound, bound)
 
     def features(self, space: Tensor, element: Tensor) -> Tensor:
-        """[B, n_out, taps, s] and [B, n_out, n_in, d] to [B, h, n_out, n_in, taps]."""
+        """Map [B, n_out, taps, s] and [B, n_out, n_in, d] to [B, h, n_out, n_in, taps]."""
         filters = self.filters(space, element)
         z = next(filters)
         for linear, g in zip(self.inner, filters, strict=True):
@@ -196,9 +184,10 @@ class FourierNet(KernelSpec):
         hidden: width of the network.
         layers: n, linear maps between n + 1 filters.
         periodic: the convolution hands a relative angle over as (cos, sin).
+        cut: see `KernelSpec`.
+        scale: see `KernelSpec`.
         input_scale: scale of the frequencies, see the module's docstring.
         weight_scale: squared scale of the linear maps.
-        cut, scale: see `KernelSpec`.
 
     >>> sum(p.numel() for p in FourierNet(hidden=32, layers=3).build(2, 1, 10, 10).parameters())
     6980
@@ -210,27 +199,15 @@ class FourierNet(KernelSpec):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("input_scale", "weight_scale", "alpha", "beta"):
-            if not getattr(self, name, 1) > 0:
-                raise ValueError(f"{name}={getattr(self, name)}: a number above zero is wanted")
+        check_positive(input_scale=self.input_scale, weight_scale=self.weight_scale)
 
-    def network(
-        self,
-        space_dim: Count,
-        element_dim: Count,
-        out_channels: Size,
-        in_channels: Size,
-        hidden: Size,
-    ) -> FilterKernel:
-        """A `FilterKernel` of these filters."""
-        filters = self.filters(space_dim, element_dim, hidden)
-        return FilterKernel(
-            space_dim, element_dim, out_channels, in_channels, filters, self.weight_scale
-        )
+    def network(self, shape: KernelShape) -> FilterKernel:
+        """Build a `FilterKernel`."""
+        return FilterKernel(shape, self, self.filters(shape))
 
-    def filters(self, space_dim: Count, element_dim: Count, hidden: Size) -> Filters:
-        """The n + 1 banks of filters."""
-        return Filters(self.layers + 1, space_dim, element_dim, hidden, self.input_scale)
+    def filters(self, shape: KernelShape) -> Filters:
+        """Build the n + 1 banks of filters."""
+        return Filters(shape, self)
 
 
 @dataclass(frozen=True)
@@ -253,25 +230,20 @@ class GaborNet(FourierNet):
 
     isotropic: ClassVar[bool] = True
 
-    def filters(self, space_dim: Count, element_dim: Count, hidden: Size) -> Filters:
-        """The n + 1 banks of filters with their windows."""
-        return WindowedFilters(
-            self.layers + 1,
-            space_dim,
-            element_dim,
-            hidden,
-            self.input_scale,
-            self.alpha,
-            self.beta,
-            self.isotropic,
-        )
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive(alpha=self.alpha, beta=self.beta)
+
+    def filters(self, shape: KernelShape) -> Filters:
+        """Build the n + 1 banks of filters with their windows."""
+        return WindowedFilters(shape, self)
 
 
 @dataclass(frozen=True)
 class MAGNet(GaborNet):
     """Kernels that multiply sines in Gaussian windows with a precision for every coordinate.
 
-    Args: those of `GaborNet`, but that alpha is divided by 1, 2, ... from filter to filter.
+    The arguments are those of `GaborNet`, but alpha is divided by 1, 2, ... from filter to filter.
     """
 
     isotropic: ClassVar[bool] = False

@@ -192,7 +192,7 @@ class LiftingConv(ContinuousGroupConv):
         """[B, C, H, W] to [B, C', n, H, W] and the n elements."""
         out = self.elements(len(images), images.device, self.points.dtype, shared_offset)
         with torch.autocast(images.device.type, enabled=False):
-            space = out.pull_back(self.points)
+            space = out.inverse_act(self.points)
         kernel = self.evaluated(space, space.new_zeros(*out.angle.shape, 1, 0))
         return self.convolve(images.unsqueeze(2), kernel), out
 
@@ -227,7 +227,7 @@ class GroupConv(ContinuousGroupConv):
         group = elements.stabiliser
         fan_in = in_channels * elements.plan.samples * len(self.taps)
         self.kernel = kernel.build(
-            2, group.coordinates(kernel.periodic), out_channels, in_channels, fan_in=fan_in
+            2, group.kernel_dim(kernel.periodic), out_channels, in_channels, fan_in=fan_in
         )
 
     def forward(
@@ -252,14 +252,14 @@ class GroupConv(ContinuousGroupConv):
     def coordinates(self, out: Elements, inputs: Elements) -> tuple[Tensor, Tensor]:
         """h^-1 x [*L, n', taps, 2] and h^-1 h' [*L, n', n, d]."""
         with torch.autocast(self.points.device.type, enabled=False):
-            relative = self.elements.stabiliser.normalised(
+            relative = self.elements.stabiliser.kernel_coordinates(
                 out.relative(inputs), self.periodic, self.cut
             )
-            return out.pull_back(self.points), relative
+            return out.inverse_act(self.points), relative
 
     def contracted(self, features: Tensor, out: Elements, inputs: Elements) -> Tensor:
         """The convolution of few output pixels, without padding, and without its kernel (see
-        `ContinuousKernel.contracted`), [B, C, n, H, W] to [B, C', n', H', W'].
+        `ContinuousKernel.contract`), [B, C, n, H, W] to [B, C', n', H', W'].
         """
         height, width = (n - self.kernel_size + 1 for n in features.shape[-2:])
         seen = [
@@ -267,7 +267,7 @@ class GroupConv(ContinuousGroupConv):
             for row, column in self.corners
         ]
         gathered = torch.stack(seen, -1).flatten(3, 4).movedim(3, 1)  # [B, H' W', C, n, taps]
-        flat = self.kernel.contracted(gathered.flatten(0, 1), *self.coordinates(out, inputs))
+        flat = self.kernel.contract(gathered.flatten(0, 1), *self.coordinates(out, inputs))
         if self.bias is not None:
             flat = flat + self.bias.to(flat.dtype)[:, None]
         return flat.unflatten(0, gathered.shape[:2]).movedim(1, -1).unflatten(-1, (height, width))
@@ -299,7 +299,7 @@ class PointwiseGroupConv(ContinuousGroupConv):
         self.periodic, self.cut = kernel.periodic, kernel.cut
         # Half the width of the other kernels: it is a function of the group alone.
         hidden = max(1, kernel.hidden // 2)
-        dims = self.stabiliser.coordinates(kernel.periodic)
+        dims = self.stabiliser.kernel_dim(kernel.periodic)
         self.kernel = kernel.build(
             0,
             dims,
@@ -312,6 +312,8 @@ class PointwiseGroupConv(ContinuousGroupConv):
     def forward(self, features: Tensor, inputs: Elements, out: Elements) -> Tensor:
         """[B, C, n, H, W] on n elements to [B, C', n', H, W] on the elements `out`."""
         with torch.autocast(features.device.type, enabled=False):
-            relative = self.stabiliser.normalised(out.relative(inputs), self.periodic, self.cut)
+            relative = self.stabiliser.kernel_coordinates(
+                out.relative(inputs), self.periodic, self.cut
+            )
         kernel = self.evaluated(relative.new_zeros(*out.angle.shape, 1, 0), relative)
         return self.convolve(features, kernel)

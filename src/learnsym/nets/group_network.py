@@ -56,7 +56,7 @@ class GroupNetwork(nn.Module):
 
     def lifting(self, in_channels: int, out_channels: int) -> LiftingConv:
         """The first convolution, over the whole of H."""
-        elements = GroupSampler(self.conv, self.stabiliser, even_offset=self._even_offset())
+        elements = GroupSampler(self.conv, self.stabiliser, eval_offset=self._eval_offset())
         return LiftingConv(
             in_channels, out_channels, self.kernel, elements, self.kernel_size, self.kernel_decay
         )
@@ -69,7 +69,7 @@ class GroupNetwork(nn.Module):
         """
         conv, stabiliser = (FullSampling(), Trivial()) if planar else (self.conv, self.stabiliser)
         elements = GroupSampler(
-            conv, stabiliser, learned=not planar, even_offset=self._even_offset()
+            conv, stabiliser, learned=not planar, eval_offset=self._eval_offset()
         )
         return GroupConv(
             in_channels,
@@ -81,7 +81,7 @@ class GroupNetwork(nn.Module):
             self.kernel_decay,
         )
 
-    def _even_offset(self) -> float:
+    def _eval_offset(self) -> float:
         """The next layer's offset in evaluation: 1/2 for all where they share their sets; otherwise
         steps of the golden ratio, so that no two layers stand in a special relation.
         """

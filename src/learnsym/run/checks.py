@@ -17,7 +17,8 @@ from learnsym.config.build import build, dry_build, dummy_data_spec
 from learnsym.config.validate import check
 from learnsym.data.base import Data
 from learnsym.errors import ConfigError
-from learnsym.run.launch_env import in_a_sweep, launch_env
+from learnsym.run.distributed import check_processes
+from learnsym.run.launch_env import in_a_sweep
 from learnsym.run.loggers import Logger
 from learnsym.run.mode import Mode, ResultsMode
 
@@ -289,41 +290,3 @@ def _check_net_for_points(request: Request, net: nn.Module) -> None:
         f"net: {type(backbone).__name__} does not take point clouds ({reason}), but "
         f"{request.data_text}. Try net=lieconv, or net=augerino net/backbone=lieconv."
     )
-
-
-def check_processes(devices: int, nodes: int, in_a_sweep: bool) -> None:
-    """Check `trainer.devices` and `trainer.nodes` against the processes that there are.
-
-    Raises:
-        ConfigError: others have been started than the configuration says, or none for several
-            nodes.
-    """
-    env = launch_env()
-    asked = f"trainer.devices={devices} trainer.nodes={nodes}"
-    if env.is_distributed and in_a_sweep:
-        raise ConfigError(
-            f"-m: {env.launcher} starts the processes of a single run; a sweep is started without "
-            "it."
-        )
-    if not env.is_distributed:
-        if nodes > 1:
-            raise ConfigError(
-                f"trainer.nodes={nodes}: the processes of several nodes are started by torchrun "
-                f"--nnodes={nodes} or srun --nodes={nodes}, and this one is alone. Try "
-                "trainer.nodes=1."
-            )
-        if env.launcher == "torchrun" and devices > 1:
-            raise ConfigError(
-                f"{asked}: torchrun has started one process. Try torchrun "
-                f"--nproc-per-node={devices}, or no torchrun."
-            )
-        return
-    each, rest = divmod(env.processes, env.nodes)
-    started = f"{env.launcher} has started {env.processes} processes on {env.nodes} node"
-    started += "s" * (env.nodes > 1)
-    if rest:
-        raise ConfigError(f"{started}; expected as many on each.")
-    if (devices, nodes) != (each, env.nodes):
-        raise ConfigError(
-            f"{asked}: {started}. Try trainer.devices={each} trainer.nodes={env.nodes}."
-        )

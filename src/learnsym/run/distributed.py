@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import torch
 from omegaconf import DictConfig
 
 from learnsym.errors import ConfigError, LearnSymError
@@ -125,8 +126,45 @@ def shutdown(fabric: "Fabric") -> None:
 
     A process that exits by itself may find threads of the group still running, which aborts it.
     """
-    import torch
 
     if fabric.world_size > 1:
         fabric.barrier()
         torch.distributed.destroy_process_group()
+
+
+def check_processes(devices: int, nodes: int, in_a_sweep: bool) -> None:
+    """Check `trainer.devices` and `trainer.nodes` against the processes that there are.
+
+    Raises:
+        ConfigError: others have been started than the configuration says, or none for several
+            nodes.
+    """
+    env = launch_env()
+    asked = f"trainer.devices={devices} trainer.nodes={nodes}"
+    if env.is_distributed and in_a_sweep:
+        raise ConfigError(
+            f"-m: {env.launcher} starts the processes of a single run; a sweep is started without "
+            "it."
+        )
+    if not env.is_distributed:
+        if nodes > 1:
+            raise ConfigError(
+                f"trainer.nodes={nodes}: the processes of several nodes are started by torchrun "
+                f"--nnodes={nodes} or srun --nodes={nodes}, and this one is alone. Try "
+                "trainer.nodes=1."
+            )
+        if env.launcher == "torchrun" and devices > 1:
+            raise ConfigError(
+                f"{asked}: torchrun has started one process. Try torchrun "
+                f"--nproc-per-node={devices}, or no torchrun."
+            )
+        return
+    each, rest = divmod(env.processes, env.nodes)
+    started = f"{env.launcher} has started {env.processes} processes on {env.nodes} node"
+    started += "s" * (env.nodes > 1)
+    if rest:
+        raise ConfigError(f"{started}; expected as many on each.")
+    if (devices, nodes) != (each, env.nodes):
+        raise ConfigError(
+            f"{asked}: {started}. Try trainer.devices={each} trainer.nodes={env.nodes}."
+        )

@@ -19,12 +19,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from learnsym.data.base import Data, Split
-from learnsym.distributions.base import (
-    LearnedSymmetry,
-    learned_symmetry,
-    penalty,
-    symmetry_parameters,
-)
+from learnsym.distributions.base import learned_symmetry, penalty, symmetry_step
 from learnsym.errors import CheckpointError, RunError
 from learnsym.training import checkpoint
 from learnsym.training.settings import TrainSettings
@@ -54,25 +49,6 @@ class Progress:
     seconds: float = 0.0
     best: float | None = None
     best_epoch: int = 0
-
-
-def parameter_groups(
-    net: nn.Module, symmetry_lr: float | None, omega0_lr: float | None = None
-) -> list[dict[str, Any]]:
-    """Weights; what describes a symmetry, and the frequencies omega0 of SIREN kernels where they
-    are learned: both without weight decay and with a learning rate of their own (None: that of the
-    weights).
-    """
-    omega0 = [p for name, p in net.named_parameters() if name.rpartition(".")[2] == "omega0"]
-    special = [(symmetry_parameters(net), symmetry_lr), (omega0, omega0_lr)]
-    known = {id(p) for params, _ in special for p in params}
-    groups: list[dict[str, Any]] = [{"params": [p for p in net.parameters() if id(p) not in known]}]
-    for params, lr in special:
-        if params:
-            groups.append(
-                {"params": params, "weight_decay": 0.0} | ({} if lr is None else {"lr": lr})
-            )
-    return groups
 
 
 class Training:
@@ -137,7 +113,6 @@ class Training:
         self.dtype = next(net.parameters()).dtype  # float64 at precision 64-true, float32 otherwise
         self.progress = Progress()
         self._resident: dict[str, Split] = {}
-        self._symmetries = [m for m in net.modules() if isinstance(m, LearnedSymmetry)]
         self._steps = min(self.epochs * self.steps_per_epoch, settings.max_steps or math.inf)
 
     # --- one epoch
@@ -151,6 +126,7 @@ class Training:
             CheckpointError: the last checkpoint cannot be read or does not fit.
         """
         self.resume()
+        symmetry_step(self.plain_net, self.progress.step / self._steps)
         while self.progress.epoch < self.epochs:
             started = time.perf_counter()
             row = {"epoch": self.progress.epoch + 1} | self._train_epoch()
@@ -187,8 +163,6 @@ class Training:
             ):
                 if settings.max_steps is not None and self.progress.step >= settings.max_steps:
                     break
-                for module in self._symmetries:
-                    module.anneal(self.progress.step / self._steps)
                 outputs = self.net(inputs)
                 # DDP averages gradients over processes; `share` makes that the mean over the global
                 # batch.
@@ -200,11 +174,10 @@ class Training:
                         self.net, self.optimizer, max_norm=settings.clip_norm
                     )
                 self.optimizer.step()
-                for module in self._symmetries:
-                    module.project()
                 if settings.schedule.every == "step":
                     self.schedule.step()
                 self.progress.step += 1
+                symmetry_step(self.plain_net, self.progress.step / self._steps)
                 sums = sums + self.task.sums(outputs.detach(), targets)
                 tick()
         return {f"train_{k}": v for k, v in self._metrics(sums).items()}

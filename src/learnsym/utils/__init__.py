@@ -1,1 +1,3 @@
-"""TODO: what this package is for."""
+"""Files, random numbers and collectives; needs nothing of the rest of the package."""
+
+__all__ = ["collectives", "double_backward", "files", "malloc", "rng"]

@@ -1,35 +1,35 @@
-"""Whether second derivatives will be asked for: then what has a fast backward pass of its own takes
-plain formulas instead.
+"""Choose formulas that can be differentiated twice.
 
-Several layers whose backward passes are written by hand, and in older versions of torch
-`F.grid_sample`, can be differentiated once. Training needs no more; products with a Hessian do.
+Several layers whose backward passes are written by hand, and `F.grid_sample`, can be differentiated
+once. Training needs no more; products with a Hessian do.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_asked = False
+_enabled = False
 
 
 @contextmanager
-def twice_differentiable() -> Iterator[None]:
-    """Within this context everything can be differentiated twice, the same values (up to rounding)
-    in more time.
+def enable_double_backward() -> Iterator[None]:
+    """Make everything differentiable twice within this context, at some cost in time.
 
-    >>> with twice_differentiable():
+    Values are the same up to rounding.
+
+    >>> with enable_double_backward():
     ...     double_backward_enabled()
     True
     >>> double_backward_enabled()
     False
     """
-    global _asked
-    before, _asked = _asked, True
+    global _enabled
+    before, _enabled = _enabled, True
     try:
         yield
     finally:
-        _asked = before
+        _enabled = before
 
 
 def double_backward_enabled() -> bool:
-    """Whether this is within `twice_differentiable`."""
-    return _asked
+    """Return whether `enable_double_backward` is in force."""
+    return _enabled

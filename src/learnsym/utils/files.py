@@ -1,9 +1,8 @@
-"""Writing files so that a crash, a full disk or a loss of power leaves the old content or the new
-one, never a part.
+"""Write files so that a crash leaves the old content or the new one, whole.
 
-The order is what does it: the new content reaches the disk under another name, then takes the old
-one's place, then the folder that holds the name reaches the disk. Whatever is written after that
-can rely on it.
+That holds for a full disk and a loss of power too, by the order of steps: the new content reaches
+the disk under another name, then replaces the old file, then the folder that holds the name reaches
+the disk. Whatever is written after that can rely on it.
 """
 
 import errno
@@ -11,20 +10,20 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from learnsym.errors import RunError
 
 
-def write_atomically(path: Path, content: str | bytes | Callable[[BinaryIO], Any]) -> None:
+def write_atomically(path: Path, content: str | bytes | Callable[[BinaryIO], object]) -> None:
     """Write a file so that `path` holds either the old content or the new, whole.
 
     Args:
-        path: the file; its folder is made.
-        content: what it shall hold, or a function that writes it to an open file.
+        path: the file; its folder is created.
+        content: the new content, or a function that writes it to an open file.
 
     Raises:
-        RunError: it cannot be written (a full disk, no permission); the old file is untouched.
+        RunError: the file cannot be written (a full disk, no permission); the old one is untouched.
     """
     partial = path.with_name(f".{path.name}.partial")
     try:
@@ -37,21 +36,18 @@ def write_atomically(path: Path, content: str | bytes | Callable[[BinaryIO], Any
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
-        sync_folder(path.parent)
-    except (
-        OSError,
-        RuntimeError,
-    ) as error:  # RuntimeError: how torch.save says that a disk is full
-        with suppress(OSError):  # the folder is none, or closed to us: the sentence says so
+        _sync_folder(path.parent)
+    except (OSError, RuntimeError) as error:  # RuntimeError: torch.save on a full disk
+        with suppress(OSError):  # there is no folder, or no permission: the message says so
             partial.unlink(missing_ok=True)
         raise unwritable(path, error) from error
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append a line in one piece and see it to the disk.
+    """Append a line in one piece and flush it to the disk.
 
     Raises:
-        RunError: it cannot be written; what was there before is unchanged.
+        RunError: the file cannot be written; its content is unchanged.
     """
     try:
         make_folder(path.parent)
@@ -62,13 +58,13 @@ def append_line(path: Path, line: str) -> None:
         finally:
             os.close(descriptor)
         if is_new:
-            sync_folder(path.parent)
+            _sync_folder(path.parent)
     except OSError as error:
         raise unwritable(path, error) from error
 
 
 def _append(descriptor: int, data: bytes) -> None:
-    """All of the data, or nothing."""
+    """Append all of the data, or nothing."""
     before = os.fstat(descriptor).st_size
     try:
         if os.write(descriptor, data) < len(data):
@@ -80,32 +76,30 @@ def _append(descriptor: int, data: bytes) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it; their names are on the disk afterwards."""
+    """Create a folder and those above it, and flush their names to the disk."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)
     for folder in reversed(missing):
-        sync_folder(folder.parent)
+        _sync_folder(folder.parent)
 
 
-def sync_folder(path: Path) -> None:
-    """See the names in a folder to the disk: without it, a renamed file may have its old name after
-    a loss of power.
+def _sync_folder(path: Path) -> None:
+    """Flush the names in a folder to the disk.
+
+    Without it, a renamed file may have its old name after a loss of power.
     """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # some file systems of networks do not know it for folders
+        if error.errno != errno.EINVAL:  # some network file systems lack it
             raise
     finally:
         os.close(descriptor)
 
 
 def unwritable(path: Path, error: Exception) -> RunError:
-    """The sentence for a file that cannot be written."""
-    reason = (
-        error.strerror
-        if isinstance(error, OSError) and error.strerror
-        else str(error).splitlines()[0]
-    )
+    """Return the error for a file that cannot be written."""
+    strerror = error.strerror if isinstance(error, OSError) else None
+    reason = strerror or str(error).splitlines()[0]
     return RunError(f"{path} cannot be written ({reason}); what was there before is unchanged.")

@@ -1,16 +1,15 @@
-"""Memory of the process, on a CPU."""
+"""Settings of the C library's memory allocator."""
 
 import ctypes
 import sys
 
 
 def disable_malloc_trim() -> bool:
-    """Let the process keep what it frees, instead of handing every large block back to the system;
-    whether that was possible.
+    """Keep freed memory in the process; return whether that was possible.
 
     glibc maps each block of more than 32 MB anew, and the system clears it page by page at first
-    touch: in a training step that frees and takes the same blocks over and over, this costs a tenth
-    of the time and more (benchmarks/partial_conv.py). Elsewhere (macOS, musl) nothing changes.
+    touch: costly in a training step that frees and allocates the same blocks over and over
+    (benchmarks/partial_conv.py). Elsewhere (macOS, musl) nothing changes.
     """
     if not sys.platform.startswith("linux"):
         return False

@@ -17,8 +17,9 @@ from learnsym.data.base import ImageData, Split
 from learnsym.data.images import pcam
 from learnsym.data.images.pcam import PCam
 from learnsym.data.readers.hdf5 import Hdf5Images
+from learnsym.distributions.base import parameter_groups
 from learnsym.errors import DataError
-from learnsym.training.loop import Training, parameter_groups
+from learnsym.training.loop import Training
 from learnsym.training.schedules import Constant
 from learnsym.training.settings import TrainSettings
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from learnsym.data.base import Data, DataInfo, Form, Split
 from learnsym.groups.actions import act_on_points
-from learnsym.groups.affine_exp import with_last_row
+from learnsym.groups.base import homogeneous
 from learnsym.groups.rotations import uniform_rotations
 from learnsym.schema import Task
 from learnsym.utils.rng import batch_uniform
@@ -111,9 +111,7 @@ def rigid_motions(positions: Tensor, there: Tensor) -> Tensor:
     draws = batch_uniform(len(positions), 9, device=positions.device, dtype=positions.dtype)
     rotations, shifts = uniform_rotations(draws[:, :3]), SHIFT * normal(draws[:, 3:6], draws[:, 6:])
     moved = (rotations @ shifts.unsqueeze(-1)).squeeze(-1)
-    return act_on_points(
-        with_last_row(torch.cat([rotations, moved.unsqueeze(-1)], -1)), positions, there
-    )
+    return act_on_points(homogeneous(rotations, moved), positions, there)
 
 
 def normal(radius: Tensor, angle: Tensor) -> Tensor:
