@@ -38,8 +38,9 @@ from torch import Tensor
 
 from learnsym.data.base import Split
 from learnsym.dynamics.c4_conv import C4Conv
-from learnsym.dynamics.ensemble import Weights
-from learnsym.dynamics.gradient_flows import ARMS, Augmentation, GradientFlows, take
+from learnsym.dynamics.ensemble import Weights, slice_members
+from learnsym.dynamics.gradient_flows import ARMS, GradientFlows
+from learnsym.dynamics.group_augmentation import GroupAugmentation
 from learnsym.dynamics.projected_linear import ProjectedLinear
 from learnsym.dynamics.sgd import MiniBatchSGD
 from learnsym.groups.permutation import CyclicShifts1d, QuarterTurns, SymmetricGroup
@@ -102,14 +103,21 @@ def flows_of(name: str, images: int, members: int, tiny: bool = False) -> Gradie
             1, 2, "segmentation", QuarterTurns(side), (c, c, c // 2), None, before_norm="leaky_relu"
         )
     return GradientFlows(
-        net, task.per_example, Split(x, y), Augmentation(net.group, 1), lr, 500, 0, range(members)
+        net,
+        task.per_example,
+        Split(x, y),
+        GroupAugmentation(net.group, 1),
+        lr,
+        500,
+        0,
+        range(members),
     )
 
 
 def our_step(flows: GradientFlows, passes: int | str = 1) -> Tensor:
     """A step and what `learnsym.modes.dynamics.Dynamics.measure` records, without the test set: [3,
     arms, M, layers]."""
-    net, flows.augmentation = flows.net, Augmentation(flows.net.group, passes)
+    net, flows.augmentation = flows.net, GroupAugmentation(flows.net.group, passes)
     flows.step(), flows.risks("augmented")  # the textbook does without the latter
     rows = [
         torch.stack([net.change(w, flows.start), net.distance(w), net.norms(w)])
@@ -126,7 +134,7 @@ class Textbook:
         self.name, self.split, self.batch, self.lr = name, flows.split, batch, flows.lr
         self.side, self.start = (
             flows.net.group.side,
-            as_matrices(take(flows.start, member, member + 1)),
+            as_matrices(slice_members(flows.start, member, member + 1)),
         )
         image = torch.arange(self.side**2).view(self.side, self.side)
         moves = (
@@ -358,14 +366,16 @@ def check() -> None:
         pairs += [
             (w, book.arms[a][key].detach())
             for a in ARMS
-            for key, w in as_matrices(take(flows.arm(a), 1, 2)).items()
+            for key, w in as_matrices(slice_members(flows.arm(a), 1, 2)).items()
         ]
     descent = c4_descent(2, 10, 7, 12, 4, 0.3, torch.float64)
-    kernels, (x, y, _) = TextbookC4(take(descent.weights, 1, 2), 0.3), descent.batch()
+    kernels, (x, y, _) = TextbookC4(slice_members(descent.weights, 1, 2), 0.3), descent.batch()
     descent.step()
     pairs.append((descent.net.distance(descent.weights)[1], kernels.step(x[1], y[1])))
     pairs += zip(
-        as_kernels(take(descent.weights, 1, 2)), [w.detach() for w in kernels.weights], strict=True
+        as_kernels(slice_members(descent.weights, 1, 2)),
+        [w.detach() for w in kernels.weights],
+        strict=True,
     )
     worst = torch.stack([(ours - theirs).abs().max() for ours, theirs in pairs]).max()
     print(

@@ -17,7 +17,7 @@ more with the memory setting of every run of main.py on a CPU (`learnsym.utils.m
 part of the ratio. Printed: seconds of a step, the ratio (wanted:
 shared at least 1.15 in float32 and, on a CPU with AVX512-BF16, 1.8 in bf16-mixed; image at least 3,
 at most a quarter of the memory), the rate of the convolutions' arithmetic (what is multiplied: 49
-taps for conv2d, 29 for products of gathered pixels, the products of `spectral_conv` and of its
+taps for conv2d, 29 for products of gathered pixels, the products of `fft_conv` and of its
 transforms), and ours' share of time outside convolutions.
 """
 
@@ -42,7 +42,7 @@ from learnsym.groups.planar import SE2
 from learnsym.groups.point_groups import Elements, wrap_angle
 from learnsym.kernels.multiplicative import MAGNet
 from learnsym.kernels.siren import SIREN
-from learnsym.layers import group_conv
+from learnsym.layers import continuous_conv
 from learnsym.layers.fast.fft_conv import transforms
 from learnsym.layers.group_conv import GroupConv, LiftingConv, PointwiseGroupConv
 from learnsym.nets.ckresnet import CKResNet
@@ -102,7 +102,9 @@ class TextbookMAGNet(nn.Module):
 class TextbookConv(nn.Module):
     """Stands in for one of our three convolutions: the same elements, the same sizes."""
 
-    def __init__(self, ours: group_conv.ContinuousGroupConv, in_channels: int, image: bool) -> None:
+    def __init__(
+        self, ours: continuous_conv.ContinuousGroupConv, in_channels: int, image: bool
+    ) -> None:
         super().__init__()
         self.elements = getattr(ours, "elements", None)
         self.lifting, self.image = isinstance(ours, LiftingConv), image
@@ -118,13 +120,15 @@ class TextbookConv(nn.Module):
         self.register_buffer("outside", x**2 + y**2 > 1 + 1e-6)
         self.bias = None if ours.bias is None else nn.Parameter(torch.zeros(self.out))
 
-    def forward(self, features: Tensor, inputs: Any = None, offset: Any = None) -> Any:
+    def forward(
+        self, features: Tensor, inputs: Any = None, out: Any = None, context: Any = None
+    ) -> Any:
         if self.lifting:
             features = features.unsqueeze(2)
             out = self.elements(len(features), features.device, torch.float32)
             return self.convolve(features, out, None), out
         if self.elements is None:  # pointwise: the third argument is the elements of its output
-            return self.convolve(features, offset, inputs)
+            return self.convolve(features, out, inputs)
         out = self.elements(len(features), features.device, torch.float32)
         return self.convolve(features, out, inputs), out
 
@@ -196,7 +200,8 @@ def network(case: str) -> CKResNet:
 def counted(seconds: list[float], flops: list[float], device: str) -> Iterator[None]:
     """Within this context our convolutions note the time of both passes and their arithmetic (2 per
     multiplication, 3 passes)."""
-    dense, gathered, spectral = F.conv2d, group_conv.per_image_conv, group_conv.spectral_conv
+    dense, gathered = F.conv2d, continuous_conv.per_image_conv
+    by_fft = continuous_conv.fft_conv
 
     def timed(function: Any, multiplications: Any) -> Any:
         def run(x: Tensor, w: Tensor, *rest: Any, **more: Any) -> Tensor:
@@ -209,21 +214,21 @@ def counted(seconds: list[float], flops: list[float], device: str) -> Iterator[N
         return run
 
     def by_frequency(x: Tensor, w: Tensor, y: Tensor) -> int:
-        corners = tuple(divmod(tap, 7) for tap in group_conv.disc(7)[0].tolist())
+        corners = tuple(divmod(tap, 7) for tap in continuous_conv.disc_taps(7)[0].tolist())
         count = len(transforms(*x.shape[-2:], corners, 7, 3 if w.dtype == torch.float32 else 4)[0])
         return count * (len(x) * w.shape[0] * w.shape[1] + w.numel() + x.numel() + y.numel())
 
-    group_conv.F.conv2d = timed(dense, lambda x, w, y: y.numel() * w[0].numel())
-    group_conv.per_image_conv = timed(gathered, lambda x, w, y: y.numel() * w.shape[2] * w.shape[3])
-    group_conv.spectral_conv = timed(spectral, by_frequency)
+    continuous_conv.F.conv2d = timed(dense, lambda x, w, y: y.numel() * w[0].numel())
+    continuous_conv.per_image_conv = timed(
+        gathered, lambda x, w, y: y.numel() * w.shape[2] * w.shape[3]
+    )
+    continuous_conv.fft_conv = timed(by_fft, by_frequency)
     try:
         yield
     finally:
-        group_conv.F.conv2d, group_conv.per_image_conv, group_conv.spectral_conv = (
-            dense,
-            gathered,
-            spectral,
-        )
+        continuous_conv.F.conv2d = dense
+        continuous_conv.per_image_conv = gathered
+        continuous_conv.fft_conv = by_fft
 
 
 class Timed(torch.autograd.Function):

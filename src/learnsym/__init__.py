@@ -31,6 +31,8 @@ _MODULES = {
     "nets.e2_steerable": "E2Steerable",
     "dynamics.projected_linear": "ProjectedLinear",
     "dynamics.c4_conv": "C4Conv",
+    "analysis.equivariance": "assert_equivariant equivariance_error",
+    "analysis.transforms": "Rotation mirror_images quarter_turns",
     "training.loop": "parameter_groups",
     "data.base": "Data DataInfo ImageData Split",
     "run.mode": "Mode Outcome ResultsMode",

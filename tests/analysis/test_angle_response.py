@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from learnsym.analysis.angle_response import angle_response, of_every_class
+from learnsym.analysis.angle_response import angle_response, balanced_rows
 from learnsym.data.images.sprites import Sprites
 
 CPU = torch.device("cpu")
@@ -63,7 +63,7 @@ def test_leaves_network_and_random_numbers_alone(sprites: Sprites) -> None:
     bit."""
     from learnsym.groups.planar import Rotation2
     from learnsym.nets.augerino import Augerino
-    from learnsym.nets.simple_conv import SimpleConv
+    from learnsym.nets.plain_cnn import SimpleConv
 
     net = Augerino(
         SimpleConv(in_channels=3, num_outputs=4, width=2),
@@ -96,8 +96,8 @@ def test_turns_images_of_every_class_where_a_split_is_sorted(sprites: Sprites) -
     """As the sixes beside their half turns are: the first images alone would all be of one
     class."""
     targets = torch.tensor([1] * 50 + [0] * 50 + [2])
-    assert of_every_class(targets, 5).tolist() == [0, 1, 50, 51, 100]
-    assert of_every_class(targets, 200).tolist() == list(range(101))
+    assert balanced_rows(targets, 5).tolist() == [0, 1, 50, 51, 100]
+    assert balanced_rows(targets, 200).tolist() == list(range(101))
 
     class Constant(nn.Module):
         def forward(self, images: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from learnsym.analysis.curvature import Curvature, Examples
-from learnsym.analysis.density import converged, effective_dimension, log_range, quadrature
+from learnsym.analysis.density import converged, effective_dimension, quadrature
 from learnsym.analysis.lanczos import Lanczos
 
 
@@ -138,7 +138,7 @@ def test_a_single_eigenvalue_has_a_density() -> None:
 
 def test_effective_dimension() -> None:
     values = torch.tensor([100.0, 1.0, 0.01, -5.0], dtype=torch.float64)
-    z = log_range(1e-9, 1e9, 5)
+    z = torch.logspace(-9, 9, 5, dtype=torch.float64)
     found = effective_dimension(values, z)
     assert found[0] == pytest.approx(3, abs=1e-6), "all that are positive"
     assert found[-1] == pytest.approx(0, abs=1e-6)

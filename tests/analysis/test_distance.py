@@ -24,9 +24,7 @@ from learnsym.groups.planar import SE2, Translation2
 from learnsym.kernels.siren import SIREN
 from learnsym.nets.augerino import Augerino
 from learnsym.nets.ckresnet import CKResNet
-from learnsym.nets.conv5 import Conv5
-from learnsym.nets.conv13 import Conv13
-from learnsym.nets.simple_conv import SimpleConv
+from learnsym.nets.plain_cnn import Conv5, Conv13, SimpleConv
 
 GROUPS = {
     "permutation": SymmetricGroup,
@@ -421,7 +419,8 @@ def decoder():
 SENTENCES = {
     "another class": (
         lambda: CKResNet(1, 2, Translation2(), FullSampling(), SIREN(hidden=4), channels=2),
-        "lift of CKResNet is a LiftingConv; the distance is known for Conv2d, Linear and normalisation layers",
+        "lift of CKResNet is a LiftingConv; the distance is known for Conv2d, Linear and "
+        "normalisation layers",
     ),
     "transposed": (
         lambda: nn.Sequential(nn.ConvTranspose2d(1, 2, 3)),
@@ -470,7 +469,10 @@ def test_what_is_not_known_is_refused(kind):
 @pytest.mark.parametrize("group", SHIFTS)
 def test_shifts_and_permutations_need_maps_of_one_side(group):
     net = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.ReLU(), nn.Conv2d(2, 2, 3))
-    match = f"2 of Sequential goes from maps of 6 x 6 to 4 x 4 pixels, on which analysis.group={group} does not act alike"
+    match = (
+        "2 of Sequential goes from maps of 6 x 6 to 4 x 4 pixels, on which "
+        f"analysis.group={group} does not act alike"
+    )
     with pytest.raises(ConfigError, match=match):
         Distance(net, images(1, 6), group)
     with pytest.raises(

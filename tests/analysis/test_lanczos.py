@@ -147,11 +147,11 @@ def test_an_interrupted_run_goes_on_to_the_last_bit(tmp_path, restarts, stops, v
     expected = finished(a, 9, restarts=restarts)
     for stop in (*stops, None):
         run = Lanczos(len(a), 9, 0, "run", restarts=restarts)
-        run.resume(tmp_path)
+        run.load(tmp_path)
         while not run.done and len(run.alphas) != stop:
             run.step(lambda v: a @ v)
             if len(run.alphas) % 2 == 0 or run.done:  # the last step may not have been written
-                run.keep(tmp_path)
+                run.save(tmp_path)
     assert (run.alphas, run.betas, run.complete) == (
         expected.alphas,
         expected.betas,
@@ -160,19 +160,19 @@ def test_an_interrupted_run_goes_on_to_the_last_bit(tmp_path, restarts, stops, v
     if restarts:
         assert torch.equal(run.basis[: len(run.alphas)], expected.basis[: len(run.alphas)])
     again = Lanczos(len(a), 9, 0, "run", restarts=restarts)
-    again.resume(tmp_path)
+    again.load(tmp_path)
     assert again.done
     assert all(torch.equal(x, y) for x, y in zip(again.ritz(), expected.ritz(), strict=True))
 
 
 def test_broken_files_are_named(tmp_path) -> None:
     a = rotated([1.0, 2.0, 3.0])
-    finished(a, 2).keep(tmp_path)
+    finished(a, 2).save(tmp_path)
     (tmp_path / "vector_0001.npy").write_bytes(b"\x93NUMPY broken")
     with pytest.raises(
         CheckpointError, match=r"vector_0001.npy: it cannot be read .* fresh=true starts over"
     ):
-        Lanczos(3, 2, 0, "run").resume(tmp_path)
+        Lanczos(3, 2, 0, "run").load(tmp_path)
     (tmp_path / "coefficients.json").write_text(json.dumps({"alphas": [1.0]}))
     with pytest.raises(CheckpointError, match=r"coefficients.json"):
-        Lanczos(3, 2, 0, "run").resume(tmp_path)
+        Lanczos(3, 2, 0, "run").load(tmp_path)

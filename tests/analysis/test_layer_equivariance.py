@@ -7,18 +7,18 @@ import math
 import pytest
 import torch
 
-from learnsym.analysis.equivariance_error import metrics_of
 from learnsym.analysis.layer_equivariance import (
     LOGITS,
     captured,
-    compare,
+    error_metrics,
     even_and_double,
+    feature_error,
     inscribed_disc,
     layer_errors,
+    rotated_features,
     sampled_kernel,
-    turning_features,
 )
-from learnsym.analysis.transforms import Motion
+from learnsym.analysis.transforms import Rotation
 from learnsym.data.images.digits import Digits
 from learnsym.distributions.sampling import FullSampling, PartialSampling
 from learnsym.groups.planar import E2, SE2, Translation2
@@ -27,8 +27,8 @@ from learnsym.kernels.siren import SIREN
 from learnsym.nets.ckresnet import CKResNet
 from learnsym.nets.gcnn import GCNN
 
-TURNS = [Motion(90.0), Motion(180.0), Motion(270.0)]
-MIRRORS = [Motion(0.0, mirror=True), Motion(90.0, mirror=True)]
+TURNS = [Rotation(90.0), Rotation(180.0), Rotation(270.0)]
+MIRRORS = [Rotation(0.0, mirror=True), Rotation(90.0, mirror=True)]
 LAYERS = ["lift", "blocks.0.conv1", "blocks.0.conv2", "blocks.0", "last", LOGITS]
 
 
@@ -77,7 +77,7 @@ def test_the_network_with_thirteen_layers_too():
     kernel = SIREN(hidden=4)
     sizes = {"channels": 2, "block_width_factors": (1, 2), "pool_blocks": (), "dropout_blocks": ()}
     rows = layer_errors(
-        GCNN(1, 3, SE2(), FullSampling(), kernel, **sizes).double().eval(), images(), Motion(90.0)
+        GCNN(1, 3, SE2(), FullSampling(), kernel, **sizes).double().eval(), images(), Rotation(90.0)
     )
     assert list(rows) == ["lift", "convs.0", "convs.1", LOGITS]
     assert all(row["error"] < 1e-10 for row in rows.values())
@@ -102,8 +102,8 @@ def test_partial_layers_compare_what_pairs_up():
     a quarter turn two."""
     net = resnet(SE2(), PartialSampling(initial_arc=0.5))
     half, quarter = (
-        layer_errors(net, images(), Motion(180.0)),
-        layer_errors(net, images(), Motion(90.0)),
+        layer_errors(net, images(), Rotation(180.0)),
+        layer_errors(net, images(), Rotation(90.0)),
     )
     for name in ("blocks.0.conv1", "last"):
         assert (half[name]["compared"], half[name]["error"]) == (0, None)
@@ -112,7 +112,7 @@ def test_partial_layers_compare_what_pairs_up():
     assert half["lift"]["error"] < 1e-10
     assert quarter["blocks.0.conv1"]["error"] < 1e-10, "the lifting is whole: what pairs up agrees"
     assert quarter["blocks.0.conv2"]["error"] > 0.01
-    metrics = metrics_of({"180deg": half})
+    metrics = error_metrics({"180deg": half})
     assert "equivariance_error_180deg/lift" in metrics
     assert "equivariance_error_180deg/last" not in metrics
     assert "equivariance_error_of_maximum_180deg/lift" not in metrics
@@ -126,10 +126,10 @@ def test_a_known_error_is_measured():
     features = torch.ones(1, 1, 4, 5, 5, dtype=torch.float64)
     moved = features.clone()
     moved[0, 0, 2, 0, 0] = 2.0
-    row = compare(features, moved, Motion(90.0), elements)
+    row = feature_error(features, moved, Rotation(90.0), elements)
     assert row["error"] == pytest.approx(0.1)
     assert row["error_of_maximum"] == pytest.approx(0.2)
-    outside = compare(features, moved, Motion(45.0), elements)
+    outside = feature_error(features, moved, Rotation(45.0), elements)
     assert outside["error"] is None
     assert outside["error_of_maximum"] == pytest.approx(0.0), (
         "a corner leaves the picture as it turns"
@@ -140,25 +140,25 @@ def test_elements_are_found_across_the_cut():
     angles = torch.tensor([-3.0, -1.0, 1.0, 3.0], dtype=torch.float64) * math.pi / 4
     elements = Elements(angles, torch.ones(4, dtype=torch.float64))
     # g is the turn by -90 degrees in coordinates with y down, so that g^-1 h is h turned by +90.
-    assert Motion(90.0).places(elements).tolist() == [1, 2, 3, 0]
-    assert Motion(45.0).places(elements).tolist() == [-1] * 4
+    assert Rotation(90.0).preimages(elements).tolist() == [1, 2, 3, 0]
+    assert Rotation(45.0).preimages(elements).tolist() == [-1] * 4
     mirrored = Elements(
         angles[[1, 2, 1, 2]], torch.tensor([1.0, 1.0, -1.0, -1.0], dtype=torch.float64)
     )
-    assert Motion(0.0, mirror=True).places(mirrored).tolist() == [3, 2, 1, 0]
+    assert Rotation(0.0, mirror=True).preimages(mirrored).tolist() == [3, 2, 1, 0]
 
 
 def test_other_angles_are_bounded_by_interpolation():
     """At 45 degrees the elements pair up; smooth images leave a small error, a wrong permutation
     would leave one near 1."""
-    from learnsym.analysis.assertions import blobs
+    from blobs import blobs
 
     net = resnet(SE2(), channels=4, kernel_size=5)
-    rows = layer_errors(net, blobs(2, 1, 33), Motion(45.0), blobs(2, 1, 33, 45.0))
+    rows = layer_errors(net, blobs(2, 1, 33), Rotation(45.0), blobs(2, 1, 33, 45.0))
     assert rows["lift"]["compared"] == 8
     assert rows["lift"]["error"] < 0.35
     assert inscribed_disc(5, 5).sum() == 13
-    unmoved = layer_errors(net, images(), Motion(180.0), moved=images())
+    unmoved = layer_errors(net, images(), Rotation(180.0), transformed=images())
     assert unmoved["lift"]["error"] > 0.1, "given pictures are used as they are"
 
 
@@ -175,7 +175,7 @@ def test_kernels_and_feature_maps_are_those_of_the_layer():
     )
     by_hand = by_hand.view(1, 2, 8, 8, 8) + net.lift.bias[:, None, None, None]
     torch.testing.assert_close(by_hand, found["lift"][0])
-    angles, pictures, features, _ = turning_features(net, data, x, "blocks.0")
+    angles, pictures, features, _ = rotated_features(net, data, x, "blocks.0")
     assert list(angles) == list(range(0, 360, 45))
     channel = [c for c in range(2) if torch.allclose(features[0], found["blocks.0"][0][0, c])]
     assert len(channel) == 1
@@ -185,7 +185,7 @@ def test_kernels_and_feature_maps_are_those_of_the_layer():
 
 def test_random_evaluation_is_measured_with_even_sets():
     net = resnet(SE2(), FullSampling(evaluation="random", sample_sets="network"))
-    assert layer_errors(even_and_double(net), images(), Motion(90.0))["last"]["error"] < 1e-10
+    assert layer_errors(even_and_double(net), images(), Rotation(90.0))["last"]["error"] < 1e-10
     assert net(images()).dtype == torch.float64
     assert not net.lift.elements.even_evaluation, "a copy was changed"
 
@@ -193,6 +193,6 @@ def test_random_evaluation_is_measured_with_even_sets():
 def test_the_network_is_left_alone():
     net = resnet(SE2())
     before = copy.deepcopy(net.state_dict())
-    layer_errors(net, images(), Motion(30.0))
+    layer_errors(net, images(), Rotation(30.0))
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
     assert not [m for m in net.modules() if m._forward_hooks]

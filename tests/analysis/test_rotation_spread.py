@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from learnsym.analysis.rotation_spread import rotation_spread, turned
+from learnsym.analysis.rotation_spread import rotate_clouds, rotation_spread
 from learnsym.data.molecules.toy import ToyMolecules
 from learnsym.groups.rotations import uniform_rotations
 from learnsym.groups.spatial import SO3, Affine3
@@ -113,7 +113,7 @@ def test_averaging_over_rotations_lowers_it(data):
 def test_turning_is_of_coordinates_alone():
     points = torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(0))
     quarter = torch.tensor([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]).expand(2, 3, 3)
-    found = turned(points, quarter)
+    found = rotate_clouds(points, quarter)
     centroid = points[..., :3].mean(1, keepdim=True)
     x, y, z = (points[..., :3] - centroid).unbind(-1)
     torch.testing.assert_close(found[..., :3] - centroid, torch.stack([-y, x, z], -1))

@@ -74,9 +74,13 @@ def test_signatures_can_be_read_without_heavy_libraries():
         "pandas",
         "h5py",
         "torch_geometric",
+        "ase",
         "hydra",
         "omegaconf",
     ]
-    code = f"import sys, importlib\nfor t in {targets}: importlib.import_module(t)\nprint([m for m in {heavy} if m in sys.modules])"
+    code = (
+        f"import sys, importlib\nfor t in {targets}: importlib.import_module(t)\n"
+        f"print([m for m in {heavy} if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

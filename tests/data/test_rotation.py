@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from learnsym.data import rotation
 from learnsym.data.base import Split
 from learnsym.data.rotation import random_angles, rotate_pixels, rotate_splits
-from learnsym.data.splits import choose, take
+from learnsym.data.splits import SplitSettings, take
 
 
 def smooth(count, side=24):
@@ -47,7 +47,7 @@ def test_bytes_are_the_rounded_reals_in_chunks_of_any_size(monkeypatch):
     assert torch.equal(
         whole, rotate_pixels(images.float(), angles).round().clamp(0, 255).to(torch.uint8)
     )
-    monkeypatch.setattr(rotation, "AT_A_TIME", 3)
+    monkeypatch.setattr(rotation, "CHUNK", 3)
     assert torch.equal(rotate_pixels(images, angles), whole)
 
 
@@ -61,8 +61,8 @@ def test_angles_are_uniform_in_their_range():
 def test_a_subset_holds_the_same_pictures():
     images, targets = torch.randint(0, 256, (40, 1, 9, 9), dtype=torch.uint8), torch.arange(40)
     part, counts = Split(images, targets), {"train": 40, "test": 40}
-    everything = choose(40, 40, None, 0, None, 0)
-    some = choose(40, 40, 7, 5, 6, 0)
+    everything = SplitSettings().choose(40, 40)
+    some = SplitSettings(train_size=7, val_size=5, test_size=6).choose(40, 40)
     whole = rotate_splits(take(part, part, everything), everything, counts, 90, 0)
     few = rotate_splits(take(part, part, some), some, counts, 90, 0)
     for name, source in (("train", "train"), ("val", "train"), ("test", "test")):

@@ -6,8 +6,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from learnsym.data.base import DataInfo, ImageData, Split
-from learnsym.data.splits import channel_statistics, choose, generator, split_off_test, take
+from learnsym.data.splits import SplitSettings, channel_statistics, take
 from learnsym.errors import DataError
+from learnsym.utils.rng import generator
+
+
+def choose(train_count, test_count, train_size, val_size, test_size, seed, val_last=False):
+    """Rows of the splits with these settings."""
+    settings = SplitSettings(
+        train_size=train_size, val_size=val_size, test_size=test_size, seed=seed
+    )
+    settings.val_last = val_last
+    return settings.choose(train_count, test_count)
 
 
 @given(st.data())
@@ -58,13 +68,14 @@ def test_asking_for_more_than_there_is_is_refused(sizes, named):
 
 def test_a_test_set_is_split_off_at_random():
     everything = Split(torch.arange(10.0).view(10, 1, 1, 1), torch.arange(10))
-    train, test = split_off_test(everything, 0.3, 0, "x")
+    train, test, told = SplitSettings(test_fraction=0.3).hold_out_test(everything, "x")
+    assert "fraction 0.3, seed 0" in told
     assert sorted(train.targets.tolist() + test.targets.tolist()) == list(range(10))
     assert len(test) == 3
     assert torch.equal(test.inputs.flatten().long(), test.targets)
     for fraction in (0.0, 1.0):
         with pytest.raises(DataError, match="x has 10 examples"):
-            split_off_test(everything, fraction, 0, "x")
+            SplitSettings(test_fraction=fraction).hold_out_test(everything, "x")
 
 
 def test_purposes_and_seeds_have_their_own_numbers():

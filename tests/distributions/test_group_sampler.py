@@ -10,13 +10,13 @@ from learnsym.distributions.base import LearnedSymmetry, learned_symmetry, symme
 from learnsym.distributions.group_sampler import GroupSampler
 from learnsym.distributions.sampling import FullSampling, PartialSampling
 from learnsym.groups.point_groups import O2, SO2, Cyclic, Dihedral, Trivial
-from learnsym.utils.rng import batch_shard
+from learnsym.utils.rng import BatchRows
 
 CPU = torch.device("cpu")
 
 
-def draw(elements: GroupSampler, images: int = 2):
-    return elements(images, CPU, torch.float32)
+def draw(elements: GroupSampler, images: int = 2, rows: BatchRows | None = None):
+    return elements(images, CPU, torch.float32, rows=rows)
 
 
 def learned(group, **settings) -> GroupSampler:
@@ -180,8 +180,7 @@ def test_sets_of_images_do_not_depend_on_the_number_of_processes():
     whole = draw(elements, 6)
     for start, stop in ((0, 3), (3, 6)):
         torch.manual_seed(0)
-        with batch_shard(start, stop, 6):
-            part = draw(elements, 3)
+        part = draw(elements, 3, BatchRows(start, stop, 6))
         assert part.angle.equal(whole.angle[start:stop])
         assert part.weight.equal(whole.weight[start:stop])
 

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from learnsym.dynamics.c4_conv import SUPPORTS, C4Conv, basis_of
-from learnsym.dynamics.ensemble import Weights
-from learnsym.dynamics.gradient_flows import stack, take
+from learnsym.dynamics.ensemble import Weights, concat_members, slice_members
+from learnsym.dynamics.risk import Batch, risk_gradient
 
 KINDS = {
     "cross": {"support": "cross"},
@@ -35,10 +35,10 @@ def make(kind: str, **settings: object) -> C4Conv:
 def members(net: C4Conv, count: int) -> Weights:
     """Equivariant weights of so many members, each in a basis of its own where there is one;
     float64."""
-    drawn = [net.draw(torch.Generator().manual_seed(m)) for m in range(count)]
+    drawn = [net.sample_equivariant(torch.Generator().manual_seed(m)) for m in range(count)]
     doubled = [{name: w.double() for name, w in one.items()} for one in drawn]
-    freed = stack(
-        [net.free(one, torch.Generator().manual_seed(100 + m)) for m, one in enumerate(doubled)]
+    freed = concat_members(
+        [net.to_basis(one, torch.Generator().manual_seed(100 + m)) for m, one in enumerate(doubled)]
     )
     return {name: w.double() for name, w in freed.items()}
 
@@ -58,9 +58,10 @@ def noise(weights: Weights, scale: float = 0.1) -> Weights:
 
 def worst_error(net: C4Conv, weights: Weights, x: Tensor) -> float:
     """The largest |f(g x) - f(x)| over the quarter turns."""
-    outputs = net.respond(weights, x)
+    outputs = net.forward_members(weights, x)
     return max(
-        float((net.respond(weights, x.rot90(k, (-2, -1))) - outputs).abs().max()) for k in (1, 2, 3)
+        float((net.forward_members(weights, x.rot90(k, (-2, -1))) - outputs).abs().max())
+        for k in (1, 2, 3)
     )
 
 
@@ -123,14 +124,14 @@ def test_images_that_do_not_fit_are_refused(shape):
 @pytest.mark.parametrize("side", [12, 16, 20])
 def test_drawn_weights_are_equivariant_and_so_is_the_function(kind, side):
     net = make(kind, side=side)
-    drawn = net.draw(torch.Generator().manual_seed(3))
+    drawn = net.sample_equivariant(torch.Generator().manual_seed(3))
     assert all(w.dtype == torch.float32 and len(w) == 1 for w in drawn.values())
     assert net.distance(drawn).eq(0).all()
     assert all(drawn[name].any() for name in net.layers)
-    assert net.draw(torch.Generator().manual_seed(3))["conv1"].equal(drawn["conv1"])
+    assert net.sample_equivariant(torch.Generator().manual_seed(3))["conv1"].equal(drawn["conv1"])
     weights, x = members(net, 2), pictures(2, 3, 2, side=side)
     assert net.distance(weights).max() < 1e-13
-    outputs = net.respond(weights, x)
+    outputs = net.forward_members(weights, x)
     assert outputs.shape == (2, 3, 3)
     assert outputs.std(1).max() > 0.1, (
         "all examples give the same output: the comparison says nothing"
@@ -142,14 +143,15 @@ def test_the_size_of_the_first_weights():
     """Of 5/3: the norms with which the published networks start, and their tanh and average pool in
     either order."""
     net = C4Conv(1, 10, start_variance=5 / 3)
-    drawn = [net.draw(torch.Generator().manual_seed(m)) for m in range(40)]
+    drawn = [net.sample_equivariant(torch.Generator().manual_seed(m)) for m in range(40)]
     norms = torch.stack([net.norms(weights)[0] for weights in drawn]).square().mean(0).sqrt()
     torch.testing.assert_close(
         norms, torch.tensor([7.3, 10.33, 10.33, 4.08], dtype=norms.dtype), rtol=0.05, atol=0
     )
-    weights, x = take(members(make("cross"), 1), 0, 1), pictures(1, 3, 2)
+    weights, x = slice_members(members(make("cross"), 1), 0, 1), pictures(1, 3, 2)
     one, other = (
-        make("cross", order=order).respond(weights, x) for order in ("tanh_pool", "pool_tanh")
+        make("cross", order=order).forward_members(weights, x)
+        for order in ("tanh_pool", "pool_tanh")
     )
     assert (one - other).abs().max() > 1e-2
 
@@ -182,7 +184,7 @@ def test_the_projection_is_orthogonal_and_onto_equivariant_weights(kind):
         torch.testing.assert_close(net.project(weights)[name], weights[name], rtol=0, atol=1e-15)
     assert net.distance(projected).max() < 1e-14, "its image is in E"
     assert all(
-        net.outside(projected)[k].shape[1] == (9 if k in net.convs else net.map_turns.points)
+        net.residual(projected)[k].shape[1] == (9 if k in net.convs else net.map_turns.points)
         for k in net.layers
     )
     assert size(minus(a, projected)) > 0.3 * size(a)
@@ -210,9 +212,9 @@ def test_the_distance_is_that_from_the_mean_over_the_rotations(kind):
 @every
 def test_a_network_knows_its_distance(kind):
     net = make(kind)
-    weights = take(members(net, 1), 0, 1)
+    weights = slice_members(members(net, 1), 0, 1)
     weights = weights | {k: weights[k] + noise(weights)[k] for k in net.layers}
-    net.become(weights)
+    net.load_member(weights)
     assert list(net.distance_to_equivariance("quarter_turns")) == list(net.layers)
     assert (
         list(net.distance_to_equivariance("quarter_turns").values())
@@ -229,7 +231,7 @@ def test_the_mean_of_a_corner_has_all_four():
     maps = {name: torch.zeros_like(w) for name, w in members(net, 1).items()}
     corner = SUPPORTS["skew"].index(0)
     maps["conv0"][0, corner] = 1
-    outside = net.outside(maps)
+    outside = net.residual(maps)
     assert outside["conv0"].flatten().tolist() == [0.75, 0, -0.25, 0, 0, 0, -0.25, 0, -0.25]
     assert net.distance(maps).tolist() == [[math.sqrt(3) / 2, 0, 0, 0]]
     assert not net.project(maps)["conv0"].any(), "no equivariant kernel on the support has a corner"
@@ -242,8 +244,8 @@ def test_free_keeps_the_kernels_in_a_basis_that_is_not_orthogonal():
     net = make("random", channels=(32, 64, 64))
     errors_of: list[Tensor] = []
     for seed in range(20):
-        drawn = net.draw(torch.Generator().manual_seed(seed))
-        freed = net.free(drawn, torch.Generator().manual_seed(seed))
+        drawn = net.sample_equivariant(torch.Generator().manual_seed(seed))
+        freed = net.to_basis(drawn, torch.Generator().manual_seed(seed))
         assert freed.keys() == drawn.keys() | set(net.fixed)
         errors = (net.norms(minus(net.linear_maps(freed), drawn)) / net.norms(drawn))[0]
         assert errors[3] == 0
@@ -262,30 +264,26 @@ def test_free_keeps_the_kernels_in_a_basis_that_is_not_orthogonal():
 
 def test_the_orthonormal_basis_changes_nothing():
     net = make("skew")
-    drawn = net.draw(torch.Generator().manual_seed(0))
-    freed = net.free(drawn, torch.Generator().manual_seed(0))
+    drawn = net.sample_equivariant(torch.Generator().manual_seed(0))
+    freed = net.to_basis(drawn, torch.Generator().manual_seed(0))
     assert list(freed.items()) == list(drawn.items())
 
 
 @every
-def test_compact_and_its_adjoint_against_autograd(kind):
+def test_gradients_through_the_bases_against_autograd(kind):
+    """The bases are not trained, and get none."""
     net = make(kind)
     weights, x = members(net, 2), pictures(2, 3, 2)
-    trained = {k: weights[k].requires_grad_() for k in net.layers}
-    outputs = net.respond(weights | trained, x)
+    assert list(net.reduce(weights)) == list(net.layers)
+    trained = {k: weights[k].clone().requires_grad_() for k in net.layers}
+    outputs = net.forward_members(weights | trained, x)
     expected = torch.autograd.grad(outputs.square().sum(), list(trained.values()))
-    compact = {k: w.detach().requires_grad_() for k, w in net.compact(weights).items()}
-    assert list(compact) == list(net.layers)
-    slopes = torch.autograd.grad(net.evaluate(compact, x).square().sum(), list(compact.values()))
-    found = net.compact_adjoint(dict(zip(compact, slopes, strict=True)), weights)
-    assert list(found) == list(net.layers), "the basis is not trained"
+    batches = [Batch(x[:, rows], torch.zeros(2, 1)) for rows in (slice(0, 2), slice(2, 3))]
+    found, losses = risk_gradient(net, lambda y, _: y.square().sum(1), weights, batches, 1)
+    assert list(found) == list(net.layers)
     for name, gradient in zip(trained, expected, strict=True):
         torch.testing.assert_close(found[name], gradient, rtol=1e-11, atol=1e-11)
-    a = noise(compact, 1.0)
-    left, right = net.compact(weights), net.compact_adjoint(a, weights)
-    torch.testing.assert_close(
-        sum((left[k] * a[k]).sum() for k in a), sum((weights[k] * right[k]).sum() for k in a)
-    )
+    torch.testing.assert_close(losses.sum(), outputs.square().sum().detach())
 
 
 # --- members and modules
@@ -310,18 +308,21 @@ def test_a_member_is_a_network(kind, order):
     net = make(kind, order=order).double()
     weights, x = members(net, 3), pictures(3, 2, 2)
     weights = {k: w + noise(weights)[k] for k, w in weights.items()}
-    together = net.respond(weights, x)
+    together = net.forward_members(weights, x)
     for m in range(3):
-        one = take(weights, m, m + 1)
+        one = slice_members(weights, m, m + 1)
         torch.testing.assert_close(
-            net.respond(one, x[m : m + 1])[0], together[m], rtol=1e-12, atol=1e-12
+            net.forward_members(one, x[m : m + 1])[0], together[m], rtol=1e-12, atol=1e-12
         )
         torch.testing.assert_close(reference(net, one, x[m]), together[m], rtol=1e-11, atol=1e-11)
-        net.become(one)
+        net.load_member(one)
         torch.testing.assert_close(net(x[m]), together[m], rtol=1e-12, atol=1e-12)
-    shared = net.respond(weights, x[:1])
+    shared = net.forward_members(weights, x[:1])
     torch.testing.assert_close(
-        shared, net.respond(weights, x[:1].expand(3, -1, -1, -1, -1)), rtol=1e-12, atol=1e-12
+        shared,
+        net.forward_members(weights, x[:1].expand(3, -1, -1, -1, -1)),
+        rtol=1e-12,
+        atol=1e-12,
     )
 
 

@@ -9,20 +9,11 @@ import torch
 from torch import Tensor
 
 from learnsym.data.base import Split
-from learnsym.dynamics.ensemble import Weights
-from learnsym.dynamics.gradient_flows import (
-    ARMS,
-    Augmentation,
-    Batch,
-    GradientFlows,
-    member_draws,
-    plain,
-    risk,
-    risk_gradient,
-    stack,
-    take,
-)
+from learnsym.dynamics.ensemble import Weights, concat_members, member_generators, slice_members
+from learnsym.dynamics.gradient_flows import ARMS, GradientFlows
+from learnsym.dynamics.group_augmentation import GroupAugmentation
 from learnsym.dynamics.projected_linear import ProjectedLinear
+from learnsym.dynamics.risk import Batch, risk, risk_gradient, split_batches
 from learnsym.groups.permutation import GROUPS, named_group
 from learnsym.training.tasks import Classification, Segmentation
 
@@ -42,7 +33,7 @@ class Problem:
     def flows(
         self, lr=0.3, passes="exact", members=range(2), rows=100, seed=0, **settings
     ) -> GradientFlows:
-        augmentation = Augmentation(self.net.group, passes)
+        augmentation = GroupAugmentation(self.net.group, passes)
         return GradientFlows(
             self.net, self.loss, self.split, augmentation, lr, rows, seed, members, **settings
         )
@@ -50,11 +41,11 @@ class Problem:
     def gradient(self, weights: Weights, rows: int = 100) -> Weights:
         """Of the plain risk."""
         return risk_gradient(
-            self.net, self.loss, weights, plain(self.split, rows), len(self.split)
+            self.net, self.loss, weights, split_batches(self.split, rows), len(self.split)
         )[0]
 
     def augmented_gradient(self, weights: Weights, passes, draws=(), rows: int = 100) -> Weights:
-        augmentation = Augmentation(self.net.group, passes)
+        augmentation = GroupAugmentation(self.net.group, passes)
         batches = augmentation.batches(self.split, rows, list(draws))
         return risk_gradient(
             self.net, self.loss, weights, batches, len(self.split) * augmentation.count
@@ -103,8 +94,8 @@ def test_at_equivariant_weights_the_augmented_gradient_is_the_projected_one(name
     raw, augmented = at.gradient(start), at.augmented_gradient(start, "exact")
     projected = at.net.project(raw)
     assert difference(augmented, projected) < 1e-10
-    assert size(at.net.outside(augmented)) < 1e-10 * size(augmented)
-    assert size(at.net.outside(raw)) > 0.1 * size(raw), (
+    assert size(at.net.residual(augmented)) < 1e-10 * size(augmented)
+    assert size(at.net.residual(raw)) > 0.1 * size(raw), (
         "the examples are symmetric: nothing would have been shown"
     )
 
@@ -134,7 +125,7 @@ def test_the_nominal_arm_leaves_at_first_order(name, task):
     the error halves with t."""
     at = problem(name, task)
     start = at.flows().start
-    speed = at.net.norms(at.net.outside(at.gradient(start)))
+    speed = at.net.norms(at.net.residual(at.gradient(start)))
     assert speed.min() > 1e-3
     for h in (1e-1, 1e-2):  # of one step it is exact
         flows = run(at.flows(lr=h, passes=1), 1)
@@ -163,7 +154,7 @@ def test_training_the_free_numbers_is_the_projected_gradient(name, task):
     assert difference(one, other) < 1e-10
     weights = at.flows().start
     numbers = {k: n.requires_grad_() for k, n in at.net.coordinates(weights).items()}
-    outputs = at.net.respond(at.net.from_coordinates(numbers), at.split.inputs[None])
+    outputs = at.net.forward_members(at.net.from_coordinates(numbers), at.split.inputs[None])
     total = sum(at.loss(member, at.split.targets).mean() for member in outputs)
     found = dict(zip(numbers, torch.autograd.grad(total, list(numbers.values())), strict=True))
     assert difference(at.net.coordinates(at.gradient(weights)), found) < 1e-10
@@ -201,14 +192,17 @@ def test_gradients_are_those_of_the_mean_loss(task):
     at = problem("shift_x", task)
     weights = at.flows().start
     leaves = {k: w.clone().requires_grad_() for k, w in weights.items()}
-    outputs = at.net.respond(leaves, at.split.inputs[None])
+    outputs = at.net.forward_members(leaves, at.split.inputs[None])
     means = [at.loss(member, at.split.targets).mean() for member in outputs]
     found = dict(zip(leaves, torch.autograd.grad(sum(means), list(leaves.values())), strict=True))
-    by_rows, losses = risk_gradient(at.net, at.loss, weights, plain(at.split, 3), EXAMPLES)
+    by_rows, losses = risk_gradient(at.net, at.loss, weights, split_batches(at.split, 3), EXAMPLES)
     assert difference(by_rows, found) < 1e-12
     torch.testing.assert_close(losses, torch.stack(means).detach(), rtol=1e-12, atol=0)
     torch.testing.assert_close(
-        risk(at.net, at.loss, weights, plain(at.split, 2), EXAMPLES), losses, rtol=1e-12, atol=0
+        risk(at.net, at.loss, weights, split_batches(at.split, 2), EXAMPLES),
+        losses,
+        rtol=1e-12,
+        atol=0,
     )
 
 
@@ -233,9 +227,11 @@ def test_a_member_is_the_same_alone(name, task, kind):
     for m in range(3):
         alone = run(at.flows(passes=2, members=range(m, m + 1), equivariant=kind), 5)
         for arm in ARMS:
-            assert difference(take(together.arm(arm), m, m + 1), alone.arm(arm)) < 1e-5
+            assert difference(slice_members(together.arm(arm), m, m + 1), alone.arm(arm)) < 1e-5
         assert all(w.equal(together.start[k][m : m + 1]) for k, w in alone.start.items())
-    assert difference(take(together.start, 0, 1), take(together.start, 1, 2)) > 0.5
+    assert (
+        difference(slice_members(together.start, 0, 1), slice_members(together.start, 1, 2)) > 0.5
+    )
 
 
 def test_a_restored_training_goes_on_to_the_last_bit():
@@ -267,15 +263,15 @@ def test_random_passes_average_to_the_whole_group(name, task, passes):
     """At weights that are not equivariant, 300 members with the same weights and draws of their
     own; standard errors decide."""
     at, count = problem(name, task), 300
-    weights = take(at.flows().start, 0, 1)
+    weights = slice_members(at.flows().start, 0, 1)
     noise = torch.Generator().manual_seed(4)
     weights = {
         k: w + 0.3 * torch.randn(w.shape, dtype=w.dtype, generator=noise)
         for k, w in weights.items()
     }
     exact, raw = at.augmented_gradient(weights, "exact"), at.gradient(weights)
-    draws = member_draws(0, range(count), "a test")
-    drawn = at.augmented_gradient(stack([weights] * count), passes, draws, rows=5)
+    draws = member_generators(0, range(count), "a test")
+    drawn = at.augmented_gradient(concat_members([weights] * count), passes, draws, rows=5)
     error = size({k: g.mean(0) - exact[k][0] for k, g in drawn.items()})
     standard = float(sum(g.var(0).sum() for g in drawn.values()) / count) ** 0.5
     assert 0.3 * standard < error < 3 * standard
@@ -289,29 +285,30 @@ def test_random_passes_average_to_the_whole_group(name, task, passes):
 def test_more_passes_than_elements_are_counted(name, task):
     """Against one pass after the other with the same draws."""
     at, passes, members = problem(name, task), 9, range(2)
-    weights = stack([take(at.flows(members=members).start, m, m + 1) for m in members])
+    weights = concat_members(
+        [slice_members(at.flows(members=members).start, m, m + 1) for m in members]
+    )
     weights = {
         k: w + 0.1 * torch.randn(w.shape, dtype=w.dtype, generator=torch.Generator().manual_seed(2))
         for k, w in weights.items()
     }
-    augmentation, tables = Augmentation(at.net.group, passes), at.net.group.elements()
+    augmentation, tables = GroupAugmentation(at.net.group, passes), at.net.group.elements()
     numbers = [
         at.net.group.sample_indices(passes * EXAMPLES, g).view(passes, -1)
-        for g in member_draws(0, members, "")
+        for g in member_generators(0, members, "")
     ]
-    (batch,) = augmentation.batches(at.split, 100, member_draws(0, members, ""))
+    (batch,) = augmentation.batches(at.split, 100, member_generators(0, members, ""))
     assert batch.images.shape[1] == at.net.group.order * EXAMPLES < passes * EXAMPLES
 
     def one_by_one():
         for number in zip(*numbers, strict=True):
             table = tables[torch.stack(number)]  # [M, N, points]
-            yield Batch(
-                augmentation.move(at.split.inputs[None], table),
-                augmentation.moved_targets(at.split.targets[None], table),
+            yield augmentation.transform(
+                Batch(at.split.inputs[None], at.split.targets[None]), table
             )
 
     expected, losses = risk_gradient(at.net, at.loss, weights, one_by_one(), passes * EXAMPLES)
-    draws = member_draws(0, members, "")
+    draws = member_generators(0, members, "")
     found, same = risk_gradient(
         at.net, at.loss, weights, augmentation.batches(at.split, 3, draws), passes * EXAMPLES
     )
@@ -324,8 +321,8 @@ def test_more_passes_than_elements_are_counted(name, task):
 def test_masks_move_with_their_images_and_classes_stay(passes):
     at = problem("shift_turns", "segmentation")
     split = Split(at.split.inputs, (at.split.inputs > 0).float())
-    augmentation = Augmentation(at.net.group, passes)
-    seen = list(augmentation.batches(split, 3, member_draws(0, range(2), "")))
+    augmentation = GroupAugmentation(at.net.group, passes)
+    seen = list(augmentation.batches(split, 3, member_generators(0, range(2), "")))
     for images, masks, _ in seen:
         assert masks.equal((images > 0).float())
         assert len(images) == (1 if passes == "exact" else 2)
@@ -345,7 +342,7 @@ def test_masks_move_with_their_images_and_classes_stay(passes):
     found = [
         y
         for _, y, _ in augmentation.batches(
-            Split(split.inputs, labels), 100, member_draws(0, range(2), "")
+            Split(split.inputs, labels), 100, member_generators(0, range(2), "")
         )
     ]
     assert torch.cat(found, dim=1).equal(labels.repeat(augmentation.count)[None])
@@ -356,11 +353,11 @@ def test_examples_passes_members_and_steps_have_draws_of_their_own():
     split = Split(
         at.split.inputs[:1].expand(EXAMPLES, -1, -1, -1), at.split.targets
     )  # the same image seven times
-    augmentation = Augmentation(at.net.group, 2)
+    augmentation = GroupAugmentation(at.net.group, 2)
 
     def drawn(seed: int, members: range, step: int) -> Tensor:
         seen = augmentation.batches(
-            split, 100, member_draws(seed, members, f"passes of step {step}")
+            split, 100, member_generators(seed, members, f"passes of step {step}")
         )
         return torch.stack([images for images, _, _ in seen], dim=1)  # [M, passes, N, C, n, n]
 

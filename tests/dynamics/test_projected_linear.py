@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from learnsym.dynamics.ensemble import Weights
-from learnsym.dynamics.gradient_flows import Batch, risk_gradient, stack
+from learnsym.dynamics.ensemble import Weights, concat_members
 from learnsym.dynamics.projected_linear import ProjectedLinear
+from learnsym.dynamics.risk import Batch, risk_gradient
 from learnsym.groups.permutation import (
     GROUPS,
     CyclicShifts2d,
@@ -47,8 +47,8 @@ def make(
 
 def members(net: ProjectedLinear, count: int, start: int = 0) -> Weights:
     """Weights of so many members, equivariant to the last bit of float64."""
-    drawn = [net.draw(torch.Generator().manual_seed(start + m)) for m in range(count)]
-    return net.project({name: w.double() for name, w in stack(drawn).items()})
+    drawn = [net.sample_equivariant(torch.Generator().manual_seed(start + m)) for m in range(count)]
+    return net.project({name: w.double() for name, w in concat_members(drawn).items()})
 
 
 def pictures(*shape: int, seed: int = 1) -> Tensor:
@@ -66,7 +66,7 @@ def perturbed(weights: Weights, layer: str) -> Weights:
 
 def worst_error(net: ProjectedLinear, weights: Weights, x: Tensor) -> float:
     """The largest |f(g x) - g f(x)| over all elements, g acting on images and not on classes."""
-    group, outputs, errors = net.group, net.respond(weights, x), []
+    group, outputs, errors = net.group, net.forward_members(weights, x), []
     for table in group.elements():
         expected = (
             group.act(table, outputs.flatten(-2)).view(outputs.shape)
@@ -74,7 +74,7 @@ def worst_error(net: ProjectedLinear, weights: Weights, x: Tensor) -> float:
             else outputs
         )
         errors.append(
-            net.respond(weights, group.act(table, x.flatten(-2)).view(x.shape)) - expected
+            net.forward_members(weights, group.act(table, x.flatten(-2)).view(x.shape)) - expected
         )
     return float(torch.stack(errors).abs().max())
 
@@ -102,13 +102,13 @@ def dense_distance(group: PermutationGroup, weights: Weights, layers: tuple[str,
 @both
 def test_drawn_weights_are_equivariant_and_so_is_the_function(name, task):
     net = make(named_group(name, SIDE), task)
-    drawn = net.draw(torch.Generator().manual_seed(3))
+    drawn = net.sample_equivariant(torch.Generator().manual_seed(3))
     assert all(w.dtype == torch.float32 and len(w) == 1 for w in drawn.values())
     assert net.distance(drawn).eq(0).all(), "single precision is projected to the last bit"
     weights = members(net, 2)
     assert net.distance(weights).max() < 1e-14
     x = pictures(2, 3, 2)
-    outputs = net.respond(weights, x)
+    outputs = net.forward_members(weights, x)
     assert outputs.shape == ((2, 3, 3) if task == "classification" else (2, 3, 3, SIDE, SIDE))
     assert outputs.std(1).max() > 0.1, (
         "all examples give the same output: the comparison says nothing"
@@ -144,7 +144,7 @@ def test_the_distance_is_that_from_the_mean_over_the_group(name, task):
     projected = net.project(weights)
     assert net.distance(projected).max() < 1e-13
     # Pythagoras: |A|^2 = |Pi A|^2 + |A - Pi A|^2
-    squares = [net.norms(maps).square() for maps in (weights, projected, net.outside(weights))]
+    squares = [net.norms(maps).square() for maps in (weights, projected, net.residual(weights))]
     torch.testing.assert_close(squares[0], squares[1] + squares[2], rtol=1e-12, atol=0)
     assert all(projected[other] is weights[other] for other in weights if other not in net.layers)
 
@@ -170,9 +170,11 @@ def test_free_numbers_and_weights(name, task):
 def test_members_are_networks_of_their_own(task, seen):
     net = make(QuarterTurns(SIDE), task)
     weights, x = members(net, 3), pictures(seen, 5, 2)
-    together = net.respond(weights, x)
+    together = net.forward_members(weights, x)
     for m in range(3):
-        alone = net.respond({k: w[m : m + 1] for k, w in weights.items()}, x[m % seen][None])
+        alone = net.forward_members(
+            {k: w[m : m + 1] for k, w in weights.items()}, x[m % seen][None]
+        )
         torch.testing.assert_close(together[m], alone[0], rtol=0, atol=1e-13)
     assert (together[0] - together[1]).abs().max() > 0.1
 
@@ -181,8 +183,8 @@ def test_members_are_networks_of_their_own(task, seen):
 def test_a_module_is_one_member(task):
     net = make(QuarterTurns(SIDE), task).double()
     weights, x = members(net, 3), pictures(5, 2)
-    net.become({k: w[1:2] for k, w in weights.items()})
-    assert net(x).equal(net.respond(weights, x[None])[1])
+    net.load_member({k: w[1:2] for k, w in weights.items()})
+    assert net(x).equal(net.forward_members(weights, x[None])[1])
     assert {k: tuple(p.shape) for k, p in net.named_parameters()} == {
         k: tuple(w.shape[1:]) for k, w in weights.items()
     }
@@ -215,7 +217,7 @@ def test_the_size_of_the_first_weights(group, fans):
     s^2 sqrt(2 d)."""
     c, d, f = 8, 10, 12
     net = ProjectedLinear(c, 5, "classification", group, (d,), f, (40,), fans, seed=0)
-    weights = net.draw(torch.Generator().manual_seed(1))
+    weights = net.sample_equivariant(torch.Generator().manual_seed(1))
     free = {
         "linear0": int(group.pair_orbits().max() + 1) * c * d,
         "invariant": int(group.orbits().max() + 1) * d * f,
@@ -236,16 +238,16 @@ def test_the_size_of_the_first_weights(group, fans):
 @both
 @pytest.mark.parametrize("name", ["permutation", "quarter_turns"])
 def test_symmetric_inputs_cost_less_and_give_the_same(name, task):
-    """Outputs, and gradients with respect to all weights: by autograd through either, and by
-    `compact_adjoint`."""
+    """Outputs, and gradients with respect to all weights: by autograd through either, and as
+    the training computes them."""
     group = named_group(name, SIDE)
     plain, folded = make(group, task), make(group, task, symmetric_inputs=True)
     weights = perturbed(members(plain, 2), "linear0")
     x = pictures(1, 5, 2)
     x = x + x.mT
-    assert folded.compact(weights)["linear0"].shape == (2, 16, 3, 10, 2)
+    assert folded.reduce(weights)["linear0"].shape == (2, 16, 3, 10, 2)
     torch.testing.assert_close(
-        folded.respond(weights, x), plain.respond(weights, x), rtol=0, atol=1e-12
+        folded.forward_members(weights, x), plain.forward_members(weights, x), rtol=0, atol=1e-12
     )
 
     def losses(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -255,7 +257,7 @@ def test_symmetric_inputs_cost_less_and_give_the_same(name, task):
     by_hand, _ = risk_gradient(folded, losses, weights, batches, 5)
     for net in (plain, folded):
         leaves = {k: w.clone().requires_grad_() for k, w in weights.items()}
-        outputs = net.respond(leaves, x)
+        outputs = net.forward_members(leaves, x)
         total = sum(losses(outputs[m], batches[0].targets[0]).mean() for m in range(2))
         for key, found in zip(
             leaves, torch.autograd.grad(total, list(leaves.values())), strict=True

@@ -15,8 +15,9 @@ from learnsym.config.build import build
 from learnsym.config.resolvers import register_resolvers
 from learnsym.config.search_path import CONFIG_DIR
 from learnsym.data.base import Split
-from learnsym.dynamics.ensemble import Weights
-from learnsym.dynamics.gradient_flows import Augmentation, GradientFlows, member_draws
+from learnsym.dynamics.ensemble import Weights, member_generators
+from learnsym.dynamics.gradient_flows import GradientFlows
+from learnsym.dynamics.group_augmentation import GroupAugmentation
 from learnsym.dynamics.projected_linear import ProjectedLinear
 from learnsym.groups.permutation import PermutationGroup, named_group
 from learnsym.training.tasks import Classification, Segmentation
@@ -63,7 +64,7 @@ def examples(net: ProjectedLinear) -> Split:
     draw = torch.Generator().manual_seed(1)
     side = net.group.side
     images = torch.rand(EXAMPLES, 1, side, side, dtype=torch.float64, generator=draw) - 0.5
-    images = (images + images.mT) / 2 if net.fold is not None else images  # adjacency matrices
+    images = (images + images.mT) / 2 if net.symmetric is not None else images  # adjacency matrices
     if net.task == "segmentation":
         return Split(images, (torch.rand(EXAMPLES, 2, side, side, generator=draw) < 0.4).float())
     return Split(images, torch.randint(net.num_outputs, (EXAMPLES,), generator=draw))
@@ -131,11 +132,18 @@ def test_one_step_of_every_arm(case):
         Segmentation().per_example if net.task == "segmentation" else Classification().per_example
     )
     flows = GradientFlows(
-        net, loss, split, Augmentation(group, PASSES), lr, rows=11, seed=0, members=range(1)
+        net,
+        loss,
+        split,
+        GroupAugmentation(group, PASSES),
+        lr,
+        batch_size=11,
+        seed=0,
+        members=range(1),
     )
     start = {k: w[0].clone() for k, w in flows.start.items()}
     assert not any(name.startswith("bias") for name in start)
-    (draws,) = member_draws(0, range(1), "passes of step 0")
+    (draws,) = member_generators(0, range(1), "passes of step 0")
     moved = []
     for _ in range(PASSES):
         table = group.sample(EXAMPLES, draws).unsqueeze(1)

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from learnsym.data.base import Split
 from learnsym.dynamics.c4_conv import C4Conv
-from learnsym.dynamics.ensemble import Weights
-from learnsym.dynamics.gradient_flows import member_draws, plain, risk_gradient, stack, take
+from learnsym.dynamics.ensemble import Weights, concat_members, member_generators, slice_members
+from learnsym.dynamics.risk import risk_gradient, split_batches
 from learnsym.dynamics.sgd import MiniBatchSGD
 from learnsym.groups.permutation import QuarterTurns
 from learnsym.training.tasks import SquaredError
@@ -36,12 +36,12 @@ def examples(dtype: torch.dtype = torch.float64) -> Split:
 
 def start(net: C4Conv, members: range, dtype: torch.dtype) -> Weights:
     drawn = [
-        {name: w.to(dtype) for name, w in net.draw(g).items()}
-        for g in member_draws(0, members, "start")
+        {name: w.to(dtype) for name, w in net.sample_equivariant(g).items()}
+        for g in member_generators(0, members, "start")
     ]
-    return stack(
+    return concat_members(
         [
-            net.free(one, generator(0, f"member {m}/basis"))
+            net.to_basis(one, generator(0, f"member {m}/basis"))
             for m, one in zip(members, drawn, strict=True)
         ]
     )
@@ -200,7 +200,7 @@ def test_a_step_is_one_along_the_gradient_of_the_batch(batching, kind, equivaria
     work = run(descent(kind, batching, batch_size=12, equivariant=equivariant), 1)
     (images, targets, _), before = work.batch(), {k: w.clone() for k, w in work.weights.items()}
     leaves = {k: before[k].clone().requires_grad_() for k in work.net.layers}
-    outputs = work.net.respond(before | leaves, images)
+    outputs = work.net.forward_members(before | leaves, images)
     means = [SquaredError().loss(own, labels) for own, labels in zip(outputs, targets, strict=True)]
     slopes = dict(zip(leaves, torch.autograd.grad(sum(means), list(leaves.values())), strict=True))
     slopes = work.net.project(slopes) if equivariant else slopes
@@ -219,7 +219,7 @@ def test_a_member_is_the_same_alone(batching, kind):
 
     together = made(range(3))
     for m in range(3):
-        alone, own = made(range(m, m + 1)).weights, take(together.weights, m, m + 1)
+        alone, own = made(range(m, m + 1)).weights, slice_members(together.weights, m, m + 1)
         assert alone.keys() == own.keys()
         for name, weight in alone.items():
             assert (own[name] - weight).norm() < 1e-5 * weight.norm()
@@ -297,16 +297,18 @@ def test_the_free_gradient_on_whole_orbits_and_the_projected_one(kind):
         torch.cat([split.inputs.rot90(k, (-2, -1)) for k in range(4)]), split.targets.repeat(4)
     )
     weights, loss = start(net, range(2), torch.float64), SquaredError().per_example
-    on_union, _ = risk_gradient(net, loss, weights, plain(union, 7), len(union))
+    on_union, _ = risk_gradient(net, loss, weights, split_batches(union, 7), len(union))
     step = net.linear_maps(
         weights | on_union
     )  # in the space of kernels: B B^T times their gradient
     kernels = C4Conv(
         1, 3, SIDE, (3, 4, 4), "skew" if kind == "skew" else "cross"
     )  # the same function of kernels
-    raw, _ = risk_gradient(kernels, loss, net.linear_maps(weights), plain(split, 7), len(split))
+    raw, _ = risk_gradient(
+        kernels, loss, net.linear_maps(weights), split_batches(split, 7), len(split)
+    )
     projected = kernels.project(raw)
-    assert size(kernels.outside(raw)) > 0.1 * size(raw), (
+    assert size(kernels.residual(raw)) > 0.1 * size(raw), (
         "the examples are symmetric: nothing would have been shown"
     )
     error = {name: step[name] - projected[name] for name in projected}
@@ -315,7 +317,7 @@ def test_the_free_gradient_on_whole_orbits_and_the_projected_one(kind):
     )
     convs = [
         {name: found[name] for name in net.convs}
-        for found in (error, projected, net.outside(step), step)
+        for found in (error, projected, net.residual(step), step)
     ]
     wrong, leaving = size(convs[0]) / size(convs[1]), size(convs[2]) / size(convs[3])
     if kind == "cross":

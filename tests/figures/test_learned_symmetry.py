@@ -1,6 +1,7 @@
 """What the figures of learned layers show: read from the artists, not from the pixels."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from learnsym.figures.learned_symmetry import (
     INNER,
     draw_circle,
     draw_fractions,
-    draw_layers,
+    draw_learned_layers,
     final_fractions,
     layers_that_learn,
 )
@@ -22,7 +23,8 @@ from learnsym.groups.point_groups import DiscreteIsometries
 from learnsym.kernels.siren import SIREN
 from learnsym.nets.augerino_partial import PartialAugerino
 from learnsym.nets.ckresnet import CKResNet
-from learnsym.results.symmetry import short
+from learnsym.results.collect import Run
+from learnsym.results.symmetry import short_name
 
 
 def resnet(group, conv=None):
@@ -96,7 +98,7 @@ def test_fractions_over_training_are_those_of_the_rows():
 
 
 def test_names_of_layers_are_short():
-    assert [short(f"{n}.elements") for n in ("lift", "blocks.0.conv1", "convs.7")] == [
+    assert [short_name(f"{n}.elements") for n in ("lift", "blocks.0.conv1", "convs.7")] == [
         "lift",
         "block 1 conv1",
         "conv 8",
@@ -108,7 +110,7 @@ def test_one_figure_for_a_run(tmp_path, monkeypatch):
     monkeypatch.setattr("learnsym.figures.style.render", lambda figure: saved.append(figure) or b"")
     curve = {"angles_deg": [-180.0, 0.0, 180.0], "probability": [0.0, 1.0, 0.0], "classes": 2}
     curve |= {"per_class": {"six": [0.1, 0.9, 0.1], "nine": [0.0, 1.0, 0.0]}}
-    draw_layers(tmp_path / "figure.png", [{"epoch": 1}], resnet(E2()), curve)
+    draw_learned_layers(tmp_path / "figure.png", [{"epoch": 1}], resnet(E2()), curve)
     titles = [a.get_title(loc="left") or a.get_title() for a in saved[0].axes]
     assert titles == [
         *("lift", "block 1 conv1", "block 1 conv2", "last"),
@@ -163,11 +165,8 @@ def test_final_fractions_of_arms_that_learn():
     def run(value, learned):
         extent = {"value": value, "unit": "fraction", "learned": learned}
         whole = {"value": 1.0, "unit": "fraction", "learned": False}
-        return {
-            "result": {
-                "learned_symmetry": {"lift": {"rotation": whole}, "last": {"rotation": extent}}
-            }
-        }
+        symmetry = {"lift": {"rotation": whole}, "last": {"rotation": extent}}
+        return Run(Path(), "finished", result={"learned_symmetry": symmetry})
 
     assert final_fractions([run(0.4, True), run(0.6, True)]) == {
         "lift": [1.0, 1.0],
@@ -191,7 +190,7 @@ def test_a_set_at_the_input_is_called_so_and_its_only_fraction_is_found():
     )
     net = PartialAugerino(planar, SE2(), PartialSampling(samples=4))
     assert list(layers_that_learn(net)) == ["augmentation"]
-    assert short("augmentation") == "input"
+    assert short_name("augmentation") == "input"
     drawn = axes()
     draw_fractions(
         drawn,

@@ -1,5 +1,9 @@
-"""A table of results/ and an entry of it, as tests of the book begin with."""
+"""A folder results/ as tests of mode=book begin with: one table, without or with an entry."""
 
+from pathlib import Path
+
+MARIO = "augerino/mario_iggy"
+BOOK = "about: All.\nparts: [{title: One, sections: [t]}]\n"
 SECTION = """\
 # a remark of somebody's
 title: Two arms
@@ -9,16 +13,19 @@ columns:
   - {metric: learned_rotation_width_rad, name: width}   # rad
   - {metric: test_accuracy, name: accuracy, percent: true}
 """
-ENTRY = """\
-runs:
-  - command: python main.py experiment=augerino/mario_iggy/low scale=cpu paths.data=DIR
-    n: 3
-    seeds: [0, 1, 2]
-    metrics:
-      learned_rotation_width_rad: {mean: 1.500, sd: 0.087}
-      test_accuracy: {mean: 1.000, note: in all}
-    seconds: 57
-    hardware: cpu (X, 2 threads)
-    date: 2026-11-20
-    commit: d7efeda
+HEAD = "command,metric,mean,sd,n,note,seeds,seconds,hardware,torch,date,commit\n"
+COMMAND = f"python main.py experiment={MARIO}/low scale=cpu paths.data=DIR"
+CIRCUMSTANCES = '0 1 2,57,"cpu (X, 2 threads)",,2026-11-20,d7efeda'
+ENTRY = f"""\
+{COMMAND},learned_rotation_width_rad,1.500,0.087,3,,{CIRCUMSTANCES}
+{COMMAND},test_accuracy,1.000,,3,in all,{CIRCUMSTANCES}
 """
+
+
+def make_results(folder: Path, entry: str = "", section: str = SECTION) -> Path:
+    """Write book.yaml, t.yaml and measured.csv."""
+    folder.mkdir(exist_ok=True)
+    (folder / "book.yaml").write_text(BOOK)
+    (folder / "t.yaml").write_text(section)
+    (folder / "measured.csv").write_text(HEAD + entry)
+    return folder

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from getpass import getuser
 from pathlib import Path
 
@@ -52,24 +52,22 @@ PartitionName=all Nodes={host} Default=YES MaxTime=INFINITE State=UP
 
 
 def missing() -> list[str]:
-    """Programs that are not installed."""
+    """Return the programs that are not installed."""
     return [name for name in PROGRAMS if shutil.which(name, path=SEARCHED) is None]
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody uses."""
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
+    """Return ports of 127.0.0.1 that nobody uses."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for unused in sockets:
+            unused.bind(("127.0.0.1", 0))
+        return [unused.getsockname()[1] for unused in sockets]
 
 
 @contextmanager
 def cluster(folder: Path, cpus: int = 2) -> Iterator[dict[str, str]]:
-    """Start the daemons; the value is the environment that Slurm's commands want."""
+    """Start the daemons; yield the environment that Slurm's commands need."""
     for name in ("state", "spool"):
         (folder / name).mkdir(parents=True)
     folder.chmod(0o755)
@@ -82,7 +80,7 @@ def cluster(folder: Path, cpus: int = 2) -> Iterator[dict[str, str]]:
         CONFIG.format(host=host, user=getuser(), ports=free_ports(2), folder=folder, cpus=cpus)
     )
     environment = {"SLURM_CONF": str(config), "PATH": SEARCHED}
-    munge = [f"--{what}-file={folder}/munge.{what}" for what in ("key", "pid", "log", "seed")]
+    munge = [f"--{kind}-file={folder}/munge.{kind}" for kind in ("key", "pid", "log", "seed")]
     daemons = []
     try:
         daemons.append(
@@ -121,7 +119,7 @@ def cluster(folder: Path, cpus: int = 2) -> Iterator[dict[str, str]]:
 
 
 def start(folder: Path, environment: dict[str, str], *command: str) -> subprocess.Popen[bytes]:
-    """A daemon of ours, that stays in front."""
+    """Start a daemon in the foreground."""
     with (folder / f"{command[0]}.out").open("wb") as log:
         return subprocess.Popen(
             command,
@@ -133,7 +131,7 @@ def start(folder: Path, environment: dict[str, str], *command: str) -> subproces
 
 
 def output(environment: dict[str, str], *command: str) -> str:
-    """What a command of Slurm's prints; nothing if it fails."""
+    """Return what a command of Slurm's prints; nothing if it fails."""
     done = subprocess.run(
         command,
         env=os.environ | environment,
@@ -146,7 +144,7 @@ def output(environment: dict[str, str], *command: str) -> str:
 
 
 def wait_for(ready, folder: Path, *logs: str, seconds: float = 30) -> None:
-    """Until it is so; otherwise the logs are in the error."""
+    """Wait until a condition holds; raise an error with the logs if it never does."""
     deadline = time.monotonic() + seconds
     while not ready():
         if time.monotonic() > deadline:

@@ -1,5 +1,4 @@
-"""Sweeps in the background whose processes are killed, and what is left of them: helpers of the
-tests of launchers."""
+"""Run sweeps in the background, kill their processes, compare results: for tests of launchers."""
 
 import importlib.util
 import json
@@ -15,31 +14,33 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 LONG = 600
-"""Epochs of a job that is killed while it is at work: many times what killing it takes (Slurm waits
-for two seconds)."""
+"""Epochs of a job that is killed at work: they take much longer than killing it."""
 
 
 def needs(package):
-    there = importlib.util.find_spec(package) is not None
+    """Mark a test that is skipped where a package is not installed."""
     return pytest.mark.skipif(
-        not there, reason=f"{package} is not installed (uv sync --all-extras)"
+        importlib.util.find_spec(package) is None,
+        reason=f"{package} is not installed (uv sync --all-extras)",
     )
 
 
 @contextmanager
 def sweep(folder, *words, by=(sys.executable,), **environment):
-    """main.py -m in the background; the value is a function that waits for it and gives its exit
-    code and what it printed."""
+    """Run main.py -m in the background; yield a function that waits for it.
+
+    The function returns the exit code and the output.
+    """
     variables = os.environ | {"OMP_NUM_THREADS": "1"} | environment
     command = [*by, str(ROOT / "main.py"), "-m", *words]
-    printed = folder / "printed.txt"
-    with printed.open("w") as file:
+    output = folder / "output.txt"
+    with output.open("w") as file:
         process = subprocess.Popen(
             command, cwd=folder, env=variables, stdout=file, stderr=subprocess.STDOUT
         )
 
     def wait(limit=300):
-        return process.wait(limit), printed.read_text()
+        return process.wait(limit), output.read_text()
 
     wait.process = process
     try:
@@ -51,7 +52,7 @@ def sweep(folder, *words, by=(sys.executable,), **environment):
 
 
 def run_at_work(folder, epochs, rows=3, seconds=300):
-    """The directory of the run with so many epochs, once it has done some of them."""
+    """Return the directory of the run with so many epochs, once it has done some of them."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         for path in Path(folder).glob("runs/*/metrics.jsonl"):
@@ -63,7 +64,7 @@ def run_at_work(folder, epochs, rows=3, seconds=300):
 
 
 def process_of(run):
-    """The process that holds a run's lock."""
+    """Return the process that holds a run's lock."""
     for process in filter(str.isdigit, os.listdir("/proc")):
         with suppress(OSError):  # it has ended meanwhile
             if any(
@@ -75,7 +76,7 @@ def process_of(run):
 
 
 def metrics(folder, out="runs"):
-    """Of all finished runs, by their names."""
+    """Return the metrics of all finished runs, by their names."""
     return {
         p.parent.name: json.loads(p.read_text())["metrics"]
         for p in Path(folder, out).glob("*/result.json")
@@ -87,23 +88,22 @@ def rows(folder, run, out="runs"):
 
 
 def undisturbed(main, tiny, *words):
-    """The same sweep, one job after another in this process."""
+    """Run the same sweep, one job after another in this process."""
     done = main("-m", *tiny, *words, "paths.out=undisturbed")
     assert done.code == 0, done.err
 
 
 def assert_as_undisturbed(folder, count):
-    """To the last bit: the metrics, and those of every epoch."""
-    found = metrics(folder)
-    assert len(found) == count
-    assert found == metrics(folder, "undisturbed")
-    for run in found:
+    """Compare the metrics and those of every epoch, to the last bit."""
+    finished = metrics(folder)
+    assert len(finished) == count
+    assert finished == metrics(folder, "undisturbed")
+    for run in finished:
         assert rows(folder, run) == rows(folder, run, "undisturbed")
 
 
 def kill_one(folder, arguments, epochs, **environment):
-    """Start the sweep, kill the process of its long job with SIGKILL, and see that this job alone
-    is missing at the end."""
+    """Run the sweep, kill the process of its long job with SIGKILL; this job alone is missing."""
     with sweep(folder, *arguments, **environment) as wait:
         killed = run_at_work(folder, epochs)
         os.kill(process_of(killed), signal.SIGKILL)

@@ -10,8 +10,10 @@ import numpy as np
 def pictures(
     count: int, channels: int, side: int, classes: int, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Smooth random pictures [count, channels, side, side], uint8, with a bright row that says the
-    class; labels [count]."""
+    """Draw smooth pictures [count, channels, side, side], uint8, and labels [count].
+
+    A bright row says the class.
+    """
     draw = np.random.default_rng(seed)
     coarse = draw.integers(0, 200, (count, channels, side // 4 + 2, side // 4 + 2), dtype=np.int64)
     fine = coarse.repeat(4, axis=2).repeat(4, axis=3)
@@ -32,12 +34,12 @@ def archive(
     train: int = 520,
     test: int = 420,
 ) -> list[str]:
-    """A .npz with training and test images; the override that reads it."""
+    """Write a .npz with training and test images; return the override that reads it."""
     path = folder / f"{name}.npz"
     if not path.exists():
         arrays = {}
-        for seed, (part, count) in enumerate((("train", train), ("test", test))):
-            arrays[f"images_{part}"], arrays[f"labels_{part}"] = pictures(
+        for seed, (split, count) in enumerate((("train", train), ("test", test))):
+            arrays[f"images_{split}"], arrays[f"labels_{split}"] = pictures(
                 count, channels, side, classes, seed
             )
         np.savez(path, **arrays)
@@ -82,13 +84,13 @@ def patches(folder: Path) -> list[str]:
     home = folder / "pcam"
     if not home.exists():
         home.mkdir()
-        for seed, (part, count) in enumerate((("train", 110), ("valid", 60), ("test", 110))):
+        for seed, (split, count) in enumerate((("train", 110), ("valid", 60), ("test", 110))):
             images, labels = pictures(count, 3, 96, 2, seed)
             for key, array in (
                 ("x", images.transpose(0, 2, 3, 1)),
                 ("y", labels[:, None, None, None]),
             ):
-                with h5py.File(home / f"camelyonpatch_level_2_split_{part}_{key}.h5", "w") as file:
+                with h5py.File(home / f"camelyonpatch_level_2_split_{split}_{key}.h5", "w") as file:
                     file.create_dataset(key, data=array)
     return [f"paths.data={folder}"]
 
@@ -96,12 +98,12 @@ def patches(folder: Path) -> list[str]:
 def molecules(folder: Path) -> list[str]:
     """Molecules as those of `dataset=toy_molecules`, in a file; their energies stand for homo and
     lumo."""
-    from learnsym.data.molecules.toy import make, toy_energy
+    from learnsym.data.molecules.toy import draw_molecules, toy_energy
     from learnsym.utils.rng import generator
 
     path = folder / "molecules.npz"
     if not path.exists():
-        charges, positions = make(200, generator(0, "twin"))
+        charges, positions = draw_molecules(200, generator(0, "twin"))
         energies = toy_energy(charges, positions).numpy() / 27211.386
         np.savez(
             path,

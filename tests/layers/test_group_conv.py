@@ -8,12 +8,15 @@ import torch.nn.functional as F
 
 from learnsym.distributions.group_sampler import GroupSampler
 from learnsym.distributions.sampling import FullSampling, PartialSampling
+from learnsym.groups.planar import SE2
 from learnsym.groups.point_groups import O2, SO2, Cyclic, Dihedral, Elements, Trivial
 from learnsym.kernels.multiplicative import FourierNet, MAGNet
 from learnsym.kernels.siren import SIREN
+from learnsym.layers.continuous_conv import disc_taps
+from learnsym.layers.element_norm import ElementNorm
 from learnsym.layers.fast.per_image_conv import per_image_conv
-from learnsym.layers.group_conv import GroupConv, LiftingConv, PointwiseGroupConv, disc
-from learnsym.layers.masked_batch_norm import ElementNorm
+from learnsym.layers.forward_context import ForwardContext
+from learnsym.layers.group_conv import GroupConv, LiftingConv, PointwiseGroupConv
 
 KERNEL = SIREN(hidden=6)
 DOUBLE = {"dtype": torch.float64}
@@ -126,7 +129,7 @@ def test_a_set_per_image_is_that_image_alone(valid):
     alone, sums = [], [torch.zeros_like(p) for p in parameters]
     for b in range(3):
         one = Elements(out.angle[b], out.sign[b])
-        kernel = conv.sampled(one, Elements(angle[b], torch.ones(4)))
+        kernel = conv.sample_kernel(one, Elements(angle[b], torch.ones(4)))
         y = conv.convolve(features[b : b + 1], kernel)
         alone.append(y)
         for total, g in zip(
@@ -140,7 +143,7 @@ def test_a_set_per_image_is_that_image_alone(valid):
 
 @pytest.mark.parametrize("padding", [0, 2])
 def test_per_image_conv_is_a_grouped_conv2d(padding, monkeypatch):
-    taps, _ = disc(5)
+    taps, _ = disc_taps(5)
     images, kernels = (
         torch.randn(5, 3, 7, 6, requires_grad=True),
         torch.randn(5, 4, 3, len(taps), requires_grad=True),
@@ -153,7 +156,7 @@ def test_per_image_conv_is_a_grouped_conv2d(padding, monkeypatch):
     wanted = torch.autograd.grad(expected, (images, kernels), gradient)
     for chunk in (1.0, 3000.0, 1e9):  # one image at a time, a few, all
         monkeypatch.setitem(
-            __import__("learnsym.layers.fast.per_image_conv", fromlist=["x"]).CHUNK_BYTES,
+            __import__("learnsym.layers.fast.per_image_conv", fromlist=["x"])._CHUNK_BYTES,
             "cpu",
             chunk,
         )
@@ -174,9 +177,9 @@ def test_few_pixels_are_computed_without_the_kernel(group):
     features = torch.randn(4, 3, len(inputs), 7, 8, requires_grad=True)
     found, out = conv(features, inputs)
     conv.kernel.forward = None  # not called by what follows
-    again = conv.contracted(features, out, inputs)
+    again = conv.forward_factorised(features, out, inputs)
     del conv.kernel.forward
-    expected = conv.convolve(features, conv.sampled(out, inputs))
+    expected = conv.convolve(features, conv.sample_kernel(out, inputs))
     assert again.equal(found)
     assert expected.shape == (4, 2, len(out), 1, 2)
     torch.testing.assert_close(found, expected, atol=1e-11, rtol=1e-11)
@@ -189,8 +192,8 @@ def test_few_pixels_are_computed_without_the_kernel(group):
 
 
 def test_the_disc():
-    assert [len(disc(size)[0]) for size in (1, 3, 5, 7, 9)] == [1, 5, 13, 29, 49]
-    taps, points = disc(7)
+    assert [len(disc_taps(size)[0]) for size in (1, 3, 5, 7, 9)] == [1, 5, 13, 29, 49]
+    taps, points = disc_taps(7)
     assert points.norm(dim=1).max() == 1
     assert points[(taps == 3).nonzero()[0, 0]].tolist() == [0, -1]  # (x, y): above the centre
 
@@ -203,8 +206,8 @@ def test_taps_outside_the_disc_are_neither_evaluated_nor_used():
         torch.randn(1, 1, 2, 9, 9), whole(SO2(), samples=2)(1, torch.device("cpu"), torch.float64)
     )
     assert seen == [(2, 29, 2)]
-    weight = conv.dense(conv.sampled(out, out))
-    inside = disc(7)[0]
+    weight = conv.conv2d_weight(conv.sample_kernel(out, out))
+    inside = disc_taps(7)[0]
     outside = [t for t in range(49) if t not in inside.tolist()]
     assert (weight.flatten(2)[..., outside] == 0).all()
     assert (weight.flatten(2)[..., inside] != 0).flatten(0, 1).any(0).all()
@@ -297,7 +300,9 @@ def test_the_filter_is_one_of_e2cnns_regular_representation(mirror):
     with torch.no_grad():
         elements = conv.elements(1, torch.device("cpu"), torch.float64)
         weight = (
-            conv.dense(conv.sampled(elements, elements)).unflatten(0, (3, -1)).unflatten(2, (2, -1))
+            conv.conv2d_weight(conv.sample_kernel(elements, elements))
+            .unflatten(0, (3, -1))
+            .unflatten(2, (2, -1))
         )
     with building():
         space = gspaces.FlipRot2dOnR2(rotations) if mirror else gspaces.Rot2dOnR2(rotations)
@@ -419,37 +424,53 @@ def test_an_element_has_a_weight_for_itself_at_the_start(spec):
         )
         h = elements(1, torch.device("cpu"), torch.float64)
         own = (
-            conv.sampled(h, h).square().mean((0, 2))[..., 14].diagonal()
+            conv.sample_kernel(h, h).square().mean((0, 2))[..., 14].diagonal()
         )  # of element i for itself, at the centre of 29 taps
-        assert own.mean() > 0.2 * conv.sampled(h, h).square().mean()
+        assert own.mean() > 0.2 * conv.sample_kernel(h, h).square().mean()
         relative = group.kernel_coordinates(h.relative(h), shortcut.periodic, shortcut.cut)
         kernel = (
-            shortcut.evaluated(relative.new_zeros(*h.angle.shape, 1, 0), relative)[..., 0]
+            shortcut.evaluate_kernel(relative.new_zeros(*h.angle.shape, 1, 0), relative)[..., 0]
             .square()
             .mean((0, 2))
         )
         assert kernel.diagonal().mean() > 0.2 * kernel.mean()
     odd = GroupConv(16, 16, SIREN(biases="zero"), whole(SO2()), 7)
     h = odd.elements(1, torch.device("cpu"), torch.float64)
-    assert odd.sampled(h, h)[..., 14].diagonal(dim1=1, dim2=3).abs().max() == 0
+    assert odd.sample_kernel(h, h)[..., 14].diagonal(dim1=1, dim2=3).abs().max() == 0
 
 
 def test_the_penalty_is_the_norm_of_what_was_sampled():
     conv = GroupConv(2, 3, KERNEL, whole(SO2(), samples=4), 5, decay=0.1).train()
     torch.nn.init.normal_(conv.bias)
-    assert conv.penalty() == 0.0
     inputs = conv.elements(2, torch.device("cpu"), torch.float64)
-    _, out = conv(torch.randn(2, 2, 4, 6, 6), inputs)
-    kernel = conv.sampled(out, inputs)  # [C', n', C, n, taps]
+    context = ForwardContext()
+    features = torch.randn(2, 2, 4, 6, 6)
+    _, out = conv(features, inputs, context)
+    kernel = conv.sample_kernel(out, inputs)  # [C', n', C, n, taps]
     expected = 0.0
     for i in range(4):
         for j in range(4):
             expected = expected + kernel[:, i, :, j].square().sum() / 16
-    torch.testing.assert_close(conv.penalty(), 0.1 * (expected + conv.bias.square().sum()))
+    (penalty,) = context.penalties
+    torch.testing.assert_close(penalty, 0.1 * (expected + conv.bias.square().sum()))
+    conv.eval()(features, inputs, context)
+    assert len(context.penalties) == 1, "none in evaluation"
+
+
+def test_layers_are_built_from_a_group_and_its_sampling():
+    conv = GroupConv(2, 3, KERNEL, group=SE2(), sampling=PartialSampling(samples=4))
+    torch.manual_seed(1)
+    same = GroupConv(2, 3, KERNEL, part(SO2(), samples=4))
+    assert repr(conv) == repr(same)
+    assert conv.elements.learned
+    assert not LiftingConv(2, 3, KERNEL, group=SE2(), sampling=PartialSampling()).elements.learned
+    for wrong in ({}, {"elements": whole(SO2()), "group": SE2()}):
+        with pytest.raises(ValueError, match="either elements, or a group"):
+            LiftingConv(2, 3, KERNEL, **wrong)
 
 
 def test_even_kernels_are_refused():
-    with pytest.raises(ValueError, match="kernel_size=4: an odd number"):
+    with pytest.raises(ValueError, match="got kernel_size=4"):
         LiftingConv(1, 2, KERNEL, whole(SO2()), 4)
 
 

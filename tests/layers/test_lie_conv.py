@@ -7,15 +7,14 @@ from unittest import mock
 
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from learnsym.groups.rotations import uniform_rotations
 from learnsym.layers import lie_conv
-from learnsym.layers.lie_conv import LieConv, _MixedLinear, mix
+from learnsym.layers.lie_conv import LieConv, mixed_linear
 from learnsym.layers.lifting import LIFTS
-from learnsym.layers.neighbourhoods import Block, neighbourhoods, runs, sorted_rows
+from learnsym.layers.neighbourhoods import Block, clouds_by_size, neighbourhoods, sorted_points
 
 CHANNELS, OUT, MIXING = 3, 4, 5
 
@@ -95,7 +94,7 @@ def by_loops(conv, lift, lifted, features, fill, most):
 @example(group="t3", sizes=[1, 3, 3, 5], fill=1.0, most=100, training=True, part_rows=3)
 @example(group="trivial3", sizes=[2, 6, 6], fill=0.5, most=100, training=True, part_rows=256)
 def test_values_and_gradients_by_loops(group, sizes, fill, most, training, part_rows):
-    lift, lifted = LIFTS[group], lifted_clouds(group, runs(sizes))
+    lift, lifted = LIFTS[group], lifted_clouds(group, clouds_by_size(sizes))
     hoods = neighbourhoods(lift, lifted, fill, most)
     if len(hoods.pairs) < 2:
         return
@@ -107,7 +106,7 @@ def test_values_and_gradients_by_loops(group, sizes, fill, most, training, part_
     twin = copy.deepcopy(conv)
     expected = by_loops(twin, lift, lifted, features, fill, most)
     weights = normal(*expected.shape, seed=11)
-    with mock.patch.object(lie_conv, "PART_ROWS", part_rows):
+    with mock.patch.object(lie_conv, "_CHUNK_POINTS", part_rows):
         y = conv(features, hoods)
         found = torch.autograd.grad((y * weights).sum(), [features, *conv.parameters()])
     torch.testing.assert_close(y, expected, atol=1e-9, rtol=1e-9)
@@ -136,7 +135,7 @@ def test_gradients_of_positions():
 
 
 @pytest.mark.parametrize("restricted", [False, True])
-@mock.patch.object(lie_conv, "PART_ROWS", 2)
+@mock.patch.object(lie_conv, "_CHUNK_POINTS", 2)
 def test_first_and_second_derivatives_of_the_product(restricted):
     chosen = torch.tensor([[[0, 2], [2, 1], [1, 0]]] * 2) if restricted else None
     blocks = (Block(1, 2, 2), Block(2, 3, 2 if restricted else 3, chosen))
@@ -144,10 +143,12 @@ def test_first_and_second_derivatives_of_the_product(restricted):
     inputs = [normal(8, 2), normal(pairs, 3, seed=1), normal(4, 6, seed=2), normal(4, seed=3)]
     inputs = [x.requires_grad_() for x in inputs]
 
-    def call(*tensors):
-        return _MixedLinear.apply(*tensors, blocks)
+    def call(features, mixing, weight, bias):
+        conv = LieConv(2, 4, 1, 3)
+        chunks = lie_conv._chunks(features, mixing, blocks)
+        return torch.cat([conv._mixed_linear(*chunk, weight, bias) for chunk in chunks])
 
-    torch.testing.assert_close(call(*inputs), F.linear(mix(*inputs[:2], blocks), *inputs[2:]))
+    torch.testing.assert_close(call(*inputs), mixed_linear(*inputs[:2], blocks, *inputs[2:]))
     assert torch.autograd.gradcheck(call, inputs)
     assert torch.autograd.gradgradcheck(call, inputs)
 
@@ -188,5 +189,5 @@ def test_neighbours_are_the_nearest_and_the_first_of_equals():
 def test_rows_by_size():
     present = torch.tensor([[1, 1, 0, 1], [0, 0, 1, 0], [1, 1, 1, 0], [0, 1, 0, 0]]).bool()
     sizes = present.sum(1).tolist()
-    assert sorted_rows(present, sizes).tolist() == [6, 13, 0, 1, 3, 8, 9, 10]
-    assert runs(sizes) == [(2, 1), (2, 3)]
+    assert sorted_points(present, sizes).tolist() == [6, 13, 0, 1, 3, 8, 9, 10]
+    assert clouds_by_size(sizes) == [(2, 1), (2, 3)]

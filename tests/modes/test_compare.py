@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from learnsym.errors import ConfigError
 from learnsym.modes.compare import Compare
 from learnsym.results.collect import collect
-from learnsym.results.symmetry import distances_over_training, parts_over_training
+from learnsym.results.symmetry import distances_over_training, fractions_over_training
 
 
 def extent(generator, value, unit, learned=True):
@@ -116,7 +116,7 @@ def test_all_three_methods_are_side_by_side(runs, tmp_path):
     assert "scale" not in text, (
         "what was never learned and is no part of a group is in the CSV alone"
     )
-    assert "plain-digits: no learned symmetry" in text
+    assert "plain-digits (finished): no learned symmetry" in text
     assert "torn (failed): RunError: it diverged" in text
 
 
@@ -138,19 +138,18 @@ def test_widths_and_arcs_share_an_axis_and_a_wide_box_is_the_whole_circle(runs):
         collect(str(runs / p))[0]
         for p in ("augerino-sprites-cpu-seed1-01234561", "partial*", "dyn*")
     )
-    assert parts_over_training(augerino)["input"] == [
+    assert fractions_over_training(augerino)["input"] == [
         (0.5, pytest.approx(0.25)),
         (1.0, pytest.approx(0.5)),
     ]
-    assert parts_over_training(partial) == {"block 1 conv1": [(1.0, 0.4)]}
+    assert fractions_over_training(partial) == {"block 1 conv1": [(1.0, 0.4)]}
     assert distances_over_training(flow) == {"nominal": [(0.0, 0.0), (0.5, 0.02), (1.0, 0.04)]}
     augerino.rows[-1]["learned_rotation_width_rad"] = 9.0
-    assert parts_over_training(augerino)["input"][-1] == (1.0, 1.0)
+    assert fractions_over_training(augerino)["input"][-1] == (1.0, 1.0)
 
 
 def test_runs_of_which_no_symmetry_is_known(runs, tmp_path):
     with pytest.raises(
-        ConfigError,
-        match=r"no symmetry is known of these 1 runs; .* mode=equivariance would be right",
+        ConfigError, match=r"no symmetry is known of these 1 runs. Try .* mode=equivariance"
     ):
         compared(runs, tmp_path / "out", str(runs / "plain*"))

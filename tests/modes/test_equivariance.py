@@ -7,9 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from learnsym.analysis.equivariance_error import errors, metrics_of
-from learnsym.analysis.layer_equivariance import LOGITS, even_and_double, layer_errors
-from learnsym.analysis.transforms import Motion, Permuted, moves
+from learnsym.analysis.layer_equivariance import (
+    LOGITS,
+    error_metrics,
+    errors_on_data,
+    even_and_double,
+    layer_errors,
+)
+from learnsym.analysis.transforms import PixelPermutation, Rotation, transforms_of
 from learnsym.data.images.digits import Digits
 from learnsym.data.images.graphs import Graphs
 from learnsym.data.molecules.toy import ToyMolecules
@@ -24,7 +29,7 @@ from learnsym.nets.augerino import Augerino
 from learnsym.nets.ckresnet import CKResNet
 from learnsym.nets.e2_steerable import E2Steerable
 from learnsym.nets.lieconv import LieConvNet
-from learnsym.nets.simple_conv import SimpleConv
+from learnsym.nets.plain_cnn import SimpleConv
 
 CPU = torch.device("cpu")
 
@@ -52,7 +57,7 @@ def images(side=9):
 )
 def test_pointwise_layers_follow_every_motion(group):
     torch.manual_seed(0)
-    for motion in moves(group, (90.0,), True, (1, 9, 9)):
+    for motion in transforms_of(group, (90.0,), True, (1, 9, 9)):
         rows = layer_errors(Pointwise().double(), images(), motion)
         assert list(rows) == ["first", "second", LOGITS]
         assert max(row["error"] for row in rows.values()) < 1e-12, motion
@@ -61,7 +66,7 @@ def test_pointwise_layers_follow_every_motion(group):
 @pytest.mark.parametrize("group", ["rotation", "shift_x", "permutation"])
 def test_a_plain_convolution_does_not(group):
     torch.manual_seed(0)
-    (motion, *_) = moves(group, (90.0,), False, (1, 9, 9))
+    (motion, *_) = transforms_of(group, (90.0,), False, (1, 9, 9))
     rows = layer_errors(
         nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.Flatten(), nn.Linear(324, 2)).double(),
         images(),
@@ -78,7 +83,7 @@ def test_a_circular_convolution_follows_shifts_alone():
         nn.Flatten(),
     ).double()
     for group, equal in (("shift_x", True), ("shift_xy", True), ("shift_turns", False)):
-        (motion,) = moves(group, (), False, (1, 9, 9))
+        (motion,) = transforms_of(group, (), False, (1, 9, 9))
         assert (layer_errors(conv, images(), motion)["0"]["error"] < 1e-12) is equal
 
 
@@ -86,14 +91,14 @@ def test_maps_of_another_side_are_left_out_where_the_group_acts_on_one_side():
     net = nn.Sequential(
         nn.Conv2d(1, 2, 3, padding=1), nn.MaxPool2d(3), nn.Conv2d(2, 2, 1), nn.Flatten()
     ).double()
-    (shift,) = moves("shift_x", (), False, (1, 9, 9))
+    (shift,) = transforms_of("shift_x", (), False, (1, 9, 9))
     assert list(layer_errors(net, images(), shift)) == ["0", LOGITS]
-    assert list(layer_errors(net, images(), Motion(90.0))) == ["0", "2", LOGITS]
+    assert list(layer_errors(net, images(), Rotation(90.0))) == ["0", "2", LOGITS]
 
 
 def test_each_image_is_moved_by_an_element_of_its_own():
-    shift = Permuted(CyclicShifts1d(9), "shift_x")
-    moved = shift.on_images(images())
+    shift = PixelPermutation(CyclicShifts1d(9), "shift_x")
+    moved = shift(images())
     found = [
         next(k for k in range(9) if torch.equal(m, image.roll(k, -1)))
         for m, image in zip(moved, images(), strict=True)
@@ -105,11 +110,11 @@ def test_group_convolutions_are_compared_with_their_elements_in_place():
     torch.manual_seed(0)
     sizes = {"channels": 2, "block_width_factors": (1, 1), "kernel_size": 3, "pool_blocks": ()}
     net = CKResNet(1, 3, DiscreteIsometries(4), FullSampling(), SIREN(hidden=4), **sizes)
-    (shift,) = moves("shift_xy", (), False, (1, 9, 9))
+    (shift,) = transforms_of("shift_xy", (), False, (1, 9, 9))
     rows = layer_errors(even_and_double(net), images(), shift)
     assert rows["lift"]["compared"] == rows["lift"]["elements"] == 4
     assert rows["lift"]["error"] > 1e-3, "zeros are padded, and shifts are cyclic"
-    (turns, *_) = moves("quarter_turns", (), False, (1, 9, 9))
+    (turns, *_) = transforms_of("quarter_turns", (), False, (1, 9, 9))
     assert layer_errors(even_and_double(net), images(), turns)["lift"]["error"] < 1e-10
 
 
@@ -130,7 +135,7 @@ def test_augerino_is_measured_with_its_average_and_its_backbone_alone():
     picture = torch.zeros(3, 1, 17, 17, dtype=torch.float64)
     picture[:, :, 4:13, 4:13] = images()
     none, wide = (
-        layer_errors(even_and_double(augerino(w)), picture, Motion(90.0)) for w in (1e-6, 6.2832)
+        layer_errors(even_and_double(augerino(w)), picture, Rotation(90.0)) for w in (1e-6, 6.2832)
     )
     assert next(iter(wide)).startswith("backbone.")
     assert "backbone" in wide
@@ -154,19 +159,25 @@ def test_masks_move_with_the_image():
         .eval()
     )
     assert (
-        layer_errors(net, images(6), Permuted(CyclicShifts1d(6), "shift_x"))[LOGITS]["error"] < 1e-6
+        layer_errors(net, images(6), PixelPermutation(CyclicShifts1d(6), "shift_x"))[LOGITS][
+            "error"
+        ]
+        < 1e-6
     ), "drawn in float32"
-    assert layer_errors(net, images(6), Motion(90.0))[LOGITS]["error"] > 0.1
+    assert layer_errors(net, images(6), Rotation(90.0))[LOGITS]["error"] > 0.1
     freed(net)
     assert (
-        layer_errors(net, images(6), Permuted(CyclicShifts1d(6), "shift_x"))[LOGITS]["error"] > 0.1
+        layer_errors(net, images(6), PixelPermutation(CyclicShifts1d(6), "shift_x"))[LOGITS][
+            "error"
+        ]
+        > 0.1
     )
 
 
 def test_steerable_networks():
     torch.manual_seed(0)
     net = E2Steerable(1, 3, fields=2, hidden=4)
-    assert errors(net, Digits(train_size=10, test_size=4), [Motion(90.0)], 3, CPU)[
+    assert errors_on_data(net, Digits(train_size=10, test_size=4), [Rotation(90.0)], 3, CPU)[
         "90deg"
     ].keys() == {LOGITS}
 
@@ -178,7 +189,9 @@ def test_molecules_turn_about_axes_of_their_own(group, equal):
     net = LieConvNet(
         data.in_channels, 1, group=group, width=32, blocks=2, lift_samples=4 if equal else 1
     )
-    found = errors(net, data, moves("rotation", (40.0, 180.0), True, data.info.input_shape), 4, CPU)
+    found = errors_on_data(
+        net, data, transforms_of("rotation", (40.0, 180.0), True, data.info.input_shape), 4, CPU
+    )
     assert list(found) == ["40deg", "180deg", "mirror"]
     turned = [rows[LOGITS]["error"] for name, rows in found.items() if name != "mirror"]
     assert all(error < 1e-4 if equal else error > 5e-4 for error in turned), turned
@@ -189,14 +202,16 @@ def test_nothing_is_disturbed():
     net, data = augerino(1.0, copies=4), Digits(train_size=10, test_size=6)
     before, random = copy.deepcopy(net.state_dict()), torch.get_rng_state()
     net.train()
-    first = errors(net, data, [Motion(90.0), Motion(45.0)], 4, CPU)
+    first = errors_on_data(net, data, [Rotation(90.0), Rotation(45.0)], 4, CPU)
     assert torch.equal(torch.get_rng_state(), random)
     assert net.training
     assert all(
         torch.equal(v, net.state_dict()[k]) and v.dtype == net.state_dict()[k].dtype
         for k, v in before.items()
     )
-    assert metrics_of(errors(net, data, [Motion(90.0), Motion(45.0)], 4, CPU)) == metrics_of(first)
+    assert error_metrics(
+        errors_on_data(net, data, [Rotation(90.0), Rotation(45.0)], 4, CPU)
+    ) == error_metrics(first)
 
 
 def test_permuted_graphs():
@@ -205,22 +220,22 @@ def test_permuted_graphs():
     net = ProjectedLinear(
         1, 2, "classification", SymmetricGroup(6), channels=(2,), features=4, hidden=()
     )
-    motions = moves("permutation", (), False, data.info.input_shape)
-    assert errors(net, data, motions, 4, CPU)["permutation"][LOGITS]["error"] < 1e-6, (
+    motions = transforms_of("permutation", (), False, data.info.input_shape)
+    assert errors_on_data(net, data, motions, 4, CPU)["permutation"][LOGITS]["error"] < 1e-6, (
         "in float32 the weights are equivariant"
     )
     freed(net)
-    assert errors(net, data, motions, 4, CPU)["permutation"][LOGITS]["error"] > 1e-2
+    assert errors_on_data(net, data, motions, 4, CPU)["permutation"][LOGITS]["error"] > 1e-2
 
 
 def test_maps_too_small_for_a_turn_are_left_out():
     net = nn.Sequential(nn.MaxPool2d(4), nn.Conv2d(1, 2, 1), nn.Flatten()).double()
-    assert list(layer_errors(net, images(8), Motion(45.0))) == [LOGITS]
-    assert list(layer_errors(net, images(8), Motion(90.0))) == ["1", LOGITS]
+    assert list(layer_errors(net, images(8), Rotation(45.0))) == [LOGITS]
+    assert list(layer_errors(net, images(8), Rotation(90.0))) == ["1", LOGITS]
 
 
 def test_groups_that_do_not_act_on_the_inputs():
-    with pytest.raises(ConfigError, match="clouds of points; group=rotation would be right"):
-        moves("shift_x", (), False, (9, 4))
+    with pytest.raises(ConfigError, match="clouds of points. Try group=rotation"):
+        transforms_of("shift_x", (), False, (9, 4))
     with pytest.raises(ConfigError, match="square images, and these have 8 x 9"):
-        moves("shift_x", (), False, (1, 8, 9))
+        transforms_of("shift_x", (), False, (1, 8, 9))

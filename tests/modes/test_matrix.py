@@ -9,7 +9,7 @@ from functools import cache
 
 import pytest
 import torch
-from hydra import compose
+from hydra import compose, initialize_config_dir
 from lightning_fabric import Fabric
 from omegaconf import OmegaConf
 from twins import TWINS
@@ -18,11 +18,11 @@ from learnsym.config.build import build
 from learnsym.config.resolvers import register_resolvers
 from learnsym.config.search_path import CONFIG_DIR, choices_of
 from learnsym.config.validate import check
-from learnsym.modes.combinations import Combinations, composing, narrow_down, sentence_of
-from learnsym.modes.matrix import pattern
-from learnsym.run import context as session
+from learnsym.modes.combinations import Combinations, message_of, narrow_down
+from learnsym.modes.matrix import Matrix, _pattern
+from learnsym.run import context
 from learnsym.run.checks import Request, check_combination, check_effect
-from learnsym.run.context import build_context
+from learnsym.run.context import build_context, build_network, dry_forward
 from learnsym.run.directory import RunDirectory
 
 NETS = [
@@ -34,9 +34,15 @@ NARROW = OmegaConf.to_container(OmegaConf.load(CONFIG_DIR / "mode" / "matrix.yam
 
 
 @pytest.fixture(scope="module")
-def combinations():
+def hydra():
     torch.set_num_threads(1)
     register_resolvers()
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        yield
+
+
+@pytest.fixture(scope="module")
+def combinations(hydra):
     return Combinations(NARROW)
 
 
@@ -48,7 +54,7 @@ def twin_of(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def data_of(twin_of, combinations):
+def data_of(twin_of, hydra):
     """data_of(dataset) builds it, once, from a twin of its files."""
 
     @cache
@@ -65,15 +71,14 @@ def data_of(twin_of, combinations):
             data.info = replace(data.info, name="qm9")
         return data
 
-    with composing():
-        yield built
+    return built
 
 
 def test_all_choices_are_there(combinations):
     assert combinations.nets == NETS
     assert combinations.datasets == choices_of("dataset")
-    assert {cell.base_group for cell in combinations.cells()} == {None, *choices_of("base_group")}
-    assert {cell.conv for cell in combinations.cells()} == {None, *choices_of("conv")}
+    assert {cell.base_group for cell in combinations} == {None, *choices_of("base_group")}
+    assert {cell.conv for cell in combinations} == {None, *choices_of("conv")}
 
 
 # --- the verdicts are those of the command line
@@ -83,28 +88,40 @@ def sampled(combinations):
     """Combinations with recipes: some at random, and more of those that get as far as data, which
     are few."""
     draw = random.Random(0)
-    everything, recipes = list(combinations.cells()), list(combinations.recipes())
-    without = [c for c in everything if c == combinations.stripped(c)]
-    chosen = draw.sample(everything, 25) + draw.sample(without, 35)
-    return [replace(c, optimizer=o, schedule=s) for c in chosen for o, s in [draw.choice(recipes)]]
+    everything = list(combinations)
+    taken = [c for c in everything if c == combinations.stripped(c)]
+    chosen = draw.sample(everything, 25) + draw.sample(taken, 35)
+    recipes = [draw.choice(combinations.recipes) for _ in chosen]
+    return [
+        replace(combination, optimizer=optimizer, schedule=schedule)
+        for combination, (optimizer, schedule) in zip(chosen, recipes, strict=True)
+    ]
 
 
 @pytest.mark.long
 def test_verdicts_are_those_of_the_command_line(combinations, data_of):
     valid = 0
-    for cell in sampled(combinations):
-        missing = [f"dataset.{key}=FILE" for key in combinations.missing[cell.dataset]]
-        cfg = compose("config", overrides=cell.overrides + missing)
-        assert cfg == combinations.config(cell)
-        said = sentence_of(lambda cfg=cfg, words=cell.overrides: checks_of_a_run(cfg, words))
-        if said is None and cell.dataset not in combinations.own:
-            said = sentence_of(lambda cfg=cfg, data=data_of(cell.dataset): fit_of_a_run(cfg, data))
-        found = combinations.refusal(cell)
-        if said is None and cell.dataset in combinations.own:
-            found = None  # only the file can tell
-        assert found == said, cell
-        valid += said is None
+    for combination in sampled(combinations):
+        composed = combinations.config(combination)
+        from_file = combination.dataset in combinations.from_files
+        files = [f"dataset.{k}=FILE" for k, value in composed.dataset.items() if value == "FILE"]
+        assert bool(files) == from_file
+        cfg = compose("config", overrides=combination.overrides + files)
+        assert cfg == composed
+        message = message_of(checks_of_a_run, cfg, combination.overrides)
+        if message is None and not from_file:
+            message = message_of(fit, cfg, data_of(combination.dataset))
+        refusal = combinations.refusal(combination)
+        if message is None and from_file:
+            refusal = None  # only the file can tell
+        assert refusal == message, combination
+        valid += message is None
     assert valid > 3
+
+
+def fit(cfg, data):
+    """Put an example through the network, as `learnsym.run.context.build_context` does."""
+    dry_forward(build_network(cfg, data), data)
 
 
 def checks_of_a_run(cfg, overrides):
@@ -115,22 +132,10 @@ def checks_of_a_run(cfg, overrides):
     check_combination(request)
 
 
-def fit_of_a_run(cfg, data):
-    """As `learnsym.run.context.build_context` does it, networks at their own width."""
-    net = build(
-        cfg,
-        "net",
-        in_channels=data.in_channels,
-        num_outputs=data.info.num_outputs,
-        task=data.info.task,
-    )
-    session.dry_forward(net, data)
-
-
 @pytest.mark.parametrize("dataset", choices_of("dataset"))
 def test_data_are_of_the_form_that_they_declare(combinations, data_of, dataset):
-    data, form = data_of(dataset), combinations._data_class(dataset).form
-    if dataset in combinations.own:
+    data, form = data_of(dataset), combinations.classes[dataset].spec
+    if dataset in combinations.from_files:
         assert form is None
         return
     found = data.info.input_shape
@@ -153,28 +158,29 @@ def test_data_are_of_the_form_that_they_declare(combinations, data_of, dataset):
 def test_every_valid_combination_trains_a_batch(combinations, data_of, tmp_path, monkeypatch, net):
     """Data sets of one form share what is trained, save that every data set trains every network
     once; recipes take turns."""
-    seen, recipes = set(), list(combinations.recipes())
-    for cell in (
-        c for c in combinations.cells() if c.net == net and combinations.refusal(c) is None
-    ):
-        data = data_of(cell.dataset)
-        parts = (cell.conv, cell.base_group, data.info.input_shape, data.info.num_outputs)
-        own = cell.dataset in combinations.own and combinations.refusal(
-            replace(cell, dataset="cifar10")
+    trained = set()
+    for combination in combinations:
+        if combination.net != net or combinations.refusal(combination) is not None:
+            continue
+        data = data_of(combination.dataset)
+        choices = (combination.conv, combination.base_group)
+        choices += (data.info.input_shape, data.info.num_outputs)
+        # The twin of a user's file is of CIFAR-10's shape, which is not what all networks take.
+        misfit = combination.dataset in combinations.from_files and combinations.refusal(
+            replace(combination, dataset="cifar10")
         )
-        if own or (parts in seen and cell.dataset in seen):
-            continue  # of a data set of one's own, the twin is of CIFAR-10's shape, which is not what all networks take
-        optimizer, schedule = recipes[len(seen) % len(recipes)]
-        seen |= {parts, cell.dataset}
+        if misfit or (choices in trained and combination.dataset in trained):
+            continue
+        optimizer, schedule = combinations.recipes[len(trained) % len(combinations.recipes)]
+        trained |= {choices, combination.dataset}
         monkeypatch.setattr(
-            session,
+            context,
             "build",
             lambda c, path, d=data, **more: d if path == "dataset" else build(c, path, **more),
         )
-        train_a_batch(
-            combinations.config(replace(cell, optimizer=optimizer, schedule=schedule)), tmp_path
-        )
-    assert seen or net == "augerino_partial/lieconv", (
+        combination = replace(combination, optimizer=optimizer, schedule=schedule)
+        train_a_batch(combinations.config(combination), tmp_path)
+    assert trained or net == "augerino_partial/lieconv", (
         "of images alone, around a backbone for point clouds"
     )
 
@@ -198,10 +204,7 @@ def train_a_batch(cfg, folder):
 # --- the command
 
 
-def test_the_command_prints_and_writes_tables(tmp_path, capsys):
-    from learnsym.modes.matrix import Matrix
-
-    register_resolvers()
+def test_the_command_prints_and_writes_tables(hydra, tmp_path, capsys):
     cfg = OmegaConf.create({"paths": {"out": str(tmp_path)}})
     path = Matrix(["simple_conv", "projected_linear"], ["digits", "graphs", "shapes"], NARROW)(cfg)
     text = path.read_text()
@@ -229,7 +232,8 @@ def test_the_command_prints_and_writes_tables(tmp_path, capsys):
 
 
 def test_refusals_are_grouped_by_their_reason():
-    first = "base_group=se2 would have no effect: Conv5 takes no base_group; choose a net that does, such as net=augerino."
-    second = "base_group=e2 would have no effect: Conv13 takes no base_group; choose a net that does, such as net=augerino."
-    third = "conv=full would have no effect: Conv5 takes no conv; choose a net that does, such as net=ckresnet."
-    assert pattern(first) == pattern(second) != pattern(third)
+    advice = "Try a net that does, such as net=augerino."
+    first = f"base_group=se2 would have no effect: Conv5 takes no base_group. {advice}"
+    second = f"base_group=e2 would have no effect: Conv13 takes no base_group. {advice}"
+    third = f"conv=full would have no effect: Conv5 takes no conv. {advice}"
+    assert _pattern(first) == _pattern(second) != _pattern(third)

@@ -9,9 +9,9 @@ import torch
 from learnsym.data.images.sprites import Sprites
 from learnsym.errors import ConfigError
 from learnsym.groups.planar import Affine2
-from learnsym.modes.width_sweep import WidthSweep, forced_width, learned_place
+from learnsym.modes.width_sweep import WidthSweep, forced_width, learned_index
 from learnsym.nets.augerino import Augerino
-from learnsym.nets.simple_conv import SimpleConv
+from learnsym.nets.plain_cnn import SimpleConv
 from learnsym.training.tasks import Classification
 
 
@@ -78,8 +78,8 @@ def test_measuring_moves_no_statistics(session: SimpleNamespace) -> None:
 
 
 def test_names_the_generators_that_are_learned(session: SimpleNamespace) -> None:
-    assert learned_place(session.net.augmentation, "rotation") == 1
+    assert learned_index(session.net.augmentation, "rotation") == 1
     with pytest.raises(ConfigError, match="it learns translation_y, rotation"):
-        learned_place(session.net.augmentation, "scale")
+        learned_index(session.net.augmentation, "scale")
     with pytest.raises(ValueError, match="raw_low=1"):
         WidthSweep(raw_low=1.0, raw_high=1.0)

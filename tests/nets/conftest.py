@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from learnsym.analysis.assertions import mirror_images, quarter_turns
+from learnsym.analysis.transforms import mirror_images, quarter_turns
 from learnsym.distributions.sampling import FullSampling, PartialSampling
 from learnsym.dynamics.c4_conv import C4Conv
 from learnsym.dynamics.projected_linear import ProjectedLinear
@@ -25,12 +25,10 @@ from learnsym.groups.point_groups import DiscreteIsometries, SemidirectProduct
 from learnsym.kernels.siren import SIREN
 from learnsym.nets.augerino_partial import PartialAugerino
 from learnsym.nets.ckresnet import CKResNet
-from learnsym.nets.conv5 import Conv5
-from learnsym.nets.conv13 import Conv13
 from learnsym.nets.e2_steerable import E2Steerable
 from learnsym.nets.gcnn import GCNN
 from learnsym.nets.lieconv import LieConvNet
-from learnsym.nets.simple_conv import SimpleConv
+from learnsym.nets.plain_cnn import Conv5, Conv13, SimpleConv
 
 
 @dataclass(frozen=True)

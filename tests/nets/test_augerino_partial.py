@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from learnsym.analysis.assertions import mirror_images, quarter_turns
+from learnsym.analysis.transforms import mirror_images, quarter_turns
 from learnsym.distributions.base import learned_symmetry, symmetry_parameters
 from learnsym.distributions.sampling import FullSampling, PartialSampling
 from learnsym.groups.actions import rotate_images

@@ -4,11 +4,13 @@ import copy
 
 import pytest
 import torch
+from blobs import blobs
 
-from learnsym.analysis.assertions import blobs, equivariance_errors, mirror_images, quarter_turns
+from learnsym.analysis.equivariance import equivariance_errors
+from learnsym.analysis.transforms import mirror_images, quarter_turns
 from learnsym.layers.steerable import SteerableConv
 from learnsym.nets.e2_steerable import E2Steerable
-from learnsym.nets.simple_conv import SimpleConv
+from learnsym.nets.plain_cnn import SimpleConv
 
 
 def warm(net):

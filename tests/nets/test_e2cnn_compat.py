@@ -80,7 +80,8 @@ def test_induced_representations_of_o2():
 
 def test_imports_without_a_warning_and_leaves_no_file(tmp_path):
     code = (
-        "import warnings; warnings.simplefilter('error'); import torch; from learnsym.nets.e2_steerable import E2Steerable;"
+        "import warnings; warnings.simplefilter('error'); import torch;"
+        "from learnsym.nets.e2_steerable import E2Steerable;"
         "import numpy as np; E2Steerable(1, 2); assert not hasattr(np, 'float');"
         "assert torch.get_default_dtype() == torch.float32"
     )

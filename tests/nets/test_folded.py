@@ -15,11 +15,11 @@ from learnsym.kernels.base import ContinuousKernel
 from learnsym.kernels.multiplicative import MAGNet
 from learnsym.kernels.siren import SIREN
 from learnsym.layers.group_conv import ContinuousGroupConv
-from learnsym.modes.freeze import compare, exported
+from learnsym.modes.freeze import export_program, output_difference
 from learnsym.nets.ckresnet import CKResNet
-from learnsym.nets.conv5 import Conv5
 from learnsym.nets.folded import freeze
 from learnsym.nets.gcnn import GCNN
+from learnsym.nets.plain_cnn import Conv5
 
 GROUPS = {
     "t2": Translation2(),
@@ -172,10 +172,11 @@ def test_the_file_needs_torch_alone(tmp_path):
     """Loaded by a process that has not imported learnsym, with batches of other sizes than the one
     it was made with."""
     net, images = trained(resnet, E2(), PARTIAL)
-    (tmp_path / "frozen.pt2").write_bytes(exported(freeze(net), images))
+    (tmp_path / "frozen.pt2").write_bytes(export_program(freeze(net), images))
     torch.save(images, tmp_path / "images.pt")
     code = (
-        "import sys, torch; net = torch.export.load('frozen.pt2').module(); images = torch.load('images.pt')\n"
+        "import sys, torch; net = torch.export.load('frozen.pt2').module()\n"
+        "images = torch.load('images.pt')\n"
         "assert 'learnsym' not in sys.modules\n"
         "torch.save([net(images), net(images[:1])], 'outputs.pt')"
     )
@@ -187,7 +188,7 @@ def test_the_file_needs_torch_alone(tmp_path):
 
 def test_differences_are_found():
     images = torch.randn(250, 3)
-    assert compare(lambda x: x + 0.5 * (x == images[240]), lambda x: x, images) == (
+    assert output_difference(lambda x: x + 0.5 * (x == images[240]), lambda x: x, images) == (
         0.5,
         float(images.abs().max()),
     )

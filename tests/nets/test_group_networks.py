@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from blobs import blobs
 
-from learnsym.analysis.assertions import blobs, equivariance_errors
+from learnsym.analysis.equivariance import equivariance_errors
 from learnsym.distributions.group_sampler import group_samplers
 from learnsym.distributions.sampling import FullSampling, PartialSampling
 from learnsym.groups.planar import E2, SE2, Translation2

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from learnsym.groups.rotations import uniform_rotations
 from learnsym.layers.lifting import LIFTS
-from learnsym.layers.neighbourhoods import runs
+from learnsym.layers.neighbourhoods import clouds_by_size
 from learnsym.nets.lieconv import LieConvNet
-from learnsym.utils.rng import batch_shard
+from learnsym.utils.rng import BatchRows
 
 CFG = Path(__file__).parents[2] / "cfg" / "net"
 GROUPS = list(LIFTS)
@@ -207,9 +207,9 @@ def test_exact_when_the_draws_turn_along(group, training, monkeypatch):
     x, g, shift = clouds([4, 7, 5]), rotation(), SHIFT if group == "se3" else (0, 0, 0)
     torch.manual_seed(4)
     h = uniform_rotations(torch.rand(4 + 5 + 7, 3, 3, dtype=torch.float64))
-    monkeypatch.setattr(net, "rotations", lambda present, rows: h)
+    monkeypatch.setattr(net, "lifting_rotations", lambda mask, index, rows: h)
     expected = net(x)
-    monkeypatch.setattr(net, "rotations", lambda present, rows: g @ h)
+    monkeypatch.setattr(net, "lifting_rotations", lambda mask, index, rows: g @ h)
     torch.testing.assert_close(net(moved(x, g, shift)), expected, atol=1e-10, rtol=1e-10)
     assert (net(x) - expected).abs().max() > 1e-4, (
         "the draws do not matter: the comparison says nothing"
@@ -222,9 +222,9 @@ def test_points_in_any_order_with_their_draws(group, monkeypatch):
     x, order = clouds([6]), torch.tensor([4, 0, 5, 2, 1, 3])
     torch.manual_seed(4)
     h = uniform_rotations(torch.rand(6, 2, 3, dtype=torch.float64))
-    monkeypatch.setattr(net, "rotations", lambda present, rows: h)
+    monkeypatch.setattr(net, "lifting_rotations", lambda mask, index, rows: h)
     expected = net(x)
-    monkeypatch.setattr(net, "rotations", lambda present, rows: h[order])
+    monkeypatch.setattr(net, "lifting_rotations", lambda mask, index, rows: h[order])
     torch.testing.assert_close(net(x[:, order]), expected, atol=1e-10, rtol=1e-10)
 
 
@@ -251,18 +251,17 @@ def test_draws_belong_to_examples(group):
     """In training random, of a part of a batch those of its rows; in evaluation always the same."""
     net = net_of(group, 2, training=True)
     x = clouds([4, 7, 5, 6])
-    present = (x[..., 3:] != 0).any(-1)
+    mask = (x[..., 3:] != 0).any(-1)
 
-    def drawn(part):
-        rows = present[part].flatten().nonzero().squeeze(1)
-        return net.rotations(present[part], rows)
+    def drawn(part, rows=None):
+        index = mask[part].flatten().nonzero().squeeze(1)
+        return net.lifting_rotations(mask[part], index, rows)
 
     torch.manual_seed(1)
     whole = drawn(slice(0, 4))
     assert not torch.equal(drawn(slice(0, 4)), whole)
     torch.manual_seed(1)
-    with batch_shard(2, 4, 4):
-        part = drawn(slice(2, 4))
+    part = drawn(slice(2, 4), BatchRows(2, 4, 4))
     assert torch.equal(part, whole[4 + 7 :])
     net.eval()
     fixed = drawn(slice(0, 4))
@@ -270,7 +269,7 @@ def test_draws_belong_to_examples(group):
     assert fixed.flatten(0, 1).unique(dim=0).shape[0] == 7 * 2, (
         "one sequence for the points of every cloud"
     )
-    assert runs([7, 4]) == [(1, 4), (1, 7)]
+    assert clouds_by_size([7, 4]) == [(1, 4), (1, 7)]
 
 
 # --- precision, refusals, configuration
@@ -347,9 +346,8 @@ def test_wrong_clouds_are_named():
         net(x)
 
 
-@pytest.mark.parametrize("name", ["lieconv.yaml", "backbone/lieconv.yaml"])
-def test_yaml_sets_every_argument_and_explains_it(name):
-    text = (CFG / name).read_text()
+def test_yaml_sets_every_argument_and_explains_it():
+    text = (CFG / "lieconv.yaml").read_text()
     config = yaml.safe_load(text)
     assert config.pop("_target_") == f"{LieConvNet.__module__}.{LieConvNet.__name__}"
     signature = inspect.signature(LieConvNet).parameters

@@ -4,7 +4,7 @@ import io
 
 import torch
 
-from learnsym.analysis.assertions import assert_invariant
+from learnsym.analysis.equivariance import assert_equivariant
 
 
 def test_shapes(case, net):
@@ -106,18 +106,22 @@ def test_repr(net):
 
 
 def test_promised_symmetry_in_float32(symmetric_case, symmetric_net):
-    assert_invariant(
-        symmetric_net, symmetric_case.inputs(4), symmetric_case.invariant_under, 1e-5, torch.float32
+    assert_equivariant(
+        symmetric_net,
+        symmetric_case.inputs(4),
+        symmetric_case.invariant_under,
+        tolerance=1e-5,
+        dtype=torch.float32,
     )
 
 
 def test_promised_symmetry_in_float64(symmetric_case, symmetric_net):
     # relative to the spread over examples: a network that gives nearly the same for all could not
     # pass by that
-    assert_invariant(
+    assert_equivariant(
         symmetric_net,
         symmetric_case.inputs(4),
         symmetric_case.invariant_under,
-        1e-9,
+        tolerance=1e-9,
         relative_to="spread",
     )

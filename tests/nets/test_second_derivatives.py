@@ -12,7 +12,7 @@ from learnsym.groups.planar import E2, SE2, Affine2
 from learnsym.kernels.siren import SIREN
 from learnsym.nets.augerino import Augerino
 from learnsym.nets.ckresnet import CKResNet
-from learnsym.nets.conv5 import Conv5
+from learnsym.nets.plain_cnn import Conv5
 from learnsym.utils.double_backward import enable_double_backward
 
 

@@ -15,11 +15,14 @@ from learnsym.config.resolvers import register_resolvers
 from learnsym.config.search_path import CONFIG_DIR
 from learnsym.errors import ConfigError
 from learnsym.report.fidelity import fidelity_page, read_facts
-from learnsym.report.presets import all_presets
 
 ROOT = Path(__file__).parents[2]
 FACTS = read_facts(ROOT / "results")
-PRESETS = all_presets()
+PRESETS = sorted(
+    p.relative_to(CONFIG_DIR / "experiment").with_suffix("").as_posix()
+    for p in (CONFIG_DIR / "experiment").rglob("*.yaml")
+    if not p.name.startswith("_")
+)
 
 
 @pytest.fixture(scope="module")
@@ -66,20 +69,20 @@ def disagreements(preset: str, cfg) -> list[str]:
         row, found = rows.get(key), setting(cfg, key)
         if row is not None and not same(published, row.published):
             wrong.append(
-                f"{preset}: {key} was published as {published}, but the row of the page says {row.published}"
+                f"{preset}: {key} was published as {published}, "
+                f"but the row of the page says {row.published}"
             )
         wanted = published if row is None else row.ours
         if not same(found, wanted):
-            wrong.append(
-                f"{preset}: {key} is {found}, not {wanted}{'' if row is None else ', as the row of the page says'}"
-            )
+            reason = "" if row is None else ", as the row of the page says"
+            wrong.append(f"{preset}: {key} is {found}, not {wanted}{reason}")
     return wrong + [
         f"{preset}: {key} differs, but not from a published value"
         for key in rows.keys() - all_published
     ]
 
 
-published_of, differing_of = cache(FACTS.published), cache(FACTS.differing)
+published_of, differing_of = cache(FACTS.published_settings), cache(FACTS.differing)
 
 
 @pytest.mark.parametrize("preset", PRESETS)

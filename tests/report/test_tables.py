@@ -13,21 +13,21 @@ import pytest
 from fake_runs import make_run
 
 from learnsym.errors import ConfigError
-from learnsym.report.latex import PAGE, head, latex, packed, tex
-from learnsym.report.tables import Table, as_csv, make_table, markdown
+from learnsym.report.latex import PAGE, head, latex, pages_of, tex
+from learnsym.report.tables import RunTable, csv_text, make_table, markdown
 from learnsym.results.collect import collect
-from learnsym.results.grouping import group
+from learnsym.results.grouping import group_runs
 
 PAPER = [{"metric": "test_accuracy", "value": 0.938, "status": "S", "where": "table 2"}]
 HOSTILE = (
-    r"</script><script>alert('&amp;')</script> 100% a_b {x} $y$ #1 ~ ^ \input{/etc/passwd} | `z` -- λ "
-    + '"q"'
+    r"</script><script>alert('&amp;')</script> 100% a_b {x} $y$ #1 ~ ^ "
+    r"\input{/etc/passwd} | `z` -- λ " + '"q"'
 )
 
 
-def table_of(folder: Path, metrics: list[str] | None = None) -> Table:
+def table_of(folder: Path, metrics: list[str] | None = None) -> RunTable:
     runs = collect(str(folder / "*"))
-    return make_table(group(runs), runs, metrics)
+    return make_table(group_runs(runs), runs, metrics)
 
 
 @pytest.fixture
@@ -54,16 +54,19 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def numbers(table: RunTable) -> dict[tuple[str, str], tuple[object, ...]]:
+    lines = table.values[["run", "metric", "mean", "sd", "n"]].itertuples(index=False, name=None)
+    return {line[:2]: line[2:] for line in lines}
+
+
 def test_means_and_deviations(folder: Path) -> None:
-    rows = {row.label: row for row in table_of(folder).rows}
-    cell = rows["regularisation=0.01"].cells["test_accuracy"]
-    assert (cell.mean, cell.sd, cell.n) == (
+    found = numbers(table_of(folder))
+    assert found["regularisation=0.01", "test_accuracy"] == (
         statistics.fmean((0.5, 0.3, 0.1)),
         pytest.approx(0.2),
         3,
     )
-    alone = rows["regularisation=0.1"].cells["test_accuracy"]
-    assert (alone.mean, alone.sd, alone.n) == (0.75, None, 1), "one seed has no deviation"
+    assert found["regularisation=0.1", "test_accuracy"] == (0.75, "", 1), "one has no deviation"
 
 
 def test_markdown_of_a_whole_table(folder: Path) -> None:
@@ -84,7 +87,7 @@ def test_markdown_of_a_whole_table(folder: Path) -> None:
 
 
 def test_csv_has_every_metric_and_those_that_are_missing(folder: Path) -> None:
-    rows = list(csv.DictReader(io.StringIO(as_csv(table_of(folder)))))
+    rows = list(csv.DictReader(io.StringIO(csv_text(table_of(folder)))))
     found = {(r["run"], r["metric"]): r for r in rows}
     assert len(rows) == 2 * 3 + 2
     row = found["regularisation=0.01", "train_loss"]
@@ -115,9 +118,12 @@ def test_a_metric_that_some_seeds_lack_says_how_many_have_it(tmp_path: Path) -> 
 def test_what_is_no_number_is_not_averaged_away(tmp_path: Path) -> None:
     for seed, value in enumerate((1.0, math.nan, math.inf)):
         make_run(tmp_path, seed, metrics={"test_loss": value, "test_name": "a", "test_flag": True})
-    (row,) = table_of(tmp_path).rows
-    assert list(row.cells) == ["test_loss"]
-    assert math.isnan(row.cells["test_loss"].mean)
+    ((key, (mean, sd, n)),) = numbers(table_of(tmp_path)).items()
+    assert key == ("net-data", "test_loss")
+    assert math.isnan(mean)
+    assert math.isnan(sd)
+    assert n == 3
+    assert "net-data,test_loss,nan,nan,3," in csv_text(table_of(tmp_path))
     assert "| net-data | 3 | nan ± nan |" in markdown(table_of(tmp_path))
 
 
@@ -133,7 +139,7 @@ def test_metrics_of_layers_and_what_was_given(tmp_path: Path) -> None:
     make_run(tmp_path, 0, metrics=metrics, learned_symmetry=symmetry)
     assert table_of(tmp_path).blocks == [["test_loss"], ["learned_rotation_fraction/last"]]
     assert "Extents that were given" in markdown(table_of(tmp_path))
-    assert "learned_rotation_fraction/lift" in as_csv(table_of(tmp_path))
+    assert "learned_rotation_fraction/lift" in csv_text(table_of(tmp_path))
     symmetry["lift"]["rotation"]["learned"] = True
     make_run(tmp_path, 1, metrics=metrics, learned_symmetry=symmetry)
     assert len(table_of(tmp_path).blocks[1]) == 2
@@ -210,11 +216,12 @@ def test_columns_are_as_many_as_fit_on_a_page(tmp_path: Path) -> None:
     metrics = {f"learned_rotation_fraction/blocks.{n}.conv1.elements": 0.123456 for n in range(9)}
     make_run(tmp_path, metrics=metrics)
     table = table_of(tmp_path)
-    parts = list(packed(table, table.blocks[0]))
-    assert [m for part in parts for m in part] == list(metrics)
+    parts = list(pages_of(table.block_frame(table.blocks[0])))
+    assert [m for part in parts for m in part.columns[2:]] == list(metrics)
     assert 1 < len(parts) < 9
     for part in parts:
-        assert sum(3 + max(map(len, head(m))) for m in part) + len("net-data") + 7 <= PAGE
+        widths = [3 + max(map(len, head(m))) for m in part.columns[2:]]
+        assert sum(widths) + len("net-data") + 7 <= PAGE
     assert latex(table).count(r"\toprule") == len(parts)
 
 

@@ -7,11 +7,11 @@ import pytest
 from fake_runs import make_run
 
 from learnsym.results.collect import collect
-from learnsym.results.grouping import differing, group, remarks
+from learnsym.results.grouping import differing_keys, group_runs, remarks
 
 
 def labels(folder: Path, **settings) -> dict[str, int]:
-    return {g.label: len(g.runs) for g in group(collect(str(folder / "*")), **settings)}
+    return {g.label: len(g.runs) for g in group_runs(collect(str(folder / "*")), **settings)}
 
 
 def arm(folder, seed, level, *more, **settings):
@@ -87,7 +87,7 @@ def test_versions_of_the_code_are_averaged_only_where_it_is_asked_for(tmp_path):
     arm(tmp_path, 0, 0.1, code="a" * 12)
     arm(tmp_path, 1, 0.1, code="b" * 12)
     assert labels(tmp_path) == {"net-data, code aaaaaaa": 1, "net-data, code bbbbbbb": 1}
-    together = group(collect(str(tmp_path / "*")), across_code=True)
+    together = group_runs(collect(str(tmp_path / "*")), across_code=True)
     assert [len(g.runs) for g in together] == [2]
     assert "2 versions of the code: aaaaaaa (net-data), bbbbbbb (net-data)" in remarks(together)[0]
 
@@ -95,7 +95,7 @@ def test_versions_of_the_code_are_averaged_only_where_it_is_asked_for(tmp_path):
 def test_a_seed_that_occurs_twice_is_said(tmp_path):
     arm(tmp_path / "one", 3, 0.1)
     arm(tmp_path / "two", 3, 0.1)
-    (found,) = group(collect([str(tmp_path / "one"), str(tmp_path / "two")]))
+    (found,) = group_runs(collect([str(tmp_path / "one"), str(tmp_path / "two")]))
     assert len(found.runs) == 2
     assert "seed 3 occurs more than once" in remarks([found])[0]
 
@@ -116,7 +116,9 @@ def test_presets_are_called_by_their_names_and_classes_by_theirs(tmp_path):
             tmp_path, words=[word], config={"net": {"width": len(arms)}}, metrics={"test_loss": 1.0}
         )
     assert list(labels(tmp_path)) == ["mario_iggy/low", "mario_iggy/high"]
-    for seed, target in enumerate(("learnsym.nets.conv5.Conv5", "learnsym.nets.conv13.Conv13")):
+    for seed, target in enumerate(
+        ("learnsym.nets.plain_cnn.Conv5", "learnsym.nets.plain_cnn.Conv13")
+    ):
         make_run(
             tmp_path / "more",
             seed,
@@ -167,8 +169,8 @@ def test_differences_are_keys_whose_values_differ(tmp_path):
         ({"a": 1, "b": 1}, {"a": 1, "b": 2}, {"a": 1, "b": 2, "c": None})
     ):
         make_run(tmp_path, seed, config={"net": values}, metrics={"test_loss": 1.0})
-    groups = group(collect(str(tmp_path / "*")))
-    assert differing(groups[:2]) == ["net.b"]
+    groups = group_runs(collect(str(tmp_path / "*")))
+    assert differing_keys(groups[:2]) == ["net.b"]
     assert len({g.label for g in groups}) == 3
 
 
@@ -176,7 +178,7 @@ def test_published_values_are_of_the_full_scale_and_stand_ins_are_said(tmp_path)
     paper = [{"metric": "test_loss", "value": 0.1, "status": "V"}]
     data = {"provenance": "STAND-IN for MNIST-rot."}
     arm(tmp_path, 0, 0.1, scale="cpu", paper=paper, data=data)
-    said = remarks(group(collect(str(tmp_path / "*"))))
+    said = remarks(group_runs(collect(str(tmp_path / "*"))))
     assert said == [
         "The paper's values are those of scale=full; these runs are of scale=cpu.",
         "STAND-IN for MNIST-rot.",

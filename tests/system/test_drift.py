@@ -161,17 +161,17 @@ def test_an_interrupted_run_goes_on_to_the_last_bit(main, words, monkeypatch, ki
     """Two chunks of 4 equivariant and 5 free steps: stopped within either, between them, between
     the chunks, after all steps."""
     from learnsym.dynamics.sgd import MiniBatchSGD
-    from learnsym.modes import drift
+    from learnsym.modes import ensemble_mode
 
-    class Always(drift.Saved):
+    class Always(ensemble_mode.EnsembleCheckpoint):
         """Writes at every step, however long that takes; may stop before it writes that a chunk is
         done."""
 
-        def keep(self, *args, **settings):
+        def save(self, *args, **settings):
             if len(taken) == 18 and len(args) == 2:
                 raise KeyboardInterrupt
             self.seconds = 0.0
-            super().keep(*args, **settings)
+            super().save(*args, **settings)
 
     command = (
         *words(kind),
@@ -192,7 +192,7 @@ def test_an_interrupted_run_goes_on_to_the_last_bit(main, words, monkeypatch, ki
         taken.clear()
         out = f"paths.out=stopped{calls}"
         with monkeypatch.context() as patch:
-            patch.setattr(drift, "Saved", partial(Always, seconds=0.0))
+            patch.setattr(ensemble_mode, "EnsembleCheckpoint", partial(Always, seconds=0.0))
             patch.setattr(MiniBatchSGD, "step", partialmethod(counting, most=calls))
             assert main(*command, out).code == 130
         with monkeypatch.context() as patch:
@@ -243,7 +243,7 @@ def test_debug_runs_little_and_leaves_nothing(main, words):
         ),
         (("train.optimizer.momentum=0.9",), "mode=drift is plain gradient descent"),
         (("train.optimizer.weight_decay=0.1",), "mode=drift is plain gradient descent"),
-        (("train/schedule=cosine",), "train/schedule=constant would be right"),
+        (("train/schedule=cosine",), "Try train/schedule=constant"),
         (("net.support=corner",), "net.support"),
         (("net.basis=skew",), "net.basis"),
         (("net.side=28",), "net does not fit dataset=mnist"),

@@ -23,7 +23,7 @@ from learnsym.data.images.folder import read_picture
 from learnsym.data.readers import arrays
 from learnsym.data.readers.hdf5 import open_array
 from learnsym.data.readers.idx import read_idx
-from learnsym.data.readers.xyz import read_xyz
+from learnsym.data.readers.structures import read_structures
 from learnsym.errors import ConfigError, DataError
 
 
@@ -74,7 +74,7 @@ def test_what_may_be_built():
         "torch.nn.Linear",
         "torch.optim.SGD",
         "torch.optim.lr_scheduler.StepLR",
-        "learnsym.nets.conv5.Conv5",
+        "learnsym.nets.plain_cnn.Conv5",
     ):
         assert isinstance(get_class("net", target), type)
 
@@ -374,14 +374,14 @@ ATOM = "H 0 0 0"
 XYZ = {
     "atoms without end": ("9" * 5000 + "\nhomo=1\n", "line 1"),
     "atoms that are not there": ("999999999\nhomo=1\nH 0 0 0\n", "announces 999999999 atoms"),
-    "a number of digits": ("1\nhomo=1\n" + "9" * 5000 + " 0 0 0\n", "line 3"),
+    "a number of digits": ("1\nhomo=1\n" + "9" * 5000 + " 0 0 0\n", "lines 1 to 3"),
     "columns without end": (
         f"1\nhomo=1 Properties=species:S:1:pos:R:3:x:R:{'9' * 5000}\n{ATOM}\n",
-        "Properties=",
+        "Properties claims",
     ),
     "columns that go backwards": (
         f"1\nhomo=1 Properties=x:R:-3:species:S:1:pos:R:3\n{ATOM}\n",
-        "Properties=",
+        "Properties claims",
     ),
     "an infinite number": ("1\nhomo=1\nH 1e999 0 0\n", "finite number"),
 }
@@ -392,20 +392,20 @@ def test_an_xyz_file_with_absurd_numbers(tmp_path, kind):
     text, part = XYZ[kind]
     (tmp_path / "a.xyz").write_text(text)
     with pytest.raises(DataError) as caught:
-        read_xyz(tmp_path / "a.xyz", "homo")
+        read_structures(tmp_path / "a.xyz", "homo")
     assert part in str(caught.value)
     assert "a.xyz" in str(caught.value)
 
 
 def test_one_giant_among_many_molecules(tmp_path, monkeypatch):
     """All are padded to the largest: 40 MB of text could ask for terabytes."""
-    monkeypatch.setattr("learnsym.data.readers.xyz.MOST_PADDED", 1000)
+    monkeypatch.setattr("learnsym.data.readers.structures.MAX_PADDED", 1000)
     small = f"1\nhomo=1\n{ATOM}\n"
     (tmp_path / "a.xyz").write_text(small * 500 + "500\nhomo=1\n" + f"{ATOM}\n" * 500)
     with pytest.raises(DataError, match=r"501 molecules, of 2 atoms in the mean and one of 500"):
-        read_xyz(tmp_path / "a.xyz", "homo")
+        read_structures(tmp_path / "a.xyz", "homo")
     (tmp_path / "a.xyz").write_text(small * 2000)
-    assert len(read_xyz(tmp_path / "a.xyz", "homo")[0]) == 2000
+    assert len(read_structures(tmp_path / "a.xyz", "homo")[0]) == 2000
 
 
 # --- folders with links

@@ -152,7 +152,6 @@ def test_the_scheduler_hands_out_gpus(main, tiny, monkeypatch):
 
 
 # --- Ray
-# ------------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.long
@@ -215,9 +214,9 @@ def test_what_is_not_installed(main, tiny, monkeypatch, launcher, package):
     )  # how Python notes a module that is not to be had
     done = main("-m", f"launcher={launcher}", *tiny, "seed=0,1")
     assert done.code == 2
-    assert (
-        done.err
-        == f"error: launcher={launcher} needs {package}, which is not installed: uv sync --extra {launcher}\n"
+    assert done.err == (
+        f"error: launcher={launcher} needs {package}, which is not installed: "
+        f"uv sync --extra {launcher}\n"
     )
     assert not list(Path("runs").glob("*/config.yaml"))
 
@@ -228,7 +227,8 @@ def test_no_slurm_here(main, tiny, monkeypatch):
     done = main("-m", "launcher=slurm", *tiny, "seed=0,1")
     assert done.code == 2
     assert re.fullmatch(
-        "error: launcher=slurm: this machine has no sbatch and srun; .*\n", done.err
+        "error: launcher=slurm: this machine has no sbatch and srun. Try launcher=joblib.*\n",
+        done.err,
     )
 
 

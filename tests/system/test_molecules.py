@@ -71,7 +71,7 @@ def test_images_are_as_they_were(composed):
     cfg, choices = composed()
     assert (choices["base_group"], choices["kind"]) == ("affine2", "images")
     assert OmegaConf.to_container(cfg.net.backbone) == {
-        "_target_": "learnsym.nets.simple_conv.SimpleConv",
+        "_target_": "learnsym.nets.plain_cnn.SimpleConv",
         "width": 16,
     }
     assert OmegaConf.to_container(cfg.net.learn) == ["rotation"]

@@ -27,7 +27,7 @@ def test_a_sweep_ends_with_a_report_and_mode_report_makes_the_same_of_its_runs(m
     page = (sweep / "report.html").read_text()
     assert "main.py -m " in page
     assert "regularisation=0.01,0.2" in page
-    assert page.count('src="data:image/png;base64,') == 5, (
+    assert page.count('<figure><img src="data:image/png;base64,') == 5, (
         "the sweep's figure and those of four runs"
     )
 

@@ -256,11 +256,11 @@ def curve_of(path: Path) -> dict:
         ),
         (
             ("mode.restrict=complement", "net=c4_conv", "net.basis=random"),
-            "net.basis=orthonormal would be right",
+            "Try net.basis=orthonormal",
         ),
         (
             ("mode.copies=2", "net=conv5"),
-            "mode.copies=2 would have no effect: Conv5 draws no copies; null would be right",
+            "mode.copies=2 would have no effect: Conv5 draws no copies. Try null",
         ),
         (
             ("trainer.devices=2", "trainer.accelerator=cpu"),

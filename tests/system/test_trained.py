@@ -79,9 +79,7 @@ def test_a_checkpoint_of_the_first_version_reads_its_data_again(run, shared):
 
 def test_examples_of_another_shape_are_refused(run):
     model = load(run)
-    with pytest.raises(
-        ValueError, match=r"shape \[3, 32, 32\], got \[1, 8, 8\]"
-    ):
+    with pytest.raises(ValueError, match=r"shape \[3, 32, 32\], got \[1, 8, 8\]"):
         model.predict(torch.zeros(2, 1, 8, 8))
 
 

@@ -18,7 +18,7 @@ from learnsym.data.base import DataInfo, ImageData, Split
 from learnsym.errors import ConfigError
 from learnsym.groups.planar import SE2
 from learnsym.nets.augerino import Augerino
-from learnsym.nets.conv5 import Conv5
+from learnsym.nets.plain_cnn import Conv5
 from learnsym.run.context import build_context, dry_forward
 from learnsym.run.directory import RunDirectory
 from learnsym.training.tasks import (

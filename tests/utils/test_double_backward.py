@@ -7,7 +7,7 @@ from torch.autograd import gradcheck, gradgradcheck
 
 from learnsym.groups.actions import sample_bilinear, warp
 from learnsym.groups.planar import Affine2
-from learnsym.layers.fast.batched_mlp import Spare, dense_chain
+from learnsym.layers.fast.batched_mlp import batched_mlp
 from learnsym.utils.double_backward import double_backward_enabled, enable_double_backward
 
 
@@ -76,6 +76,6 @@ def test_the_context_ends() -> None:
 def differentiate_twice() -> torch.Tensor:
     torch.manual_seed(0)
     x, weight = torch.randn(1, 2, 3), torch.randn(1, 4, 3, requires_grad=True)
-    out = dense_chain(x, [weight, torch.randn(1, 2, 4)], 0.1, Spare())
+    out = batched_mlp(x, [weight, torch.randn(1, 2, 4)], 0.1)
     (slope,) = torch.autograd.grad(out.square().sum(), weight, create_graph=True)
     return torch.autograd.grad(slope.sum(), weight, materialize_grads=True)[0]

@@ -1,7 +1,5 @@
-"""LearnSym's launchers, in the one place where Hydra looks for plugins: the jobs of a sweep with
-joblib, Slurm or Ray.
+"""Start the jobs of a sweep with joblib, Slurm or Ray; Hydra looks for plugins here.
 
-hydra-joblib-launcher, hydra-submitit-launcher and hydra-ray-launcher end a sweep as soon as one of
-its processes dies, and nobody learns of the other jobs then. Here such a job is named at the end
-like any other that failed.
+Hydra's own launchers for these end a sweep as soon as one of its processes dies, and lose the other
+jobs. Here such a job is named at the end like any other that failed.
 """

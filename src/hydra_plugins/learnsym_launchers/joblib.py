@@ -21,32 +21,33 @@ ConfigStore.instance().store(
 
 
 class JoblibLauncher(SweepLauncher):
-    """joblib's processes. If one is killed, joblib ends them all: their jobs are started again, and
-    go on where they were.
+    """Run jobs in joblib's processes.
+
+    joblib ends all of them if one is killed; their jobs are started again, and continue.
     """
 
-    skips_finished = False  # they take a moment here, and show what they found
+    skips_finished = False  # they take a moment here, and show their results
 
     def start(self, jobs: list[Job]) -> None:
-        """All of them. Those that were at work when a process died come last (one of them killed
-        it, perhaps by its hunger for memory), and then, if a process dies again, one by one: none
-        is started more than three times.
+        """Run the jobs; none is started more than three times.
+
+        Jobs of a crashed worker come last, then one at a time: one may exhaust the memory.
         """
         from joblib import effective_n_jobs
 
         suspects: list[Job] = []
-        while jobs and not self._parallel(jobs):
-            left = [job for job in jobs if self.missing(job)]
-            at_work = effective_n_jobs(self.settings["n_jobs"])
-            suspects += left[:at_work]
-            jobs = left[at_work:]
-        if suspects and not self._parallel(suspects):
+        while jobs and not self._run(jobs):
+            missing = [job for job in jobs if self.is_missing(job)]
+            workers = effective_n_jobs(self.settings["n_jobs"])
+            suspects += missing[:workers]
+            jobs = missing[workers:]
+        if suspects and not self._run(suspects):
             for job in suspects:
-                if self.missing(job):
-                    self._parallel([job])
+                if self.is_missing(job):
+                    self._run([job])
 
-    def _parallel(self, jobs: list[Job]) -> bool:
-        """Whether all came to an end, well or not; False: a process was killed."""
+    def _run(self, jobs: list[Job]) -> bool:
+        """Run the jobs side by side; return False if a worker was killed."""
         from hydra_plugins.hydra_joblib_launcher._core import process_joblib_cfg
         from joblib import Parallel, delayed
         from joblib.externals.loky.process_executor import TerminatedWorkerError
@@ -54,7 +55,7 @@ class JoblibLauncher(SweepLauncher):
         settings = self.settings | {"backend": "loky"}
         process_joblib_cfg(settings)
         try:
-            Parallel(**settings)(delayed(self.work)(job) for job in jobs)
+            Parallel(**settings)(delayed(self.task)(job) for job in jobs)
         except TerminatedWorkerError:
             return False
         return True

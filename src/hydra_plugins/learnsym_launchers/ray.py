@@ -2,11 +2,10 @@
 
 import os
 from dataclasses import dataclass, field
-from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
-from hydra_plugins.learnsym_launchers._jobs import Job, SweepLauncher
+from hydra_plugins.learnsym_launchers._jobs import Job, SweepLauncher, SweepTask
 from learnsym.errors import ConfigError, RunError
 
 
@@ -29,12 +28,12 @@ ConfigStore.instance().store(
 
 
 class RayLauncher(SweepLauncher):
-    """Ray tasks, as many at once as the cluster has room for."""
+    """Run jobs as Ray tasks, as many at once as the cluster has room for."""
 
     package = ("ray", "ray")
 
     def start(self, jobs: list[Job]) -> None:
-        """Start them and wait for them.
+        """Start the jobs and wait for them.
 
         Raises:
             ConfigError: there is no such cluster, or this machine is not large enough for a job.
@@ -47,78 +46,67 @@ class RayLauncher(SweepLauncher):
         import ray
 
         address = self.settings["address"]
-        local = (
-            {"include_dashboard": False, "object_store_memory": 10**8} if address == "local" else {}
-        )  # jobs hand over nothing
+        is_local = address == "local"
         try:
-            ray.init(address=address, log_to_driver=True, configure_logging=False, **local)
-        except (ConnectionError, ValueError) as error:
-            raise ConfigError(
-                f"hydra.launcher.address={address}: {str(error).splitlines()[0].rstrip('.')}."
-            ) from error
-        except Exception as error:  # Ray has no class for it
-            raise RunError(
-                f"Ray did not start: {str(error).splitlines()[0].rstrip('.')}."
-            ) from error
+            ray.init(
+                address=address,
+                configure_logging=False,
+                include_dashboard=False if is_local else None,
+                object_store_memory=10**8 if is_local else None,  # jobs hand over nothing
+            )
+        except Exception as error:
+            reason = str(error).splitlines()[0].rstrip(".")
+            if isinstance(error, ConnectionError | ValueError):
+                raise ConfigError(f"hydra.launcher.address={address}: {reason}.") from error
+            raise RunError(f"Ray did not start: {reason}.") from error
         try:
-            self._check_room(ray.nodes())
+            if is_local:
+                self._check_room([node["Resources"] for node in ray.nodes()])
             self._run(jobs)
         finally:
             ray.shutdown()
 
-    def wants(self) -> dict[str, float]:
-        """What a job takes, by Ray's names (memory in bytes)."""
-        memory = {"memory": self.settings["memory_gb"] * 1e9} if self.settings["memory_gb"] else {}
-        return {
-            "CPU": self.settings["num_cpus"],
-            "GPU": self.settings["num_gpus"],
-            **memory,
-            **self.settings["resources"],
-        }
+    def _needs(self) -> dict[str, float]:
+        """Return what a job takes, by Ray's names (memory in bytes)."""
+        needs = {"CPU": self.settings["num_cpus"], "GPU": self.settings["num_gpus"]}
+        if self.settings["memory_gb"]:
+            needs["memory"] = self.settings["memory_gb"] * 1e9
+        return needs | dict(self.settings["resources"])
 
-    def _check_room(self, nodes: list[dict[str, Any]]) -> None:
-        """Ray waits for ever for a machine that is large enough; one of its own making never
-        grows.
-        """
-        if self.settings["address"] != "local":
-            return
+    def _check_room(self, machines: list[dict[str, float]]) -> None:
+        """Refuse what no machine has: Ray would wait for one for ever."""
         keys = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory_gb"}
-        for name, wanted in self.wants().items():
-            there = max(node["Resources"].get(name, 0) for node in nodes)
-            if wanted > there:
-                key = f"hydra.launcher.{keys.get(name, 'resources')}"
+        for name, needed in self._needs().items():
+            available = max(machine.get(name, 0) for machine in machines)
+            if needed > available:
                 raise ConfigError(
-                    f"{key}: a job is to have {wanted:g} {name}, and Ray finds {there:g} on this machine."
+                    f"hydra.launcher.{keys.get(name, 'resources')}: a job is to have {needed:g} "
+                    f"{name}, and Ray finds {available:g} on this machine."
                 )
 
     def _run(self, jobs: list[Job]) -> None:
         import ray
 
-        task = ray.remote(job_of_sweep).options(
-            num_cpus=self.settings["num_cpus"],
-            num_gpus=self.settings["num_gpus"],
-            memory=self.wants().get("memory"),
-            resources=dict(self.settings["resources"]),
+        needs = self._needs()
+        remote = ray.remote(_do).options(
+            num_cpus=needs.pop("CPU"),
+            num_gpus=needs.pop("GPU"),
+            memory=needs.pop("memory", None),
+            resources=needs,
             max_retries=self.settings["max_retries"],
         )
-        work = ray.put(self.work)
-        waiting = {task.remote(work, job): job for job in jobs}
-        while waiting:
-            (done,), _ = ray.wait(list(waiting), num_returns=1)
-            job = waiting.pop(done)
+        task = ray.put(self.task)
+        pending = {remote.remote(task, job): job for job in jobs}
+        while pending:
+            (reference,), _ = ray.wait(list(pending), num_returns=1)
+            job = pending.pop(reference)
             try:
-                ray.get(done)
+                ray.get(reference)
             except ray.exceptions.RayError as error:
-                if self.missing(job):
+                if self.is_missing(job):
                     reason = " ".join(str(error).split())
-                    self.record(
-                        job,
-                        status="missing",
-                        directory=None,
-                        error=f"{type(error).__name__}: {reason}",
-                    )
+                    self.record(job, error=f"{type(error).__name__}: {reason}")
 
 
-def job_of_sweep(work: Any, job: Job) -> None:
-    """What a worker of Ray's does."""
-    work(job)
+def _do(task: SweepTask, job: Job) -> None:
+    task(job)

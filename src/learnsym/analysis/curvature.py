@@ -1,27 +1,28 @@
-"""Products of a vector with the Hessian of a loss, or with its generalised Gauss-Newton matrix,
-exact and batch by batch.
+"""Multiply vectors by a loss's Hessian or Gauss-Newton matrix, exactly.
 
     hessian    v -> d/dh grad L(theta + h v) at h = 0
     ggn        v -> mean over examples of J^T H J v, J = d outputs / d theta, H = d^2 loss / d
-    outputs^2
+               outputs^2
 
-by differentiating twice (`learnsym.utils.double_backward`): reverse over reverse works for every
-layer here. Forward mode (torch.func), which the products of curvlinops-for-pytorch 3.0.1 are made
-of, would ask every hand-written backward pass for a rule of its own.
+They differentiate twice (`learnsym.utils.double_backward`), batch by batch: reverse over reverse
+works for every layer here. Forward mode (torch.func), which the products of
+curvlinops-for-pytorch 3.0.1 are made of, would ask every hand-written backward pass for a rule.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from learnsym.dynamics.ensemble import EnsembleNet
+from learnsym.data.base import Data
 from learnsym.errors import ConfigError
+from learnsym.layers.forward_context import ForwardContext, call_network
 from learnsym.utils.double_backward import enable_double_backward
+from learnsym.utils.rng import BatchRows, generator
 
-Matrix = Literal["hessian", "ggn"]
-Restriction = Literal["none", "equivariant", "complement"]
+CurvatureMatrix = Literal["hessian", "ggn"]
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Mean loss of a batch of outputs against targets."""
 
@@ -33,80 +34,110 @@ class Examples(NamedTuple):
         inputs: [B, C, H, W].
         targets: [B, ...].
         share: B / N.
+        rows: which of all examples they are; None: all.
     """
 
     inputs: Tensor
     targets: Tensor
     share: float
+    rows: BatchRows | None = None
 
 
-class Curvature:
-    """A symmetric matrix [P, P] known by its products with vectors [P], P the number of trained
-    parameters of a network.
+@dataclass(eq=False)
+class TrainingExamples:
+    """Training examples, transformed with the same draws in every pass.
 
-    Vectors are float64 on the device `home`; the network computes in its own precision.
+    All numbers are drawn for all examples in every batch, from one seed, and a batch takes those of
+    its rows: the mean over all batches is the same function of the weights for every batch size.
+
+    Attributes:
+        count: examples at most, drawn by the seed; None: all.
+        device: where the network is.
     """
 
-    def __init__(
-        self,
-        net: nn.Module,
-        loss: Loss,
-        batches: Callable[[], Iterable[Examples]],
-        matrix: Matrix = "hessian",
-        penalty: Callable[[], Tensor | float] | None = None,
-        home: torch.device | str = "cpu",
-    ) -> None:
-        """Args:
-            net: in evaluation mode; all passes over the batches must see the same function of its
-                parameters.
-            loss: see `Loss`.
-            batches: all examples, again with every call.
-            matrix: see above.
-            penalty: what the loss has besides, a function of the parameters alone; its Hessian is
-                added, a Gauss-Newton matrix is of outputs and leaves it out.
-            home: where vectors live; a device that knows float64.
+    data: Data
+    count: int | None
+    batch_size: int
+    seed: int
+    device: torch.device
+    dtype: torch.dtype = torch.float32
+    layout: torch.memory_format = torch.preserve_format
 
-        Raises:
-            ValueError: nothing is trained.
-        """
-        self.net, self.loss, self.batches, self.penalty, self.home = (
-            net,
-            loss,
-            batches,
-            penalty,
-            torch.device(home),
-        )
-        self.names = [name for name, p in net.named_parameters() if p.requires_grad]
-        self.parameters = [p for p in net.parameters() if p.requires_grad]
+    def __post_init__(self) -> None:
+        total = len(self.data.splits["train"])
+        order = torch.randperm(total, generator=generator(self.seed, "spectrum/examples"))
+        self.rows = order[: self.count or total].sort().values
+        draws = generator(self.seed, "spectrum/draws")
+        self.draws_seed = int(torch.randint(2**62, (), generator=draws))
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // self.batch_size)
+
+    def __call__(self) -> Iterator[Examples]:
+        """Yield all batches; between them, torch draws from the seed of the examples."""
+        split, total = self.data.splits["train"], len(self.rows)
+        devices = [self.device] if self.device.type == "cuda" else []
+        for start in range(0, total, self.batch_size):
+            stop = min(start + self.batch_size, total)
+            rows = self.rows[start:stop].to(split.targets.device)
+            inputs, targets = split.inputs[rows].to(self.device), split.targets[rows]
+            shard = BatchRows(start, stop, total)
+            with torch.random.fork_rng(devices=devices):
+                torch.manual_seed(self.draws_seed)
+                prepared = self.data.prepare(inputs, train=True, rows=shard)
+                prepared = prepared.to(self.dtype, memory_format=self.layout)
+                share = (stop - start) / total
+                yield Examples(prepared, targets.to(self.device), share, shard)
+
+
+@dataclass(eq=False)
+class Curvature:
+    """A symmetric matrix [P, P] known by its products with vectors [P].
+
+    Vectors are float64 on `device`; the network computes in its own precision.
+
+    Attributes:
+        net: in evaluation mode, the same function of its parameters in every pass.
+        batches: all examples, again with every call.
+        penalty: added to the loss, a function of the parameters alone; a Gauss-Newton matrix leaves
+            it out.
+        device: of vectors; must know float64.
+        size: P.
+    """
+
+    net: nn.Module
+    loss: Loss
+    batches: Callable[[], Iterable[Examples]]
+    matrix: CurvatureMatrix = "hessian"
+    penalty: Callable[[], Tensor | float] | None = None
+    device: torch.device | str = "cpu"
+
+    def __post_init__(self) -> None:
+        self.parameters = [p for p in self.net.parameters() if p.requires_grad]
         if not self.parameters:
-            raise ValueError(f"{type(net).__name__} has no trained parameters")
+            raise ValueError(f"{type(self.net).__name__} has no trained parameters")
         self.size = sum(p.numel() for p in self.parameters)
         self.precision = self.parameters[0].dtype
-        self._of_batch = self._hessian if matrix == "hessian" else self._gauss_newton
         self._checked = False
-        self._adds_penalty = matrix == "hessian" and penalty is not None
 
     def __call__(self, vector: Tensor, tick: Callable[[], object] = lambda: None) -> Tensor:
-        """The product [P]; `tick` is called after every batch.
+        """Compute the product [P]; call `tick` after every batch.
 
         Raises:
             ConfigError: a layer of the network has no second derivative.
         """
+        product = self._hessian if self.matrix == "hessian" else self._gauss_newton
         along = self.split(vector)
-        total = torch.zeros(self.size, dtype=torch.float64, device=self.home)
+        total = torch.zeros(self.size, dtype=torch.float64, device=self.device)
+        flags = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
         try:
-            with (
-                enable_double_backward(),
-                torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False),
-            ):
-                for inputs, targets, share in self.batches():
-                    total.add_(self.joined(self._of_batch(inputs, targets, along)), alpha=share)
+            with enable_double_backward(), flags:
+                for examples in self.batches():
+                    total.add_(self._flat(product(examples, along)), alpha=examples.share)
                     tick()
-                if self._adds_penalty:
-                    assert self.penalty is not None
-                    value = self.penalty()
-                    if isinstance(value, Tensor) and value.requires_grad:
-                        total.add_(self.joined(self._along(value, along)))
+                value = self.penalty() if self.penalty and self.matrix == "hessian" else 0.0
+                if isinstance(value, Tensor) and value.requires_grad:
+                    total.add_(self._flat(self._derivative_along(value, along)))
         except RuntimeError as error:
             if "is not implemented" not in str(error):
                 raise
@@ -115,123 +146,76 @@ class Curvature:
 
     def _refusal(self, reason: str) -> ConfigError:
         return ConfigError(
-            f"mode=spectrum: {type(self.net).__name__} cannot be differentiated twice ({reason.rstrip('.')})."
+            f"mode=spectrum: {type(self.net).__name__} cannot be differentiated twice "
+            f"({reason.rstrip('.')})."
         )
 
-    def _check(self, slopes: Iterable[Tensor]) -> None:
-        """Refuse derivatives of which a part ends, silently, in a backward pass that is
-        differentiable once.
-        """
-        if not self._checked:
-            self._checked = True
-            if has_error_node(slopes):
-                raise self._refusal(
-                    "the backward pass of one of its layers is marked once_differentiable"
-                )
+    def _check(self, gradients: Iterable[Tensor]) -> None:
+        """Refuse gradients that autograd would silently not differentiate again."""
+        if not self._checked and _has_error_node(gradients):
+            raise self._refusal(
+                "the backward pass of one of its layers is marked once_differentiable"
+            )
+        self._checked = True
 
-    def _hessian(self, inputs: Tensor, targets: Tensor, along: list[Tensor]) -> list[Tensor]:
-        return self._along(self.loss(self.net(inputs), targets), along)
+    def _outputs(self, examples: Examples) -> Tensor:
+        return call_network(self.net, examples.inputs, ForwardContext(examples.rows))
 
-    def _along(self, value: Tensor, along: list[Tensor]) -> list[Tensor]:
-        """The Hessian of a scalar times a vector."""
-        slopes = torch.autograd.grad(
+    def _hessian(self, examples: Examples, along: list[Tensor]) -> list[Tensor]:
+        return self._derivative_along(self.loss(self._outputs(examples), examples.targets), along)
+
+    def _derivative_along(self, value: Tensor, along: list[Tensor]) -> list[Tensor]:
+        """Compute the Hessian of a scalar times a vector."""
+        gradients = torch.autograd.grad(
             value, self.parameters, create_graph=True, materialize_grads=True
         )
-        self._check(slopes)
-        slope = sum((g * v).sum() for g, v in zip(slopes, along, strict=True))
+        self._check(gradients)
+        slope = _inner(gradients, along)
         if not slope.requires_grad:  # linear in all parameters
             return [torch.zeros_like(p) for p in self.parameters]
         return list(torch.autograd.grad(slope, self.parameters, materialize_grads=True))
 
-    def _gauss_newton(self, inputs: Tensor, targets: Tensor, along: list[Tensor]) -> list[Tensor]:
-        outputs = self.net(inputs)
-        # J v without forward mode: J^T u is linear in u, and the derivative of (J^T u) v with
-        # respect to u is J v.
+    def _gauss_newton(self, examples: Examples, along: list[Tensor]) -> list[Tensor]:
+        outputs = self._outputs(examples)
+        # J v without forward mode: J^T u is linear in u, and d (J^T u) v / du = J v.
         dual = torch.zeros_like(outputs, requires_grad=True)
-        pulled = torch.autograd.grad(
+        pulled_back = torch.autograd.grad(
             outputs, self.parameters, dual, create_graph=True, materialize_grads=True
         )
-        self._check(pulled)
-        (pushed,) = torch.autograd.grad(
-            sum((g * v).sum() for g, v in zip(pulled, along, strict=True)), dual, retain_graph=True
-        )
-        del pulled
+        self._check(pulled_back)
+        (pushed,) = torch.autograd.grad(_inner(pulled_back, along), dual, retain_graph=True)
+        del pulled_back
         free = outputs.detach().requires_grad_()
-        (slope,) = torch.autograd.grad(self.loss(free, targets), free, create_graph=True)
+        (slope,) = torch.autograd.grad(self.loss(free, examples.targets), free, create_graph=True)
         (curved,) = torch.autograd.grad(slope, free, pushed)
         return list(torch.autograd.grad(outputs, self.parameters, curved, materialize_grads=True))
 
     def split(self, vector: Tensor) -> list[Tensor]:
-        """A vector [P] as tensors like the parameters."""
-        parts = vector.split([p.numel() for p in self.parameters])
+        """Split a vector [P] into tensors like the parameters."""
+        chunks = vector.split([p.numel() for p in self.parameters])
         return [
-            part.view(p.shape).to(p.device, p.dtype)
-            for part, p in zip(parts, self.parameters, strict=True)
+            chunk.view(p.shape).to(p.device, p.dtype)
+            for chunk, p in zip(chunks, self.parameters, strict=True)
         ]
 
-    def joined(self, parts: Iterable[Tensor]) -> Tensor:
-        """Tensors like the parameters as a vector [P]."""
-        return torch.cat([part.detach().flatten().to(self.home, torch.float64) for part in parts])
+    def _flat(self, tensors: Iterable[Tensor]) -> Tensor:
+        """Join tensors like the parameters to a vector [P]."""
+        return torch.cat([t.detach().flatten().to(self.device, torch.float64) for t in tensors])
 
 
-def has_error_node(tensors: Iterable[Tensor]) -> bool:
-    """Whether a graph has a node that stands for "cannot be differentiated": autograd passes it
-    over in silence.
-    """
+def _inner(tensors: Iterable[Tensor], others: Iterable[Tensor]) -> Tensor:
+    return torch.stack([(a * b).sum() for a, b in zip(tensors, others, strict=True)]).sum()
+
+
+def _has_error_node(tensors: Iterable[Tensor]) -> bool:
+    """Search a graph for the node that raises when it is differentiated."""
     nodes = [t.grad_fn for t in tensors if t.grad_fn is not None]
-    seen = set(nodes)
+    visited = set(nodes)
     while nodes:
         node = nodes.pop()
         if node.name().endswith("::Error"):
             return True
-        new = {following for following, _ in node.next_functions if following is not None} - seen
-        seen |= new
+        new = {after for after, _ in node.next_functions if after is not None} - visited
+        visited |= new
         nodes += new
     return False
-
-
-class Subspace:
-    """The weights of an `EnsembleNet` that are equivariant (E, and whatever the group does not act
-    on), or their orthogonal complement.
-
-    Attributes:
-        dimension: of the space.
-    """
-
-    def __init__(
-        self, curvature: Curvature, restriction: Literal["equivariant", "complement"]
-    ) -> None:
-        """Raises:
-        ConfigError: the network has no orthogonal projection, or there is nothing in the space.
-        """
-        net = curvature.net
-        if not isinstance(net, EnsembleNet):
-            raise ConfigError(
-                f"mode.restrict={restriction}: {type(net).__name__} knows no projection onto equivariant weights; "
-                "net=projected_linear or net=c4_conv would be right."
-            )
-        if net.fixed:
-            raise ConfigError(
-                f"mode.restrict={restriction}: net.basis=random has coordinates that are not orthonormal, in which E has no "
-                "orthogonal projection; net.basis=orthonormal would be right."
-            )
-        self.curvature, self.net, self.complement = curvature, net, restriction == "complement"
-        inside = net.equivariant_dimension()
-        self.dimension = curvature.size - inside if self.complement else inside
-        if not self.dimension:
-            raise ConfigError(
-                f"mode.restrict={restriction}: no weights of this network lie there; none would be right."
-            )
-
-    @torch.no_grad()
-    def __call__(self, vector: Tensor) -> Tensor:
-        """The orthogonal projection [P] of a vector [P], in float64."""
-        parts = vector.split([p.numel() for p in self.curvature.parameters])
-        shapes = [p.shape for p in self.curvature.parameters]
-        weights = {
-            name: part.view(1, *shape)
-            for name, part, shape in zip(self.curvature.names, parts, shapes, strict=True)
-        }
-        projected = self.net.project(weights)
-        inside = torch.cat([projected[name].flatten() for name in self.curvature.names])
-        return vector - inside if self.complement else inside

@@ -1,9 +1,8 @@
-"""Lanczos with full reorthogonalisation: A Q = Q T + r e_m^T with Q^T Q = 1 and T tridiagonal, one
-product with A a step.
+"""Run Lanczos with full reorthogonalisation.
 
-The eigenvalues of T (Ritz values) approach those of A, the leading ones first, and the vectors Q S
-(T = S theta S^T) their
-eigenvectors: |A u_i - theta_i u_i| = beta_m |S_mi|. The recurrence is in float64, whatever
+A Q = Q T + r e_m^T with Q^T Q = 1 and T tridiagonal, one product with A a step. The eigenvalues of
+T (Ritz values) approach those of A, the leading ones first, and the vectors Q S (T = S theta S^T)
+their eigenvectors: |A u_i - theta_i u_i| = beta_m |S_mi|. The recurrence is in float64, whatever
 precision A is applied in.
 """
 
@@ -11,6 +10,7 @@ import io
 import json
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,18 +25,18 @@ from learnsym.utils.rng import generator
 Product = Callable[[Tensor], Tensor]
 """v -> A v, vectors [P] in float64."""
 COLUMNS = 1 << 18
-"""Entries of a vector that are worked on at a time, so that copies in float64 stay small."""
+"""Entries of a vector at a time, so that copies in float64 stay small."""
 BASIS_BYTES = 2e9
 """A basis of at most this size is kept in float64, a larger one in float32."""
 
 
 class Ritz(NamedTuple):
-    """What T says.
+    """Eigenvalues and eigenvectors of T.
 
     Attributes:
         values: [m], descending.
         vectors: [m, m], S, a column for each value.
-        bounds: [m], |A u - theta u|: within so much of each value there is an eigenvalue.
+        bounds: [m], |A u - theta u|: within this distance of a value there is an eigenvalue.
     """
 
     values: Tensor
@@ -44,143 +44,129 @@ class Ritz(NamedTuple):
     bounds: Tensor
 
 
+@dataclass(eq=False)
 class Lanczos:
-    """One run from one random start; can be kept in a folder and taken up again, to the last bit on
-    a CPU.
+    """One run from one random start, which can be saved and continued.
 
-    Where an invariant subspace is complete (rank below the order, an eigenvalue several times), a
-    run that `restarts` goes on with a new random vector orthogonal to all before; T is then a
-    direct sum. One that does not is over: its quadrature is exact.
-    """
+    Where an invariant subspace is complete (rank below the order, a degenerate eigenvalue), a run
+    that `restarts` goes on with a new random vector orthogonal to all before; T is then a direct
+    sum. One that does not is over: its quadrature is exact.
 
-    def __init__(
-        self,
-        size: int,
-        order: int,
-        seed: int,
-        name: str,
-        *,
-        project: Product | None = None,
-        deflated: Tensor | None = None,
-        dimension: int | None = None,
-        restarts: bool = True,
-        precision: torch.dtype = torch.float64,
-        home: torch.device | str = "cpu",
-    ) -> None:
-        """Args:
+    Attributes:
         size: P.
-        order: steps at most.
-        seed, name: decide the start.
-        project: an orthogonal projection; the run then is of its product with A from both
-            sides.
+        order: steps at most; at the end no more than the space has dimensions.
+        seed: decides the start, together with the name.
+        project: an orthogonal projection, multiplied to A from both sides.
         deflated: [k, P], orthonormal rows that are left out likewise.
         dimension: of the space that is left; None: P less k.
-        restarts: see above.
         precision: that A is applied in; decides what counts as zero.
-        home: where vectors live.
-        """
-        self.size, self.seed, self.name, self.restarts = size, seed, name, restarts
-        self.project = project or (lambda vector: vector)
-        self.deflated = torch.empty(0, size, device=home) if deflated is None else deflated
-        room = size - len(self.deflated) if dimension is None else dimension
-        self.order, self.home = min(order, room), torch.device(home)
-        self.negligible = 10 * torch.finfo(precision).eps
-        kept = torch.float64 if 8 * size * (self.order + 1) <= BASIS_BYTES else torch.float32
-        self.basis = torch.empty(self.order + 1, size, dtype=kept, device=home)
-        self.alphas: list[float] = []
-        self.betas: list[float] = []
+    """
+
+    size: int
+    order: int
+    seed: int
+    name: str
+    project: Product | None = None
+    deflated: Tensor | None = None
+    dimension: int | None = None
+    restarts: bool = True
+    precision: torch.dtype = torch.float64
+    device: torch.device | str = "cpu"
+    alphas: list[float] = field(default_factory=list, init=False)
+    betas: list[float] = field(default_factory=list, init=False)
+    _saved: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        if self.dimension is None:
+            self.dimension = self.size - (0 if self.deflated is None else len(self.deflated))
+        self.order = min(self.order, self.dimension)
+        self.negligible = 10 * torch.finfo(self.precision).eps
+        in_double = 8 * self.size * (self.order + 1) <= BASIS_BYTES
+        dtype = torch.float64 if in_double else torch.float32
+        self.basis = torch.empty(self.order + 1, self.size, dtype=dtype, device=self.device)
         self.complete = self.order < 1
-        self._written = 0
         if not self.complete:
-            self._begin(0)
+            self._start(0)
 
     @property
     def done(self) -> bool:
-        """Whether there is nothing left to do."""
+        """Tell whether no step is left."""
         return self.complete or len(self.alphas) == self.order
 
     def step(self, product: Product) -> None:
-        """One product and what follows from it."""
-        place = len(self.alphas)
-        vector = self.basis[place].double()
-        image = self.project(product(vector))
-        alpha = float(vector @ image)
-        image = self._without(image, place + 1)
+        """Extend T by one row and the basis by one vector, with one product."""
+        index = len(self.alphas)
+        vector = self.basis[index].double()
+        image = self._project(product(vector))
+        self.alphas.append(float(vector @ image))
+        image = self._orthogonal(image, index + 1)
         beta = float(image.norm())
-        self.alphas.append(alpha)
         if len(self.alphas) == self.order:
             self.betas.append(beta)
             return
         scale = max(abs(a) for a in (*self.alphas, *self.betas))
-        if math.isfinite(beta) and beta <= self.negligible * scale:
-            self.betas.append(0.0)
-            if not self.restarts:
-                self.complete = True
-            else:
-                self._begin(place + 1)
+        if not (math.isfinite(beta) and beta <= self.negligible * scale):
+            self.betas.append(beta)
+            self._append(image / beta, index + 1)
             return
-        self.betas.append(beta)
-        self._append(image / beta, place + 1)
-
-    def _begin(self, place: int) -> None:
-        """A random unit vector orthogonal to all before, or the end where there is none."""
-        draws = generator(self.seed, f"spectrum/{self.name}/{place}")
-        vector = self.project(
-            torch.randn(self.size, generator=draws, dtype=torch.float64).to(self.home)
-        )
-        before = float(vector.norm())
-        vector = self._without(vector, place)
-        after = float(vector.norm())
-        if after <= 1e-10 * before:
+        self.betas.append(0.0)
+        if self.restarts:
+            self._start(index + 1)
+        else:
             self.complete = True
-            return
-        self._append(vector / after, place)
 
-    def _append(self, vector: Tensor, place: int) -> None:
-        """A unit vector that may have been tiny before: what was left of the others in it is taken
-        out once more.
-        """
-        vector = self._without(self.project(vector), place)
-        self.basis[place] = (vector / vector.norm()).to(self.basis.dtype)
+    def _start(self, index: int) -> None:
+        """Append a random orthogonal vector, or complete the run."""
+        draws = generator(self.seed, f"spectrum/{self.name}/{index}")
+        vector = torch.randn(self.size, generator=draws, dtype=torch.float64).to(self.device)
+        vector = self._project(vector)
+        norm = float(vector.norm())
+        vector = self._orthogonal(vector, index)
+        norm_left = float(vector.norm())
+        if norm_left <= 1e-10 * norm:
+            self.complete = True
+        else:
+            self._append(vector / norm_left, index)
 
-    def _without(self, vector: Tensor, count: int) -> Tensor:
-        """A vector [P] less its part in what is deflated and in the first `count` of the basis;
-        twice is enough.
-        """
+    def _append(self, vector: Tensor, index: int) -> None:
+        """Append a unit vector, orthogonalised once more: it may have been tiny before."""
+        vector = self._orthogonal(self._project(vector), index)
+        self.basis[index] = (vector / vector.norm()).to(self.basis.dtype)
+
+    def _orthogonal(self, vector: Tensor, count: int) -> Tensor:
+        """Remove components along deflated rows and `count` basis vectors, twice."""
         for _ in range(2):
             for rows in (self.deflated, self.basis[:count]):
-                vector = vector - combination(rows, inner(rows, vector)) if len(rows) else vector
+                if rows is not None and len(rows):
+                    vector = vector - combination(rows, inner(rows, vector))
         return vector
 
+    def _project(self, vector: Tensor) -> Tensor:
+        return vector if self.project is None else self.project(vector)
+
     def ritz(self) -> Ritz:
-        """Eigenvalues of T and what belongs to them."""
+        """Diagonalise T."""
         m = len(self.alphas)
-        matrix = torch.diag(torch.tensor(self.alphas, dtype=torch.float64))
         off = torch.tensor(self.betas[: m - 1], dtype=torch.float64)
+        matrix = torch.diag(torch.tensor(self.alphas, dtype=torch.float64))
         matrix = matrix + torch.diag(off, 1) + torch.diag(off, -1)
         values, vectors = torch.linalg.eigh(matrix)
         last = self.betas[m - 1] if m else 0.0
         return Ritz(values.flip(0), vectors.flip(1), last * vectors[-1].abs().flip(0))
 
-    def keep(self, folder: Path) -> None:
-        """Write what is new: vectors first, then the coefficients that say how many of them
-        count.
-        """
-        needed = 0 if self.done and not self.restarts else self._vectors()
-        for place in range(self._written, needed):
+    def save(self, folder: Path) -> None:
+        """Write new vectors, then the coefficients, whose number says how many vectors count."""
+        count = self._num_vectors()
+        for index in range(self._saved, count):
             buffer = io.BytesIO()
-            np.save(buffer, self.basis[place].cpu().numpy())
-            write_atomically(folder / f"vector_{place:04}.npy", buffer.getvalue())
-        self._written = needed
+            np.save(buffer, self.basis[index].cpu().numpy())
+            write_atomically(_vector_path(folder, index), buffer.getvalue())
+        self._saved = count
         state = {"alphas": self.alphas, "betas": self.betas, "complete": self.complete}
         write_atomically(folder / "coefficients.json", json.dumps(state))
 
-    def _vectors(self) -> int:
-        """How many of the basis there are."""
-        return len(self.alphas) + (not self.done)
-
-    def resume(self, folder: Path) -> None:
-        """Go on from what `keep` wrote, if there is anything.
+    def load(self, folder: Path) -> None:
+        """Continue from what `save` wrote, if there is anything.
 
         Raises:
             CheckpointError: it cannot be read.
@@ -190,31 +176,35 @@ class Lanczos:
             return
         try:
             state = json.loads(path.read_text())
-            self.alphas, self.betas, self.complete = (
-                list(state["alphas"]),
-                list(state["betas"]),
-                bool(state["complete"]),
-            )
-            if self.done and not self.restarts:
-                return  # a quadrature: its vectors have served
-            for place in range(self._vectors()):
-                path = folder / f"vector_{place:04}.npy"
-                self.basis[place] = torch.from_numpy(np.load(path, allow_pickle=False)).to(
-                    self.home
-                )
-            self._written = self._vectors()
+            self.alphas, self.betas = list(state["alphas"]), list(state["betas"])
+            self.complete = bool(state["complete"])
+            for index in range(self._num_vectors()):
+                path = _vector_path(folder, index)
+                vector = torch.from_numpy(np.load(path, allow_pickle=False))
+                self.basis[index] = vector.to(self.device)
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError) as error:
             raise CheckpointError(
                 f"{path}: it cannot be read as part of a Lanczos run; fresh=true starts over."
             ) from error
+        self._saved = self._num_vectors()
+
+    def _num_vectors(self) -> int:
+        """Count the vectors needed to go on; a finished quadrature needs none."""
+        if self.done and not self.restarts:
+            return 0
+        return len(self.alphas) + (not self.done)
+
+
+def _vector_path(folder: Path, index: int) -> Path:
+    return folder / f"vector_{index:04}.npy"
 
 
 def inner(rows: Tensor, vector: Tensor) -> Tensor:
-    """Products [k] of rows [k, P] with a vector [P], in float64."""
-    parts = zip(rows.split(COLUMNS, dim=1), vector.split(COLUMNS), strict=True)
-    return torch.stack([part.double() @ piece for part, piece in parts]).sum(0)
+    """Compute the products [k] of rows [k, P] with a vector [P], in float64."""
+    chunks = zip(rows.split(COLUMNS, dim=1), vector.split(COLUMNS), strict=True)
+    return torch.stack([row_chunk.double() @ chunk for row_chunk, chunk in chunks]).sum(0)
 
 
 def combination(rows: Tensor, numbers: Tensor) -> Tensor:
-    """The combination [..., P] of rows [k, P] with numbers [..., k], in float64."""
-    return torch.cat([numbers @ part.double() for part in rows.split(COLUMNS, dim=1)], -1)
+    """Combine rows [k, P] with numbers [..., k] to [..., P], in float64."""
+    return torch.cat([numbers @ chunk.double() for chunk in rows.split(COLUMNS, dim=1)], -1)

@@ -1,79 +1,91 @@
-"""Equivariance error layer by layer of any network; of one on R^2 x| H also sampled kernels, and
-feature maps as the input turns.
+"""Equivariance error of every layer of a network, and of its output.
 
-A motion g = (r, m) of H acts on images as (g f)(y) = f(g^-1 y), on features on the group as (g
-f)(y, h) = f(g^-1 y, g^-1 h): it turns space and permutes elements. Of a plain network the maps [B,
-C, H, W] of its layers move as images do; of a steerable one, whose channels g mixes, the output
-alone is looked at. Masks move, other outputs stay. A layer F is equivariant to g if F(g x) = g
-F(x). The error of a layer is
+A transform g = (r, m) of H acts on images as (g f)(y) = f(g^-1 y), on features on the group as (g
+f)(y, h) = f(g^-1 y, g^-1 h): it turns space and permutes elements. The maps [B, C, H, W] of a plain
+network move as images do; of a steerable one, whose channels g mixes, the output alone is measured.
+Masks move, other outputs stay. A layer F is equivariant to g if F(g x) = g F(x). Its error is
 
     ( sum |F(g x) - g F(x)|^2 / sum |F(x)|^2 )^(1/2),  over images, channels, elements and pixels.
 
 Features are known on sampled elements only: those h count whose g^-1 h is in the set too. Where
 there is none (a learned arc that is no whole circle, an angle between the samples) only the maximum
-over the elements is compared: max_h F(g x)(y, h) with the turned max_h F(x)(y, h). Quarter turns
-and mirror images are exact on the grid; other angles are interpolated, which adds an error of its
-own, and compared inside the disc that stays in the picture.
+over the elements is compared: max_h F(g x)(y, h) with the transformed max_h F(x)(y, h). Quarter
+turns and mirror images are exact on the grid; other angles are interpolated, which adds an error,
+and compared inside the disc that stays in the picture.
 """
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor, nn
 
-from learnsym.analysis.transforms import Motion, Move
-from learnsym.data.base import ImageData
+from learnsym.analysis.evaluation import seeded_forward
+from learnsym.analysis.transforms import Rotation, Transform
+from learnsym.data.base import Data
 from learnsym.distributions.group_sampler import group_samplers
 from learnsym.groups.point_groups import Elements
+from learnsym.layers.group_conv import ContinuousGroupConv
 
 LOGITS = "logits"
 BACKBONE = "backbone"
-DRAWS_SEED = 0
-"""The input and the moved input see the same draws of a network's own augmentation: what differs is
-due to the motion."""
 Features = dict[str, tuple[Tensor, Elements | None]]
-"""Of each layer what it gave: [B, C, n, H, W] and the n elements, or maps [B, C, H, W] and None."""
+"""Output of each layer: [B, C, n, H, W] and the n elements, or maps [B, C, H, W] and None."""
+
+
+class LayerError(TypedDict):
+    """Errors of a layer; `error` is None where no elements pair up.
+
+    Of the `elements`, so many were `compared`.
+    """
+
+    error: float | None
+    error_of_maximum: float
+    compared: int
+    elements: int
+
+
+LayerErrors = dict[str, LayerError]
 
 
 @contextmanager
 def captured(net: nn.Module) -> Iterator[Features]:
-    """Within this context a pass of `net` leaves here what its layers gave, in the order of the
-    pass: of a network with a `stabiliser` those with elements, of a plain one those that have
-    weights and give maps [B, C, H, W].
+    """Collect the outputs of the layers in a pass of `net`, in their order.
+
+    Of a network with a `stabiliser` these are the outputs with elements, of a plain one the maps
+    [B, C, H, W] of layers with weights.
     """
-    found: Features = {}
+    features: Features = {}
+    plain = not hasattr(net, "stabiliser") and not getattr(net, "mixes_channels", False)
 
-    def hook(name: str, weighs: bool) -> Callable[..., None]:
-        def keep(_module: nn.Module, inputs: Any, output: Any) -> None:
+    def hook(name: str, has_weights: bool) -> Callable[..., None]:
+        def collect(_module: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
+            pair = *inputs[:1], output
             if isinstance(output, tuple) and len(output) == 2 and isinstance(output[1], Elements):
-                found[name] = output
-            elif weighs and all(isinstance(x, Tensor) and x.ndim == 4 for x in (inputs[0], output)):
-                found[name] = output, None
+                features[name] = output
+            elif has_weights and all(isinstance(x, Tensor) and x.ndim == 4 for x in pair):
+                features[name] = output, None
 
-        return keep
+        return collect
 
-    planar = not hasattr(net, "stabiliser") and not getattr(net, "mixes_channels", False)
-    hooks = [
+    handles = [
         module.register_forward_hook(
-            hook(name, planar and any(True for _ in module.parameters(recurse=False)))
+            hook(name, plain and any(True for _ in module.parameters(recurse=False)))
         )
         for name, module in net.named_modules()
         if name
     ]
     try:
-        yield found
+        yield features
     finally:
-        for handle in hooks:
+        for handle in handles:
             handle.remove()
 
 
 def even_and_double(net: nn.Module) -> nn.Module:
-    """A copy in evaluation and float64 with fixed, even sets: what errors are left are not those of
-    rounding.
-    """
+    """Copy a network in evaluation and float64, with fixed, even sets of elements."""
     net = copy.deepcopy(net).double().eval()
     for elements in group_samplers(net):
         elements.even_evaluation = True
@@ -82,133 +94,155 @@ def even_and_double(net: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def layer_errors(
-    net: nn.Module, inputs: Tensor, motion: Move, moved: Tensor | None = None
-) -> dict[str, dict[str, Any]]:
-    """Per layer, and for the output under the name "logits": error (None where no elements pair
-    up), error_of_maximum, and how many elements were compared of how many. Layers whose maps
-    `motion` does not act on are left out, as are maps too small for any pixel to stay in the
-    picture.
+    net: nn.Module, inputs: Tensor, transform: Transform, transformed: Tensor | None = None
+) -> LayerErrors:
+    """Measure the error of every layer and of the "logits".
 
-    Of a network that averages a backbone over transformations (net=augerino) the backbone is looked
-    at by itself, and the whole under "logits".
+    Layers are left out whose maps `transform` does not act on, or are too small for any pixel to
+    stay in the picture. Of a network that averages a backbone over transforms (net=augerino) the
+    layers are those of the backbone, and the whole is under "logits".
 
     Args:
         net: in evaluation mode.
         inputs: images [B, C, H, W] or clouds [B, N, 3 + C].
-        motion: g.
-        moved: the inputs moved by g, where they are better known than by moving them here.
+        transform: g.
+        transformed: g applied to the inputs, where that is known better.
     """
-    images = inputs.ndim == 4
-    if moved is None:
-        moved = motion.on_images(inputs) if images else motion.on_clouds(inputs)
-    rows: dict[str, dict[str, Any]] = {}
+    transformed = transform(inputs) if transformed is None else transformed
+    rows: LayerErrors = {}
     backbone = getattr(net, BACKBONE, None)
     if isinstance(backbone, nn.Module):
-        inner = layer_errors(backbone, inputs, motion, moved)
-        rows = {
-            BACKBONE if name == LOGITS else f"{BACKBONE}.{name}": row for name, row in inner.items()
-        }
-    with captured(net if images and not rows else nn.Module()) as found:
-        logits = _seeded(net, inputs)
-        before = dict(found)
-        moved_logits = _seeded(net, moved)
-        for name, (features, elements) in before.items():
-            whole = motion.exact or bool(
-                inscribed_disc(*features.shape[-2:]).any()
-            )  # of 2 x 2 pixels none stays in the picture
-            if whole and motion.acts_on(features):
-                rows[name] = compare(features, found[name][0], motion, elements)
-    rows[LOGITS] = (
-        compare(logits, moved_logits, motion, None)
-        if logits.ndim == 4
-        else _row(relative(moved_logits, logits))
-    )
+        for name, row in layer_errors(backbone, inputs, transform, transformed).items():
+            rows[BACKBONE if name == LOGITS else f"{BACKBONE}.{name}"] = row
+    with captured(net if inputs.ndim == 4 and not rows else nn.Module()) as features:
+        logits = seeded_forward(net, inputs)
+        before = dict(features)
+        logits_after = seeded_forward(net, transformed)
+    for name, (maps, elements) in before.items():
+        # In 2 x 2 pixels none stays in the picture.
+        visible = transform.exact or bool(inscribed_disc(*maps.shape[-2:]).any())
+        if visible and transform.acts_on(maps):
+            rows[name] = feature_error(maps, features[name][0], transform, elements)
+    if logits.ndim == 4:
+        rows[LOGITS] = feature_error(logits, logits_after, transform, None)
+    else:
+        rows[LOGITS] = _single_error(_relative_error(logits_after, logits))
     return rows
 
 
-def _seeded(net: nn.Module, inputs: Tensor) -> Tensor:
-    with torch.random.fork_rng(devices=[inputs.device] if inputs.device.type == "cuda" else []):
-        torch.manual_seed(DRAWS_SEED)
-        return net(inputs)
-
-
-def _row(error: float) -> dict[str, Any]:
+def _single_error(error: float) -> LayerError:
     return {"error": error, "error_of_maximum": error, "compared": 1, "elements": 1}
 
 
-def compare(
-    features: Tensor, moved: Tensor, motion: Move, elements: Elements | None
-) -> dict[str, Any]:
-    """F(x) and F(g x), [B, C, n, H, W], on the same n elements, or [B, C, H, W] and None: see
-    `layer_errors`.
-    """
-    side = features.shape[-2:]
-    mask = torch.ones(side).to(features) if motion.exact else inscribed_disc(*side).to(features)
+def feature_error(
+    features: Tensor, after: Tensor, transform: Transform, elements: Elements | None
+) -> LayerError:
+    """Compare F(x) and F(g x), [B, C, n, H, W] on n elements, or [B, C, H, W] and None."""
+    size = features.shape[-2:]
+    mask = torch.ones(size) if transform.exact else inscribed_disc(*size)
+    mask = mask.to(features)
     if elements is None:
-        return _row(relative(moved * mask, motion.on_images(features) * mask))
-    places = motion.places(elements)
-    paired = (places >= 0).nonzero()[:, 0]
+        return _single_error(_relative_error(after * mask, transform(features) * mask))
+    preimages = transform.preimages(elements)
+    paired = (preimages >= 0).nonzero()[:, 0]
     error = None
     if len(paired):
-        expected = motion.on_images(features[:, :, places[paired]].flatten(1, 2))
-        error = relative(moved[:, :, paired].flatten(1, 2) * mask, expected * mask)
-    error_of_maximum = relative(moved.amax(2) * mask, motion.on_images(features.amax(2)) * mask)
+        expected = transform(features[:, :, preimages[paired]].flatten(1, 2))
+        error = _relative_error(after[:, :, paired].flatten(1, 2) * mask, expected * mask)
     return {
         "error": error,
-        "error_of_maximum": error_of_maximum,
+        "error_of_maximum": _relative_error(
+            after.amax(2) * mask, transform(features.amax(2)) * mask
+        ),
         "compared": len(paired),
         "elements": len(elements),
     }
 
 
-def relative(found: Tensor, expected: Tensor) -> float:
-    """|found - expected| / |expected|."""
-    return float(
-        (found - expected).norm() / expected.norm().clamp_min(torch.finfo(expected.dtype).tiny)
-    )
+def _relative_error(result: Tensor, expected: Tensor) -> float:
+    """Compute |result - expected| / |expected|."""
+    norm = expected.norm().clamp_min(torch.finfo(expected.dtype).tiny)
+    return float((result - expected).norm() / norm)
 
 
 def inscribed_disc(height: int, width: int) -> Tensor:
-    """[H, W]: 1 where a turn by any angle stays in the picture, 0 in the corners."""
-    y, x = torch.meshgrid(
-        torch.arange(height) - (height - 1) / 2,
-        torch.arange(width) - (width - 1) / 2,
-        indexing="ij",
-    )
-    return (x.square() + y.square() <= (max(1, min(height, width) - 1) / 2) ** 2).float()
+    """Return [H, W], 1 where every rotation stays in the picture."""
+    y = (torch.arange(height) - (height - 1) / 2).square()
+    x = (torch.arange(width) - (width - 1) / 2).square()
+    return (x + y[:, None] <= (max(1, min(height, width) - 1) / 2) ** 2).float()
+
+
+def errors_on_data(
+    net: nn.Module, data: Data, transforms: Sequence[Transform], count: int, device: torch.device
+) -> dict[str, LayerErrors]:
+    """Measure `layer_errors` of each transform of the first `count` test examples.
+
+    The network and all generators stay as they are. Images are transformed before they are
+    normalised: black, which a rotation brings in, is zero there.
+    """
+    net, stored = even_and_double(net), stored_inputs(data, count).to(device)
+    inputs = data.prepare(stored).double()
+    images = data.kind != "points"
+    return {
+        t.name: layer_errors(net, inputs, t, data.prepare(t(stored)).double() if images else None)
+        for t in transforms
+    }
+
+
+def stored_inputs(data: Data, count: int) -> Tensor:
+    """Return the first test examples as they are stored, pixels scaled to [0, 1]."""
+    stored = data.splits["test"].inputs[:count]
+    return stored.float() / (255.0 if stored.dtype == torch.uint8 else 1.0)
+
+
+def error_metrics(rows: Mapping[str, LayerErrors]) -> dict[str, float]:
+    """Name the errors equivariance_error_180deg/lift, or equivariance_error_of_maximum_..."""
+    metrics = {}
+    for transform, layers in rows.items():
+        for layer, row in layers.items():
+            if row["error"] is not None:
+                metrics[f"equivariance_error_{transform}/{layer}"] = row["error"]
+            else:
+                key = f"equivariance_error_of_maximum_{transform}/{layer}"
+                metrics[key] = row["error_of_maximum"]
+    return metrics
 
 
 @torch.no_grad()
 def sampled_kernel(net: nn.Module, layer: str, images: Tensor) -> tuple[Tensor, Elements]:
-    """The kernel of a convolution as a pass uses it, [C', n', C, n, k, k], and the n' elements of
-    its output.
-    """
-    conv, made = net.get_submodule(layer), []
-    handle = conv.kernel.register_forward_hook(lambda _m, _i, kernel: made.append(kernel))
+    """Return the kernel of a convolution, [C', n', C, n, k, k], and its n' output elements."""
+    conv, kernels = net.get_submodule(layer), []
+    assert isinstance(conv, ContinuousGroupConv)
+    assert isinstance(conv.kernel, nn.Module)
+    handle = conv.kernel.register_forward_hook(lambda _m, _i, kernel: kernels.append(kernel))
     try:
-        with captured(net) as found:
+        with captured(net) as features:
             net(images[:1])
     finally:
         handle.remove()
-    kernel = made[0]
-    return conv.dense(kernel).view(*kernel.shape[:4], *[conv.kernel_size] * 2), found[layer][1]
+    kernel, elements = kernels[0], features[layer][1]
+    assert elements is not None
+    return conv.conv2d_weight(kernel).view(*kernel.shape[:4], *[conv.kernel_size] * 2), elements
 
 
 @torch.no_grad()
-def turning_features(
+def rotated_features(
     net: nn.Module,
-    data: ImageData,
+    data: Data,
     pixels: Tensor,
     layer: str,
     angles: Sequence[float] = tuple(range(0, 360, 45)),
 ) -> tuple[Sequence[float], Tensor, Tensor, Elements]:
-    """Of one image [1, C, H, W] turned by angles in degrees: the angles, the pictures [A, C, H, W],
-    and of the channel of `layer` that varies most the features [A, n, H', W'] and the n
-    elements.
+    """Compute features of one image [1, C, H, W] rotated by angles in degrees.
+
+    Returns:
+        The angles, the pictures [A, C, H, W], and of the channel of `layer` that varies most the
+        features [A, n, H', W'] and the n elements.
     """
-    pictures = torch.cat([Motion(a).on_images(pixels) for a in angles])
-    with captured(net) as found:
+    pictures = torch.cat([Rotation(angle)(pixels) for angle in angles])
+    with captured(net) as captures:
         net(data.prepare(pictures).double())
-    features, elements = found[layer]
+    features, elements = captures[layer]
+    assert elements is not None
     channel = int(features.var((0, 2, 3, 4)).argmax())
     return angles, pictures.cpu(), features[:, channel].cpu(), elements

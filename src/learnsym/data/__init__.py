@@ -1,6 +1,4 @@
-"""Data sets of images and of molecules behind one interface (`base.Data`); each is imported only
-when it is used.
-"""
+"""Data sets of images and molecules, imported when they are used."""
 
 from importlib import import_module
 from typing import Any
@@ -19,7 +17,7 @@ _HOME = {
     "MNIST": "images.mnist",
     "MNIST6HalfTurn": "images.mnist6",
     "MNIST6Mirror": "images.mnist6",
-    "MarioIggy": "images.mario_iggy",
+    "MarioIggy": "images.sprites",
     "Molecules": "molecules.files",
     "NpzImages": "images.npz",
     "Olivetti": "images.olivetti",

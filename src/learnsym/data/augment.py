@@ -1,5 +1,4 @@
-"""Fixed augmentation of training images, the counterpart of a learned one: flips, crops, rotations,
-all per sample.
+"""Fixed augmentation of training images: flips, crops and rotations, drawn per sample.
 
 Pixels may be on any scale; whatever comes in from outside the image is zero. All random numbers
 come from `learnsym.utils.rng`, so that several processes that share a global batch augment it as
@@ -15,10 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from learnsym.groups.actions import rotate_images
-from learnsym.utils.rng import batch_uniform
+from learnsym.utils.rng import BatchRows, batch_uniform
 
-Augmentation = Callable[[Tensor], Tensor]
-"""Takes images [B, C, H, W], floating point, and returns as many of the same shape."""
+Augmentation = Callable[[Tensor, BatchRows | None], Tensor]
+"""Takes images [B, C, H, W], floating point, and which rows of a global batch they are (None: all);
+returns as many of the same shape."""
 AugmentName = Literal["none", "flip", "flip_crop", "rotation"]
 """The choices of `dataset.augment`."""
 
@@ -27,35 +27,34 @@ PADDING = 4
 
 
 def augmentation(name: str) -> Augmentation:
-    """The augmentation called `name`; a ValueError lists the names if there is none such."""
+    """Return the augmentation called `name`; raise a ValueError if there is none such."""
     if name not in _BY_NAME:
         raise ValueError(
-            f"there is no augmentation {name!r}; valid are {', '.join(get_args(AugmentName))}"
+            f"Expected an augmentation of {', '.join(get_args(AugmentName))}, got {name!r}."
         )
     return _BY_NAME[name]
 
 
-def keep(images: Tensor) -> Tensor:
-    """No augmentation: the images themselves."""
+def keep(images: Tensor, rows: BatchRows | None = None) -> Tensor:
+    """Return the images themselves."""
     return images
 
 
-def flip(images: Tensor) -> Tensor:
+def flip(images: Tensor, rows: BatchRows | None = None) -> Tensor:
     """Mirror each image [B, C, H, W] left to right with probability 1/2."""
-    mirrored = batch_uniform(len(images), device=images.device) < 0.5
+    mirrored = batch_uniform(len(images), rows=rows, device=images.device) < 0.5
     return torch.where(mirrored.view(-1, 1, 1, 1), images.flip(-1), images)
 
 
-def flip_crop(images: Tensor) -> Tensor:
-    """Mirror with probability 1/2, then cut out a window of the original size, shifted by up to 4
-    pixels each way.
+def flip_crop(images: Tensor, rows: BatchRows | None = None) -> Tensor:
+    """Mirror with probability 1/2, then crop after a shift by up to 4 pixels.
 
     Each of the 9 x 9 windows is equally likely. Mirroring and cutting are one gather: both only say
     where a pixel comes from.
     """
     count, channels, height, width = images.shape
     device = images.device
-    draws = batch_uniform(count, 3, device=device)
+    draws = batch_uniform(count, 3, rows=rows, device=device)
     top, left = (draws[:, :2] * (2 * PADDING + 1)).long().unbind(1)
     rows = top[:, None] + torch.arange(height, device=device)
     columns = left[:, None] + torch.arange(width, device=device)
@@ -69,12 +68,10 @@ def flip_crop(images: Tensor) -> Tensor:
     return padded.flatten(2).gather(2, flat).view(images.shape)
 
 
-def rotation(images: Tensor) -> Tensor:
-    """Turn each image [B, C, H, W] by an angle uniform on the whole circle."""
-    angles = (batch_uniform(len(images), device=images.device, dtype=images.dtype) - 0.5) * (
-        2 * math.pi
-    )
-    return rotate_images(images, angles)
+def rotation(images: Tensor, rows: BatchRows | None = None) -> Tensor:
+    """Rotate each image [B, C, H, W] by an angle uniform on the whole circle."""
+    draws = batch_uniform(len(images), rows=rows, device=images.device, dtype=images.dtype)
+    return rotate_images(images, (draws - 0.5) * (2 * math.pi))
 
 
 _BY_NAME: dict[str, Augmentation] = {

@@ -1,25 +1,68 @@
-"""The one interface of all data sets: what is in them, their splits, and how a batch becomes the
-input of a network.
-"""
+"""Interface of all data sets: description, splits, preparation of examples."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Protocol, Self
 
 import torch
 from torch import Tensor
 
 from learnsym.data.augment import Augmentation, AugmentName, augmentation
 from learnsym.schema import Task
+from learnsym.utils.rng import BatchRows
 
-if TYPE_CHECKING:
-    from learnsym.data.readers.hdf5 import Hdf5Images
+CHUNK = 4096
+"""Images handled at once wherever data are computed in floating point, to keep memory small."""
+
+
+class FileInputs(Protocol):
+    """Inputs that stay in a file: `inputs[rows]` is a tensor, `inputs` itself is not."""
+
+    shape: torch.Size
+    dtype: torch.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that all of them would take in memory."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Tensor | slice) -> Tensor: ...
+
+    def to(self, device: torch.device | str) -> Tensor:
+        """Read all of them onto a device."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Examples of one split, one row each.
+
+    Attributes:
+        inputs: images [N, C, H, W] (uint8 in 0..255, or floating point in [0, 1]) or molecules
+            [N, A, 4].
+        targets: [N] (int64 class), [N, K] (numbers) or [N, K, H, W] (masks, float32 0/1).
+    """
+
+    inputs: Tensor | FileInputs
+    targets: Tensor
+
+    def __post_init__(self) -> None:
+        if len(self.inputs) != len(self.targets):
+            raise ValueError(f"{len(self.inputs)} inputs but {len(self.targets)} targets")
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    @property
+    def tensor(self) -> Tensor:
+        """The inputs in memory."""
+        return self.inputs if isinstance(self.inputs, Tensor) else self.inputs.to("cpu")
 
 
 @dataclass(frozen=True)
 class DataInfo:
-    """What a reader has to know of a data set to build a network for it and to judge a result.
+    """Description of a data set, for building networks and judging results.
 
     Attributes:
         name: as in `dataset=`.
@@ -35,9 +78,9 @@ class DataInfo:
         provenance: one or two sentences: which files, how rotated, how split.
         true_widths: where the extent of a symmetry is known, generator -> width of its box, in the
             generator's units (rotation: radians).
-        target_error: of regression targets, how they are learnt: "squared" error in their own unit,
+        target_error: of regression targets, how they are learnt: "squared" error in their unit,
             or "absolute" error of targets standardised by median and mean absolute deviation of the
-            training part.
+            training split.
     """
 
     name: str
@@ -53,21 +96,31 @@ class DataInfo:
     true_widths: Mapping[str, float] = field(default_factory=dict)
     target_error: Literal["squared", "absolute"] = "squared"
 
+    @classmethod
+    def of(cls, name: str, splits: Mapping[str, Split], provenance: str, **fields: Any) -> Self:
+        """Describe splits; fill in what can be read off them."""
+        plain = {
+            "task": "classification",
+            "class_names": (),
+            "target_unit": "",
+            "mean": (),
+            "std": (),
+        }
+        fields = {"num_outputs": len(fields.get("class_names", ())) or 1} | plain | fields
+        shape = tuple(splits["train"].inputs.shape[1:])
+        sizes = {split: len(examples) for split, examples in splits.items()}
+        return cls(name=name, input_shape=shape, sizes=sizes, provenance=provenance, **fields)
+
     @property
     def output_shape(self) -> tuple[int, ...]:
-        """What a network has to give for one example: [K], or [K, H, W], a map of logits for every
-        mask.
-        """
-        return (
-            (self.num_outputs, *self.input_shape[1:])
-            if self.task == "segmentation"
-            else (self.num_outputs,)
-        )
+        """Shape of a network's output: [K], or logits of masks [K, H, W]."""
+        maps = self.input_shape[1:] if self.task == "segmentation" else ()
+        return (self.num_outputs, *maps)
 
 
 @dataclass(frozen=True)
-class Form:
-    """What an example of a data set is, known without its files; of `mode=matrix`.
+class ExampleSpec:
+    """Form of an example of a data set, known without its files.
 
     Attributes:
         shape: of one stored example, as `DataInfo.input_shape` (of molecules the number of atoms is
@@ -82,38 +135,20 @@ class Form:
     kind: Literal["images", "points"] = "images"
 
 
-@dataclass(frozen=True)
-class Split:
-    """Examples held as tensors: inputs [N, C, H, W] (uint8 in 0..255, or floating point in [0, 1])
-    or [N, A, 4] (molecules), targets [N] (int64 class), [N, K] (numbers) or [N, K, H, W] (masks,
-    float32 0/1).
-
-    Inputs that do not fit into memory stay in their file (`Hdf5Images`): `inputs[rows]` is a
-    tensor, `inputs` itself is not.
-    """
-
-    inputs: "Tensor | Hdf5Images"
-    targets: Tensor
-
-    def __post_init__(self) -> None:
-        if len(self.inputs) != len(self.targets):
-            raise ValueError(f"{len(self.inputs)} inputs but {len(self.targets)} targets")
-
-    def __len__(self) -> int:
-        return len(self.inputs)
-
-
 class Data(ABC):
-    """A data set: `info`, `splits`, and `prepare`, which turns stored examples into what a network
-    sees.
+    """A data set: `info`, `splits`, and `prepare`, from stored examples to a network's input.
 
-    `prototypes` are a few examples at their canonical orientation, where the data are made by
-    turning some (None elsewhere). `form` says what an example is as cfg/dataset has it; None where
-    only a file can tell.
+    Attributes:
+        kind: images, or clouds of points.
+        spec: form of an example with the settings of cfg/dataset; None where only a file can tell.
+        info: the description.
+        splits: "train" and "test", and "val" where there is one.
+        prototypes: a few examples in their canonical orientation, if the data are rotations of
+            some; None elsewhere.
     """
 
     kind: Literal["images", "points"]
-    form: ClassVar[Form | None] = None
+    spec: ClassVar[ExampleSpec | None] = None
     info: DataInfo
     splits: dict[str, Split]
     prototypes: Split | None = None
@@ -121,33 +156,36 @@ class Data(ABC):
     @property
     @abstractmethod
     def in_channels(self) -> int:
-        """What a network is built for: channels of an image, numbers per point besides its
-        coordinates.
-        """
+        """Channels of an image, or numbers per point besides its coordinates."""
 
     @abstractmethod
-    def prepare(self, inputs: Tensor, train: bool = False) -> Tensor:
-        """What a network sees of stored examples [B, ...], on their device; augmented if
-        `train`.
+    def prepare(self, inputs: Tensor, train: bool = False, rows: BatchRows | None = None) -> Tensor:
+        """Return what a network sees of stored examples [B, ...], on their device.
+
+        Args:
+            inputs: as in `splits`.
+            train: augment them.
+            rows: which rows of a global batch they are; None: all.
         """
 
 
 class ImageData(Data):
-    """A data set of images."""
+    """A data set of images.
+
+    Args:
+        info: the description.
+        splits: "train" and "test", and "val" where there is one.
+        augment: fixed augmentation of the training images, a name in `learnsym.data.augment`.
+    """
 
     kind = "images"
 
     def __init__(
         self, info: DataInfo, splits: Mapping[str, Split], augment: AugmentName = "none"
     ) -> None:
-        """Args:
-        info: the description.
-        splits: "train" and "test", and "val" where there is one.
-        augment: fixed augmentation of the training images, a name in `learnsym.data.augment`.
-        """
         self.info = info
         self.splits = dict(splits)
-        self.augment: Augmentation = augmentation(augment)
+        self._augment: Augmentation = augmentation(augment)
         self._scale_shift: dict[tuple[torch.device, float], tuple[Tensor, Tensor]] = {}
 
     @property
@@ -155,21 +193,17 @@ class ImageData(Data):
         """Channels of an image."""
         return self.info.input_shape[0]
 
-    def prepare(self, inputs: Tensor, train: bool = False) -> Tensor:
-        """Stored pixels [B, C, H, W] -> float32, same shape and device: scaled to [0, 1], augmented
-        if `train`, normalised.
-        """
+    def prepare(self, inputs: Tensor, train: bool = False, rows: BatchRows | None = None) -> Tensor:
+        """Return pixels [B, C, H, W] as float32: scaled to [0, 1], augmented, normalised."""
         images = inputs.float()
         peak = 255.0 if inputs.dtype == torch.uint8 else 1.0
         if train:
-            images = self.augment(images)
+            images = self._augment(images, rows)
         scale, shift = self._constants(images.device, peak)
         return torch.addcmul(shift, images, scale)
 
     def _constants(self, device: torch.device, peak: float) -> tuple[Tensor, Tensor]:
-        """Per-channel scale and shift [C, 1, 1] with scale * x + shift = (x / peak - mean) / std,
-        made once per device.
-        """
+        """Return scale and shift [C, 1, 1] from pixels to normalised ones, cached."""
         if (device, peak) not in self._scale_shift:
             mean = torch.tensor(self.info.mean, dtype=torch.float64)
             std = torch.tensor(self.info.std, dtype=torch.float64)

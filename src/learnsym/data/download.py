@@ -1,13 +1,15 @@
-"""Getting a file once, from the first mirror that has it with the right checksum; otherwise a
-sentence on where to put it.
-"""
+"""Find, download, check and unpack files."""
 
+import gzip
 import logging
 import os
+import shutil
 import sys
 import tarfile
 import tempfile
-from collections.abc import Iterable, Sequence
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -16,12 +18,11 @@ from learnsym.errors import DataError
 
 TIMEOUT_S = 20
 """Seconds without an answer after which the next mirror is tried."""
+_DAMAGED = (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile, LookupError)
 
 
 def find(data_dir: str, subfolders: Iterable[str], names: Iterable[str]) -> Path | None:
-    """The first file called one of `names` in one of the `subfolders` of `data_dir` ("" is
-    `data_dir` itself), if any.
-    """
+    """Return the first of `names` in the `subfolders` of `data_dir`, if any."""
     names = list(names)
     for subfolder in subfolders:
         for name in names:
@@ -32,66 +33,82 @@ def find(data_dir: str, subfolders: Iterable[str], names: Iterable[str]) -> Path
 
 
 def download(dataset: str, name: str, folder: Path, urls: Sequence[str], checksum: str) -> Path:
-    """The file `name` in `folder`, fetched from the first of `urls` that gives it with the right
-    checksum.
+    """Return the file `name` in `folder`, downloaded if need be.
 
     Args:
         dataset: as the user calls it, for messages.
+        name: of the file.
+        folder: created if it does not exist.
+        urls: tried in this order.
         checksum: "md5:..." or "sha256:...". A file that does not have it is never kept.
 
     Raises:
-        DataError: in one sentence: no mirror gave it, why, and where the file can be put by hand.
+        DataError: no mirror gave the file; it says why, and where to put the file by hand.
     """
     import pooch
 
     pooch.get_logger().setLevel(logging.ERROR)
     failures = []
     for url in urls:
-        downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=TIMEOUT_S)
+        fetch = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=TIMEOUT_S)
         try:
-            return Path(
-                pooch.retrieve(
-                    url, known_hash=checksum, fname=name, path=folder, downloader=downloader
-                )
-            )
-        except (
-            OSError,
-            ValueError,
-        ) as error:  # requests' errors are OSErrors, a wrong checksum is a ValueError
+            return Path(pooch.retrieve(url, checksum, fname=name, path=folder, downloader=fetch))
+        except (OSError, ValueError) as error:  # pooch raises a ValueError for a wrong checksum
             failures.append(f"{urlparse(url).hostname}: {_reason(error)}")
     raise DataError(
-        f"{dataset} needs the file {name}, which could not be downloaded ({'; '.join(failures)}): put it into {folder}, "
-        "or set paths.data to a folder that has it."
+        f"{dataset} needs the file {name}, which could not be downloaded ({'; '.join(failures)}): "
+        f"put it into {folder}, or set paths.data to a folder that has it."
     )
 
 
-def unpack(dataset: str, canonical: Any, data_dir: str, subfolders: Sequence[str]) -> Path:
-    """The folder in which a torchvision data set (a class with base_folder, filename, url, tgz_md5)
-    finds its unpacked files.
+def unpack(dataset: str, archive: type[Any], data_dir: str, subfolders: Sequence[str]) -> Path:
+    """Return the folder in which a torchvision data set (`archive`) finds its unpacked files.
 
     One of the `subfolders` of `data_dir` if the files are there, otherwise the first, into which
-    the archive is downloaded (unless it lies there already) and unpacked. Whoever reads the files
-    has to check them: torchvision's classes do, by md5.
+    the archive is downloaded (unless it is there) and unpacked. Whoever reads the files has to
+    check them: torchvision's classes do, by md5.
     """
     for subfolder in subfolders:
         folder = Path(data_dir).expanduser() / subfolder
-        if (folder / canonical.base_folder).is_dir():
+        if (folder / archive.base_folder).is_dir():
             return folder
     folder = Path(data_dir).expanduser() / subfolders[0]
-    archive = download(
-        dataset, canonical.filename, folder, [canonical.url], f"md5:{canonical.tgz_md5}"
-    )
-    try:
-        # Unpacked elsewhere and moved into place at once: a run killed half-way must not leave half
-        # a data set behind.
-        with tempfile.TemporaryDirectory(dir=folder) as scratch, tarfile.open(archive) as contents:
-            contents.extractall(scratch, filter="data")
-            os.replace(Path(scratch) / canonical.base_folder, folder / canonical.base_folder)
-    except (OSError, tarfile.TarError) as error:
-        raise DataError(
-            f"{archive} cannot be unpacked ({error}); unpack it by hand and set paths.data to that folder."
-        ) from error
+    path = download(dataset, archive.filename, folder, [archive.url], f"md5:{archive.tgz_md5}")
+
+    def extract(scratch: Path) -> Path:
+        shutil.unpack_archive(path, scratch, filter="data")
+        return scratch / archive.base_folder
+
+    unpack_atomically(path, folder / archive.base_folder, extract)
     return folder
+
+
+def unpack_atomically(archive: Path, target: Path, extract: Callable[[Path], Path]) -> None:
+    """Move what `extract` returns in a scratch folder to `target`, all or nothing.
+
+    Raises:
+        DataError: the archive is damaged.
+    """
+    try:
+        with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+            os.replace(extract(Path(scratch)), target)
+    except _DAMAGED as error:
+        raise DataError(
+            f"{archive} cannot be unpacked ({error}). Try to unpack {target.name} by hand into "
+            f"{target.parent}, or set paths.data to a folder that has it."
+        ) from error
+
+
+def gunzip(archive: Path) -> Path:
+    """Unpack a .gz file beside it and return the path of its content."""
+
+    def extract(scratch: Path) -> Path:
+        with gzip.open(archive) as packed, (scratch / "content").open("wb") as content:
+            shutil.copyfileobj(packed, content, 2**20)
+        return scratch / "content"
+
+    unpack_atomically(archive, archive.with_suffix(""), extract)
+    return archive.with_suffix("")
 
 
 def _reason(error: Exception) -> str:
@@ -99,10 +116,6 @@ def _reason(error: Exception) -> str:
 
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return f"HTTP {error.response.status_code}"
-    if isinstance(error, requests.Timeout):
-        return "no answer"
     if isinstance(error, requests.RequestException):
-        return "no connection"
-    if isinstance(error, OSError):
-        return error.strerror or type(error).__name__
+        return "no answer" if isinstance(error, requests.Timeout) else "no connection"
     return "wrong checksum, file refused" if "hash" in str(error) else str(error).splitlines()[0]

@@ -1,6 +1,4 @@
-"""Turning stored images once and for all, when a data set is made (not while it is trained on: that
-is `augment`).
-"""
+"""Rotation of stored images, once, when a data set is made."""
 
 import math
 from collections.abc import Mapping
@@ -8,32 +6,31 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from learnsym.data.base import Split
-from learnsym.data.splits import AT_A_TIME, generator
+from learnsym.data.base import CHUNK, Split
 from learnsym.groups.actions import rotate_images
+from learnsym.utils.rng import generator
 
 
 def random_angles(count: int, degrees: float, seed: int, purpose: str) -> Tensor:
-    """Angles [count] in radians, uniform within +-`degrees`."""
+    """Draw angles [count] in radians, uniform within +-`degrees`."""
     draws = torch.rand(count, generator=generator(seed, purpose), dtype=torch.float64)
     return (2 * draws - 1) * math.radians(degrees)
 
 
 def rotate_pixels(images: Tensor, angles: Tensor) -> Tensor:
-    """Images [N, C, H, W] turned counter-clockwise by angles [N] in radians, in their own dtype
-    (uint8: rounded).
+    """Rotate images [N, C, H, W] counter-clockwise by angles [N] in radians.
 
     Bilinear and zero outside, the same map as the learned augmentation uses, so that one can undo
-    the other up to interpolation.
+    the other up to interpolation. The dtype stays (uint8: rounded).
     """
-    turned = torch.empty_like(images)
-    for start in range(0, len(images), AT_A_TIME):
-        part = slice(start, start + AT_A_TIME)
-        pixels = rotate_images(images[part].float(), angles[part].float())
+    rotated = torch.empty_like(images)
+    for start in range(0, len(images), CHUNK):
+        rows = slice(start, start + CHUNK)
+        pixels = rotate_images(images[rows].float(), angles[rows].float())
         if images.dtype == torch.uint8:
             pixels = pixels.round_().clamp_(0, 255)
-        turned[part] = pixels.to(images.dtype)
-    return turned
+        rotated[rows] = pixels.to(images.dtype)
+    return rotated
 
 
 def rotate_splits(
@@ -43,9 +40,9 @@ def rotate_splits(
     degrees: float,
     seed: int,
 ) -> dict[str, Split]:
-    """Turn every image of every split once, by an angle uniform within +-`degrees`.
+    """Rotate every image of every split once, by an angle uniform within +-`degrees`.
 
-    An image's angle belongs to its place in the whole training or test part (`chosen`, with
+    An image's angle belongs to its index in the whole training or test part (`chosen`, with
     `counts` = {"train": .., "test": ..} examples), so that a smaller subset holds the very same
     pictures as a larger one.
     """
@@ -55,15 +52,18 @@ def rotate_splits(
         part: random_angles(counts[part], degrees, seed, f"{part} rotation")
         for part in ("train", "test")
     }
-    turned = {}
+    rotated = {}
     for name, split in splits.items():
-        mine = angles["test" if name == "test" else "train"][chosen[name]]
-        turned[name] = Split(rotate_pixels(split.inputs, mine), split.targets)
-    return turned
+        angle = angles["test" if name == "test" else "train"][chosen[name]]
+        rotated[name] = Split(rotate_pixels(split.tensor, angle), split.targets)
+    return rotated
 
 
-def how_rotated(degrees: float) -> str:
-    """A sentence for the provenance."""
+def describe_rotation(degrees: float) -> str:
+    """Return a sentence for the provenance."""
     if degrees == 0:
         return "Images are not rotated."
-    return f"Every image (training and test) was rotated once, by an angle uniform in +-{degrees:g} degrees."
+    return (
+        "Every image (training and test) was rotated once, "
+        f"by an angle uniform in +-{degrees:g} degrees."
+    )

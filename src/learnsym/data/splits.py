@@ -1,64 +1,112 @@
-"""Who is trained on, who is held out: seeded random choices that never touch the global random
-numbers.
-"""
+"""Training, validation and test splits: seeded choices that leave global random numbers alone."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from learnsym.data.base import DataInfo, Split
+from learnsym.data.base import CHUNK, Split
 from learnsym.errors import DataError
+from learnsym.schema import Count, Fraction, Size
 from learnsym.utils.rng import generator
 
-AT_A_TIME = 4096
-"""Images handled at once wherever data are made in floating point, to keep memory small."""
 
+@dataclass(eq=False, kw_only=True)
+class SplitSettings:
+    """Sizes of the splits of a data set, and the seed that draws them.
 
-def choose(
-    train_count: int,
-    test_count: int,
-    train_size: int | None,
-    val_size: int,
-    test_size: int | None,
-    seed: int,
-    val_last: bool = False,
-) -> dict[str, Tensor]:
-    """Indices of each split: "train" and "val" into the training part, "test" into the test part;
-    sorted, int64.
-
-    The validation examples are held out from the training part, at random or (`val_last`) its last
-    ones. With one seed a smaller `train_size` is a subset of a larger one, whatever `val_size`. A
-    DataError says so if there are not as many examples as are asked for.
+    Args:
+        test_fraction: this part is held out for testing if there is no test set.
+        train_size, test_size: at most so many, drawn at random; None takes all.
+        val_size: so many are held out from the training part.
+        seed: of all random choices.
     """
-    if val_size >= train_count:
+
+    test_fraction: Fraction = 0.2
+    train_size: Size | None = None
+    val_size: Count = 0
+    test_size: Size | None = None
+    seed: Count = 0
+    val_last: ClassVar[bool] = False
+    """Whether the validation examples are the last ones of the training part, not random ones."""
+
+    def choose(self, train_count: int, test_count: int) -> dict[str, Tensor]:
+        """Draw sorted rows of "train" and "val", and of "test" in the test part.
+
+        With one seed a smaller `train_size` is a subset of a larger one, whatever `val_size`.
+
+        Raises:
+            DataError: there are not as many examples as are asked for.
+        """
+        left = train_count - self.val_size
+        if left < 1:
+            raise DataError(
+                f"dataset.val_size={self.val_size} leaves nothing of {train_count} training "
+                "examples. Try a smaller one."
+            )
+        if self.train_size is not None and self.train_size > left:
+            raise DataError(
+                f"dataset.train_size={self.train_size} and dataset.val_size={self.val_size} ask "
+                f"for {self.train_size + self.val_size} training examples, but there are "
+                f"{train_count}."
+            )
+        if self.test_size is not None and self.test_size > test_count:
+            raise DataError(
+                f"dataset.test_size={self.test_size} asks for more test examples than there are: "
+                f"at most {test_count}."
+            )
+        shuffled = left if self.val_last else train_count
+        order = torch.randperm(shuffled, generator=generator(self.seed, "train"))
+        order = torch.cat([order, torch.arange(shuffled, train_count)])
+        chosen = {"train": order[:left][: self.train_size], "val": order[left:]}
+        test = torch.randperm(test_count, generator=generator(self.seed, "test"))
+        chosen["test"] = test[: self.test_size]
+        return {name: rows.sort().values for name, rows in chosen.items() if len(rows)}
+
+    def hold_out_test(self, examples: Split, source: str) -> tuple[Split, Split, str]:
+        """Split off a test part; return a sentence for the provenance too.
+
+        Raises:
+            DataError: one of the parts would be empty; it names the `source`.
+        """
+        count = len(examples)
+        test_count = round(self.test_fraction * count)
+        if not 0 < test_count < count:
+            raise DataError(
+                f"{source} has {count} examples and no test set, of which dataset.test_fraction="
+                f"{self.test_fraction} leaves {count - test_count} for training and {test_count} "
+                "for testing. Try a fraction that leaves some for each."
+            )
+        order = torch.randperm(count, generator=generator(self.seed, "test split"))
+        rows = order[test_count:].sort().values, order[:test_count].sort().values
+        train, test = (Split(examples.inputs[kept], examples.targets[kept]) for kept in rows)
+        how = f"(fraction {self.test_fraction:g}, seed {self.seed})"
+        return train, test, f" The test set was held out at random {how}."
+
+
+def draw_rows(count: int, size: int | None, seed: int, purpose: str, key: str) -> Tensor:
+    """Draw `size` of `count` rows, sorted; all of them if it is None.
+
+    Raises:
+        DataError: there are fewer; it names the setting `key`.
+    """
+    if size is not None and size > count:
         raise DataError(
-            f"dataset.val_size={val_size} leaves nothing of {train_count} training examples; less would be valid."
+            f"{key}={size} asks for more examples than there are: at most {count} is valid."
         )
-    if train_size is None:
-        train_size = train_count - val_size
-    if train_size + val_size > train_count:
-        raise DataError(
-            f"dataset.train_size={train_size} and dataset.val_size={val_size} ask for {train_size + val_size} training examples, "
-            f"but there are {train_count}: the two together may be at most that."
-        )
-    if test_size is not None and test_size > test_count:
-        raise DataError(
-            f"dataset.test_size={test_size} asks for more test examples than there are; at most {test_count} is valid."
-        )
-    kept = train_count - val_size if val_last else train_count
-    order = torch.cat(
-        [torch.randperm(kept, generator=generator(seed, "train")), torch.arange(kept, train_count)]
-    )
-    chosen = {"train": order[:train_size]}
-    if val_size:
-        chosen["val"] = order[train_count - val_size :]
-    chosen["test"] = torch.randperm(test_count, generator=generator(seed, "test"))[:test_size]
-    return {name: indices.sort().values for name, indices in chosen.items()}
+    return torch.randperm(count, generator=generator(seed, purpose))[:size].sort().values
+
+
+def draw_examples(examples: Split, count: int, seed: int) -> Split:
+    """Draw `count` examples for training, in their order."""
+    rows = draw_rows(len(examples), count, seed, "train", "dataset.count")
+    return Split(examples.inputs[rows], examples.targets[rows])
 
 
 def take(train: Split, test: Split, chosen: Mapping[str, Tensor]) -> dict[str, Split]:
-    """The splits that `choose` chose; whole parts are not copied."""
+    """Return the splits with the chosen rows; whole parts are not copied."""
     splits = {}
     for name, indices in chosen.items():
         part = test if name == "test" else train
@@ -67,32 +115,18 @@ def take(train: Split, test: Split, chosen: Mapping[str, Tensor]) -> dict[str, S
     return splits
 
 
-def split_off_test(
-    everything: Split, test_fraction: float, seed: int, what: str
-) -> tuple[Split, Split]:
-    """Training and test part of data that come as one set; `what` names it in the error if one of
-    the parts would be empty.
-    """
-    count = len(everything)
-    test_count = round(test_fraction * count)
-    if not 0 < test_count < count:
-        raise DataError(
-            f"{what} has {count} examples and no test set of its own, of which dataset.test_fraction={test_fraction} leaves "
-            f"{count - test_count} for training and {test_count} for testing; a fraction that leaves some for each is right."
-        )
-    order = torch.randperm(count, generator=generator(seed, "test split"))
-    parts = order[test_count:].sort().values, order[:test_count].sort().values
-    train, test = (Split(everything.inputs[part], everything.targets[part]) for part in parts)
-    return train, test
-
-
 def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel of images [N, C, H, W], of pixels scaled to [0, 1]; a
-    constant channel gets 1.
+    """Return mean and standard deviation of each channel, of pixels scaled to [0, 1].
+
+    Args:
+        images: [N, C, H, W], uint8 or floating point in [0, 1].
+
+    Returns:
+        C numbers each; a constant channel has standard deviation 1.
     """
     peak = 255.0 if images.dtype == torch.uint8 else 1.0
     total, squares = torch.zeros(2, images.shape[1], dtype=torch.float64)
-    for chunk in images.split(AT_A_TIME):
+    for chunk in images.split(CHUNK):
         pixels = chunk.double() / peak
         total += pixels.sum((0, 2, 3))
         squares += pixels.square().sum((0, 2, 3))
@@ -101,31 +135,3 @@ def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, 
     std = (squares / pixels_per_channel - mean.square()).clamp(min=0).sqrt()
     std = torch.where(std > 1e-6, std, torch.ones_like(std))
     return tuple(mean.tolist()), tuple(std.tolist())
-
-
-def classification_info(
-    name: str,
-    splits: Mapping[str, Split],
-    class_names: tuple[str, ...],
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
-    provenance: str,
-    true_widths: Mapping[str, float] | None = None,
-) -> DataInfo:
-    """The description of a classification data set, with what can be read off its splits filled
-    in.
-    """
-    channels, height, width = splits["train"].inputs.shape[1:]
-    return DataInfo(
-        name=name,
-        task="classification",
-        input_shape=(channels, height, width),
-        num_outputs=len(class_names),
-        class_names=class_names,
-        target_unit="",
-        mean=mean,
-        std=std,
-        sizes={split: len(part) for split, part in splits.items()},
-        provenance=provenance,
-        true_widths=dict(true_widths or {}),
-    )

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from learnsym.distributions.base import LearnedRange, LearnedSymmetry
 from learnsym.distributions.sampling import FullSampling, PartialSampling
 from learnsym.groups.point_groups import Elements, Stabiliser, evenly_spaced
-from learnsym.utils import rng as randomness
+from learnsym.utils.rng import BatchRows, batch_uniform
 
 
 class GroupSampler(LearnedSymmetry):
@@ -85,6 +85,7 @@ class GroupSampler(LearnedSymmetry):
         device: torch.device,
         dtype: torch.dtype,
         shared_offset: Tensor | None = None,
+        rows: BatchRows | None = None,
     ) -> Elements:
         """Draw a set of elements.
 
@@ -93,6 +94,7 @@ class GroupSampler(LearnedSymmetry):
             device: of the elements.
             dtype: of the elements.
             shared_offset: [], the offset of the network, if all layers share one.
+            rows: which rows of a global batch the images are; None: all.
 
         Returns:
             [n] for all images or [images, n].
@@ -104,14 +106,15 @@ class GroupSampler(LearnedSymmetry):
         if self.stabiliser.order is not None:
             elements = self.stabiliser.elements(dtype, device)
         else:
-            offset = self._offset(images, device, dtype, fixed, shared_offset)
+            offset = self._offset(images, device, dtype, fixed, shared_offset, rows)
             theta = 1.0 if self.theta is None else _clamp_to_unit(self.theta).to(dtype)
             elements = self.stabiliser.rotations_from(evenly_spaced(self._count, offset), theta)
         if self.logits is None:
             return elements
         if fixed:
             return Elements(elements.angle[..., self._present], elements.sign[..., self._present])
-        return Elements(elements.angle, elements.sign, self._gates(self.logits, images).to(dtype))
+        gates = self._gates(self.logits, images, rows).to(dtype)
+        return Elements(elements.angle, elements.sign, gates)
 
     def _offset(
         self,
@@ -120,6 +123,7 @@ class GroupSampler(LearnedSymmetry):
         dtype: torch.dtype,
         fixed: bool,
         shared_offset: Tensor | None,
+        rows: BatchRows | None,
     ) -> Tensor:
         """Return the offset [] for all images, or one for each [images]."""
         if fixed:
@@ -127,13 +131,13 @@ class GroupSampler(LearnedSymmetry):
         if shared_offset is not None:
             return shared_offset
         if self.plan.sets == "image":
-            return randomness.batch_uniform(images, device=device, dtype=dtype)
+            return batch_uniform(images, rows=rows, device=device, dtype=dtype)
         return torch.rand((), device=device, dtype=dtype)
 
-    def _gates(self, logits: Tensor, images: int) -> Tensor:
+    def _gates(self, logits: Tensor, images: int, rows: BatchRows | None) -> Tensor:
         """Draw gates [images, n], 0 or 1, with the derivative of the soft gate."""
         always, gated = self._split()
-        noise = randomness.batch_uniform(images, gated, device=logits.device, dtype=torch.float32)
+        noise = batch_uniform(images, gated, rows=rows, device=logits.device, dtype=torch.float32)
         logits = logits + torch.logit(noise.to(logits.dtype), eps=1e-6)
         soft = torch.sigmoid(logits / self.temperature)
         hard = (logits > 0).to(soft.dtype)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from learnsym.distributions.base import LearnedRange, LearnedSymmetry
 from learnsym.groups.base import LieGroup
 from learnsym.schema import Fraction, NonNegative, Positive
-from learnsym.utils.rng import batch_uniform
+from learnsym.utils.rng import BatchRows, batch_uniform
 
 
 def inverse_softplus(width: float) -> float:
@@ -101,17 +101,24 @@ class UniformLieAlgebra(LearnedSymmetry):
             return learned
         return self.initial_widths.index_copy(0, self.learned_index, learned)
 
-    def sample(self, count: int, device: torch.device | str | None = None) -> Tensor:
+    def sample(
+        self, count: int, device: torch.device | str | None = None, rows: BatchRows | None = None
+    ) -> Tensor:
         """Draw elements [count, d + 1, d + 1], one per example (see `learnsym.utils.rng`).
 
         Args:
             count: number of examples.
             device: of the elements; None: that of the widths.
+            rows: which rows of a global batch the examples are; None: all.
         """
         widths = self.widths() if device is None else self.widths().to(device)
         n = self.group.dim
         drawn = batch_uniform(
-            count, n + (self.reflection is not None), device=widths.device, dtype=widths.dtype
+            count,
+            n + (self.reflection is not None),
+            rows=rows,
+            device=widths.device,
+            dtype=widths.dtype,
         )
         # Half precision would know angles to three digits.
         with torch.autocast(widths.device.type, enabled=False):

@@ -1,5 +1,6 @@
-"""The convolutional network of the dynamics paper's second version: kernels on five of nine taps,
-symmetric under C_4 or not.
+"""Convolutional network on five of nine taps (dynamics paper, version 2).
+
+The projection of a kernel is its mean over quarter turns, see `C4Conv.project`.
 """
 
 import itertools
@@ -18,24 +19,39 @@ SUPPORTS = {
     "cross": (4, 1, 3, 5, 7),  # the centre and the four sides
     "skew": (0, 1, 3, 5, 7),  # one corner and the four sides, no centre
 }
-"""Taps of a 3 x 3 kernel, row by row: tap 3 r + s joins output (i, j) to input (i + r - 1, j + s -
-1)."""
+"""Taps of a 3 x 3 kernel, row by row: tap 3 r + s joins output (i, j) to input (i + r - 1,
+j + s - 1)."""
 
 
 class C4Conv(EnsembleNet):
-    """Three convolutions 3x3 without bias and a linear layer: tanh after each convolution, average
-    pool 2 after the first two, layer norm over space, without parameters, after all.
+    """Three convolutions 3x3 and a linear layer, without biases, of kernels on five taps.
 
-    Kernels live on five taps. The cross is symmetric under quarter turns: the projections onto it
-    and onto equivariant kernels commute. The skew support is not. With `basis="random"` the kernel
-    is B c for trained numbers c and a matrix B of five random unit vectors, not orthogonal:
-    gradient descent on c is not gradient descent on the kernel.
+    Tanh follows each convolution, average pool 2 the first two, and layer norm over space, without
+    parameters, all. The cross is symmetric under quarter turns: the projections onto it and onto
+    equivariant kernels commute. The skew support is not. With `basis="random"` the kernel is B c
+    for trained numbers c and a matrix B of five random unit vectors, not orthogonal: gradient
+    descent on c is not gradient descent on the kernel.
 
     Weights, of M members: `conv<l>` [M, 5, c, c'] (taps, or coefficients), `basis<l>` [M, 5, 5]
     where there is one (not trained) and `linear` [M, points, c, num_outputs].
 
     Shape: [B, C, side, side] to [B, num_outputs].
+
+    Args:
+        in_channels: channels C of the data.
+        num_outputs: of the data.
+        side: of the images, a multiple of 4 from 12 on. Below, the last layer norm acts on 2 x 2
+            points, one orbit: equivariant weights would answer 0 to everything.
+        channels: outputs of the convolutions.
+        support: the taps of the kernels.
+        basis: of the kernels' space, see above.
+        order: of tanh and average pool; the paper says "tanh_pool", its code does "pool_tanh".
+        start_variance: of the first weights, times their fan-in.
     """
+
+    full_orbit: Tensor
+    """[5, 1, 1]: which taps have their orbit in the support; equivariant kernels on it vanish on
+    all others."""
 
     def __init__(
         self,
@@ -48,186 +64,140 @@ class C4Conv(EnsembleNet):
         order: Literal["tanh_pool", "pool_tanh"] = "tanh_pool",
         start_variance: Positive = 1.0,
     ) -> None:
-        """Args:
-            in_channels, num_outputs: of the data.
-            side: of the images, a multiple of 4 from 12 on. Of 8 pixels the last layer norm leaves
-                2 x 2 points, one orbit, over which it makes every sum zero: equivariant weights
-                    would answer 0 to everything.
-            channels: outputs of the convolutions.
-            support: where the kernels live.
-            basis: of the kernels' space, see above.
-            order: of tanh and average pool: "tanh_pool", as the paper says, or "pool_tanh", as the
-                published code does.
-            start_variance: of the first weights, times their fan-in.
-
-        Raises:
-            ValueError: the side is another.
-        """
         if side % 4 or side < 12:
             raise ValueError(
-                f"side={side}: two poolings need a multiple of 4, and below 12 equivariant weights can only answer 0; "
-                "side=28 would be right"
+                f"side={side}: two poolings need a multiple of 4, and below 12 equivariant weights "
+                "can only answer 0. Try side=28"
             )
         super().__init__()
-        self.in_channels, self.num_outputs, self.side, self.basis = (
-            in_channels,
-            num_outputs,
-            side,
-            basis,
-        )
-        self.order, self.start_variance = order, start_variance
+        self.in_channels = in_channels
+        self.num_outputs = num_outputs
+        self.side = side
+        self.basis = basis
+        self.order = order
+        self.start_variance = start_variance
         self.taps = SUPPORTS[support]
-        widths = (in_channels, *channels)
-        self.convs = {f"conv{place}": pair for place, pair in enumerate(itertools.pairwise(widths))}
+        widths = itertools.pairwise((in_channels, *channels))
+        self.convs = {f"conv{index}": pair for index, pair in enumerate(widths)}
         self.layers = (*self.convs, "linear")
-        self.kernel_turns, self.map_turns = QuarterTurns(3), QuarterTurns(side // 4)
-        orbits = self.kernel_turns.orbits()
-        inside = torch.tensor([tap in self.taps for tap in range(9)])
-        whole = torch.stack([inside[orbits == orbits[tap]].all() for tap in self.taps])
-        self.register_buffer("whole", whole[:, None, None], persistent=False)
-        """[5, 1, 1]: the taps whose orbit lies in the support, the only ones where an equivariant
-        kernel on it is not zero."""
         self.fixed = tuple(basis_of(name) for name in self.convs) if basis == "random" else ()
+        self.kernel_turns = QuarterTurns(3)
+        self.map_turns = QuarterTurns(side // 4)
+        orbits = self.kernel_turns.orbits()
+        on_support = torch.tensor([tap in self.taps for tap in range(9)])
+        full = torch.stack([on_support[orbits == orbits[tap]].all() for tap in self.taps])
+        self.register_buffer("full_orbit", full[:, None, None], persistent=False)
         seed = int(torch.randint(2**62, ()))
-        weights = self.draw(torch.Generator().manual_seed(seed))
-        self.become(self.free(weights, torch.Generator().manual_seed(seed + 1)))
+        weights = self.sample_equivariant(torch.Generator().manual_seed(seed))
+        self.load_member(self.to_basis(weights, torch.Generator().manual_seed(seed + 1)))
 
     # --- weights
 
-    def draw(self, generator: torch.Generator) -> Weights:
-        """Draw equivariant kernels in the orthonormal basis, and an equivariant linear layer.
-
-        One Gaussian for each orbit of taps or of points, of variance `start_variance` / fan-in
-        (taps or points times c).
-        """
+    def sample_equivariant(self, generator: torch.Generator) -> Weights:
+        """Draw a Gaussian for each orbit of taps or points, of variance start / fan-in."""
         weights = {}
         for name, (c, d) in self.convs.items():
-            free = torch.randn(
-                1, len(self.kernel_turns.orbits().unique()), c * d, generator=generator
-            )
-            taps = (
-                free[:, self.kernel_turns.orbits()][:, list(self.taps)]
-                * (self.start_variance / (len(self.taps) * c)) ** 0.5
-            )
-            weights[name] = taps.unflatten(2, (c, d)) * self.whole.cpu()
-        c, points = self.convs["conv2"][1], self.map_turns.points
-        free = torch.randn(
-            1, len(self.map_turns.orbits().unique()), c * self.num_outputs, generator=generator
-        )
-        spread = free[:, self.map_turns.orbits()].unflatten(2, (c, self.num_outputs))
-        weights["linear"] = spread * (self.start_variance / (points * c)) ** 0.5
+            kernel = _draw_on_orbits(self.kernel_turns, c * d, generator)[:, list(self.taps)]
+            kernel = kernel * (self.start_variance / (len(self.taps) * c)) ** 0.5
+            weights[name] = kernel.unflatten(2, (c, d)) * self.full_orbit.cpu()
+        c, d = self.convs["conv2"][1], self.num_outputs
+        linear = _draw_on_orbits(self.map_turns, c * d, generator).unflatten(2, (c, d))
+        weights["linear"] = linear * (self.start_variance / (self.map_turns.points * c)) ** 0.5
         return weights
 
-    def free(self, weights: Weights, generator: torch.Generator) -> Weights:
-        """The same kernels [1, ...] in this network's own basis: what the free training starts
-        from.
-        """
+    def to_basis(self, weights: Weights, generator: torch.Generator) -> Weights:
+        """Express kernels [1, ...] in the basis, drawn if it is random."""
+        result = dict(weights)
         if self.basis == "orthonormal":
-            return dict(weights)
-        found = dict(weights)
+            return result
         for name in self.convs:
+            kernel = weights[name]
             vectors = torch.randn(1, 5, 5, generator=generator, dtype=torch.float64)
-            basis = vectors / vectors.norm(dim=1, keepdim=True)
-            found[basis_of(name)] = basis.float().to(weights[name].dtype)
-            taps = weights[name].double().flatten(2)
-            found[name] = (
-                torch.linalg.solve(basis.float().double(), taps)
-                .to(weights[name].dtype)
-                .view_as(weights[name])
-            )
-        return found
+            basis = (vectors / vectors.norm(dim=1, keepdim=True)).float()
+            result[basis_of(name)] = basis.to(kernel.dtype)
+            coefficients = torch.linalg.solve(basis.double(), kernel.double().flatten(2))
+            result[name] = coefficients.to(kernel.dtype).view_as(kernel)
+        return result
 
     def project(self, weights: Weights) -> Weights:
-        """Of weights in the orthonormal basis."""
-        full = self._means(weights)
-        return {
-            name: full[name][:, list(self.taps)] * self.whole if name in self.convs else full[name]
-            for name in self.layers
-        }
+        """Project weights in the orthonormal basis: means over C_4, cut to the support."""
+        means = self._group_means(weights)
+        for name in self.convs:
+            means[name] = means[name][:, list(self.taps)] * self.full_orbit
+        return means
 
     def equivariant_dimension(self) -> int:
-        inside = self.kernel_turns.orbits()[list(self.taps)][self.whole.flatten().cpu()]
-        free = {name: len(inside.unique()) for name in self.convs} | {
-            "linear": len(self.map_turns.orbits().unique())
-        }
-        return sum(free[name] * self.get_parameter(name)[0].numel() for name in self.layers)
+        """Count the orbits of taps and of points, times the channels."""
+        kernel_orbits = self.kernel_turns.orbits()[list(self.taps)][self.full_orbit.flatten().cpu()]
+        orbits = dict.fromkeys(self.convs, len(kernel_orbits.unique()))
+        orbits["linear"] = len(self.map_turns.orbits().unique())
+        return sum(orbits[name] * self.get_parameter(name)[0].numel() for name in self.layers)
 
     def linear_maps(self, weights: Weights) -> Weights:
-        compact = self.compact(weights)
-        return {name: compact[name] for name in self.layers}
+        """Compute the taps of the kernels, and select the linear layer."""
+        return self.reduce(weights)
 
-    def outside(self, maps: Weights) -> Weights:
-        """On all nine taps: the mean over the group of a kernel on the skew support has all four
-        corners.
-        """
-        means = self._means(maps)
-        return {
-            name: (self._nine(maps[name]) if name in self.convs else maps[name]) - means[name]
-            for name in self.layers
-        }
+    def residual(self, maps: Weights) -> Weights:
+        """Subtract means over C_4, on all nine taps."""
+        means = self._group_means(maps)
+        return {name: self._on_grid(name, maps[name]) - means[name] for name in self.layers}
 
-    def _means(self, maps: Weights) -> Weights:
-        """The means over the group, of kernels [M, 9, c, c'] and of the linear layer."""
+    def _group_means(self, maps: Weights) -> Weights:
+        """Compute the means over C_4 of kernels [M, 9, c, c'] and of the linear layer."""
         means = {}
         for name in self.layers:
-            full, group = (
-                (self._nine(maps[name]), self.kernel_turns)
-                if name in self.convs
-                else (maps[name], self.map_turns)
-            )
+            full = self._on_grid(name, maps[name])
+            group = self.kernel_turns if name in self.convs else self.map_turns
             means[name] = group.project_invariant(full.flatten(2)).view(full.shape)
         return means
 
-    def _nine(self, kernel: Tensor) -> Tensor:
-        """[M, 5, c, c'] to [M, 9, c, c'], zero outside the support."""
-        full = kernel.new_zeros(len(kernel), 9, *kernel.shape[2:])
-        full[:, list(self.taps)] = kernel
+    def _on_grid(self, name: str, weight: Tensor) -> Tensor:
+        """Extend kernels [M, 5, c, c'] by zero to [M, 9, c, c']; keep the linear layer."""
+        if name not in self.convs:
+            return weight
+        full = weight.new_zeros(len(weight), 9, *weight.shape[2:])
+        full[:, list(self.taps)] = weight
         return full
 
     def distance_to_equivariance(self, group: GroupName) -> dict[str, float]:
+        """Measure the distance of every layer from E of `quarter_turns`."""
         if group != "quarter_turns":
             raise ValueError(f"C4Conv knows its distance for quarter_turns, not for {group}")
-        return dict(zip(self.layers, self.distance(self.own_weights())[0].tolist(), strict=True))
+        distance = self.distance(self.member_weights())[0]
+        return dict(zip(self.layers, distance.tolist(), strict=True))
 
     # --- the function
 
-    def compact(self, weights: Weights) -> Weights:
-        """Taps from coefficients."""
-        found = {name: weights[name] for name in self.layers}
+    def reduce(self, weights: Weights) -> Weights:
+        """Compute taps from coefficients."""
+        reduced = {name: weights[name] for name in self.layers}
         for name in self.convs:
-            if basis_of(name) in weights:
-                found[name] = torch.bmm(weights[basis_of(name)], weights[name].flatten(2)).view_as(
-                    weights[name]
-                )
-        return found
+            if (basis := weights.get(basis_of(name))) is not None:
+                kernel = weights[name]
+                reduced[name] = torch.bmm(basis, kernel.flatten(2)).view_as(kernel)
+        return reduced
 
-    def compact_adjoint(self, gradient: Weights, weights: Weights) -> Weights:
-        """Coefficients from taps, by the transposed bases."""
-        found = dict(gradient)
-        for name in self.convs:
-            if basis_of(name) in weights:
-                found[name] = torch.bmm(
-                    weights[basis_of(name)].mT, gradient[name].flatten(2)
-                ).view_as(gradient[name])
-        return found
-
-    def evaluate(self, compact: Weights, images: Tensor) -> Tensor:
+    def forward_reduced(self, reduced: Weights, images: Tensor) -> Tensor:
+        """Compute outputs [M, B, num_outputs]; see `EnsembleNet`."""
         check_images("C4Conv", images[0], self.in_channels, self.side)
         if max(images.shape[-2:]) > self.side:
-            raise ValueError(
-                f"C4Conv was built for images of side {self.side} and got {list(images.shape[-2:])}"
-            )
-        x = images.permute(
-            0, 1, 3, 4, 2
-        )  # [M, B, H, W, C]: channels innermost, as matrix products want them
+            sides = list(images.shape[-2:])
+            raise ValueError(f"C4Conv was built for images of side {self.side} and got {sides}")
+        x = images.permute(0, 1, 3, 4, 2)  # [M, B, H, W, C], as matrix products want them
         for name in self.convs:
-            x, pool = tap_conv(x, compact[name], self.taps), name != "conv2"
+            x, pool = tap_conv(x, reduced[name], self.taps), name != "conv2"
             if pool and self.order == "pool_tanh":
                 x, pool = average_pool(x), False
             x = tanh_pool_norm(x, pool)
-        return torch.bmm(x.flatten(2), compact["linear"].flatten(1, 2))
+        return torch.bmm(x.flatten(2), reduced["linear"].flatten(1, 2))
+
+
+def _draw_on_orbits(group: QuarterTurns, channels: int, generator: torch.Generator) -> Tensor:
+    """Draw Gaussians [1, points, channels] that are constant on the orbits of points."""
+    orbits = group.orbits()
+    return torch.randn(1, len(orbits.unique()), channels, generator=generator)[:, orbits]
 
 
 def basis_of(conv: str) -> str:
-    """conv0 -> basis0."""
+    """Return the name of a convolution's basis: conv0 -> basis0."""
     return conv.replace("conv", "basis")

@@ -1,31 +1,31 @@
-"""What the optimisation dynamics asks of a network: a function of its weights, for many members at
-once (dynamics paper).
+"""Networks as functions of the weights of many members at once (dynamics paper).
 
-Members are repetitions of one network with weights of their own. They are kept as one dictionary of
-tensors [M, ...] with the member first, so that a step of all of them is a step of batched matrix
-products.
+Members are repetitions of one network with different weights. Their weights are one dictionary of
+tensors [M, ...], member first, so that a step of all members is a step of batched matrix products.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from learnsym.groups.permutation import GroupName
+from learnsym.utils.rng import generator
 
 Weights = dict[str, Tensor]
 """Weights of M members by name, each [M, ...]."""
 
 
 class EnsembleNet(nn.Module, ABC):
-    """A network as a function of weights [M, ...], with a projection onto the equivariant ones.
+    """A network as a function of weights [M, ...], with a projection.
 
-    As a module it is one member, whose parameters have the same names (and no leading axis).
+    E is the space of equivariant weights. As a module the network is one member, whose parameters
+    have the same names and no leading axis.
 
     Attributes:
-        layers: names of the weights whose equivariance is in question, in the order of the layers.
-            The other weights (fully connected layers after an invariant map, biases) act where the
-            group acts trivially: any value is equivariant.
+        layers: names of the weights whose equivariance is measured. The group acts trivially on all
+            others (fully connected layers after an invariant map, biases).
         fixed: names of the weights that are not trained.
     """
 
@@ -33,97 +33,99 @@ class EnsembleNet(nn.Module, ABC):
     fixed: tuple[str, ...] = ()
 
     @abstractmethod
-    def draw(self, generator: torch.Generator) -> Weights:
-        """Weights of one member ([1, ...], float32, on the CPU), equivariant; the same for the same
-        generator state.
-        """
+    def sample_equivariant(self, generator: torch.Generator) -> Weights:
+        """Draw equivariant weights of one member, [1, ...], float32 on the CPU."""
 
-    def respond(self, weights: Weights, images: Tensor) -> Tensor:
-        """Outputs [M, B, ...] of M members on images [M, B, C, H, W], or [1, B, C, H, W] if all see
-        the same.
-        """
-        return self.evaluate(self.compact(weights), images)
+    def forward_members(self, weights: Weights, images: Tensor) -> Tensor:
+        """Compute outputs [M, B, ...] on images [M or 1, B, C, H, W]."""
+        return self.forward_reduced(self.reduce(weights), images)
 
     @abstractmethod
-    def evaluate(self, compact: Weights, images: Tensor) -> Tensor:
-        """`respond` from compact weights: what a gradient over many batches is taken of."""
+    def forward_reduced(self, reduced: Weights, images: Tensor) -> Tensor:
+        """Compute the outputs from reduced weights, see `reduce` and `forward_members`."""
 
-    def compact(self, weights: Weights) -> Weights:
-        """What `evaluate` needs of the weights, where that is less than all; linear."""
+    def reduce(self, weights: Weights) -> Weights:
+        """Map the weights linearly to the smaller ones that the function depends on."""
         return weights
-
-    def compact_adjoint(self, gradient: Weights, weights: Weights) -> Weights:
-        """The gradient with respect to the (trained) weights from that with respect to the compact
-        ones.
-        """
-        return gradient
 
     @abstractmethod
     def project(self, weights: Weights) -> Weights:
-        """The orthogonal projection onto the equivariant ones among the weights that the network
-        can have, or of a gradient.
-        """
+        """Project weights, or a gradient, orthogonally onto E."""
 
     @abstractmethod
     def equivariant_dimension(self) -> int:
-        """The dimension of what `project` projects one member's (trained) weights onto: of E, and
-        of all other weights.
-        """
+        """Count the dimensions of E, for one member."""
 
     @abstractmethod
     def linear_maps(self, weights: Weights) -> Weights:
-        """The layers as linear maps [M, ...] in a basis that is orthonormal: where norms are those
-        of the theory.
-        """
+        """Express the layers as linear maps [M, ...] in an orthonormal basis."""
 
     @abstractmethod
-    def outside(self, maps: Weights) -> Weights:
-        """The part A - Pi_E A of linear maps that is not equivariant."""
+    def residual(self, maps: Weights) -> Weights:
+        """Compute A - Pi_E A of linear maps A."""
 
     def distance(self, weights: Weights) -> Tensor:
-        """The norm of A - Pi_E A, the distance from E: [M, layers], float64."""
-        return self.norms(self.outside(self.linear_maps(weights)))
+        """Compute the distance from E, ||A - Pi_E A||: [M, layers], float64."""
+        return self.norms(self.residual(self.linear_maps(weights)))
 
     def change(self, weights: Weights, start: Weights) -> Tensor:
-        """The norm of A - A_0: [M, layers], float64."""
-        now, before = self.linear_maps(weights), self.linear_maps(start)
-        return self.norms({name: now[name] - before[name] for name in self.layers})
+        """Compute ||A - A_0||: [M, layers], float64."""
+        maps, start_maps = self.linear_maps(weights), self.linear_maps(start)
+        return self.norms({name: maps[name] - start_maps[name] for name in self.layers})
 
     def norms(self, maps: Weights) -> Tensor:
-        """Frobenius norms [M, layers], float64."""
-        return torch.stack([norm(maps[name]) for name in self.layers], dim=1)
+        """Compute Frobenius norms [M, layers], float64."""
+        return torch.stack([frobenius_norm(maps[name]) for name in self.layers], dim=1)
 
-    def become(self, weights: Weights) -> None:
-        """Take one member's weights [1, ...] as this module's parameters."""
+    def load_member(self, weights: Weights) -> None:
+        """Take the weights [1, ...] of one member as parameters of this module."""
         for name, value in weights.items():
             if name in self.fixed:
                 self.register_buffer(name, value[0].clone())
             else:
                 self.register_parameter(name, nn.Parameter(value[0].clone()))
 
-    def own_weights(self) -> Weights:
-        """This member's weights, [1, ...]."""
-        own = dict(self.named_parameters()) | {name: self.get_buffer(name) for name in self.fixed}
-        return {name: value.unsqueeze(0) for name, value in own.items()}
+    def member_weights(self) -> Weights:
+        """Return the parameters of this module as weights [1, ...]."""
+        named = dict(self.named_parameters()) | {name: self.get_buffer(name) for name in self.fixed}
+        return {name: value.unsqueeze(0) for name, value in named.items()}
 
     @abstractmethod
     def distance_to_equivariance(self, group: GroupName) -> dict[str, float]:
-        """The distance of each of this member's layers from E of a group.
-
-        Raises:
-            ValueError: the group does not act on the layers.
-        """
+        """Measure each layer; raise a ValueError for a group without action."""
 
     def forward(self, images: Tensor) -> Tensor:
-        """Outputs [B, ...] of this member on images [B, C, H, W]."""
-        return self.respond(self.own_weights(), images.unsqueeze(0))[0]
+        """Compute outputs [B, ...] of this module on images [B, C, H, W]."""
+        return self.forward_members(self.member_weights(), images.unsqueeze(0))[0]
 
 
-def norm(tensor: Tensor) -> Tensor:
-    """Frobenius norm of every member of [M, ...]: [M], float64. Chunks keep the copy in float64
-    small.
-    """
-    parts = tensor.detach().flatten(1).split(1 << 18, dim=1)
-    return torch.linalg.vector_norm(
-        torch.stack([torch.linalg.vector_norm(p, dim=1, dtype=torch.float64) for p in parts]), dim=0
-    )
+def frobenius_norm(tensor: Tensor) -> Tensor:
+    """Compute the norm of each member, [M, ...] to [M], float64."""
+    chunks = tensor.detach().flatten(1).split(1 << 18, dim=1)
+    norms = [torch.linalg.vector_norm(chunk, dim=1, dtype=torch.float64) for chunk in chunks]
+    return torch.linalg.vector_norm(torch.stack(norms), dim=0)
+
+
+def num_members(weights: Weights) -> int:
+    """Return the number of members M."""
+    return len(next(iter(weights.values())))
+
+
+def slice_members(weights: Weights, start: int, stop: int) -> Weights:
+    """Return views of the members start:stop."""
+    return {name: weight[start:stop] for name, weight in weights.items()}
+
+
+def concat_members(ensembles: Sequence[Weights]) -> Weights:
+    """Concatenate ensembles along the axis of members."""
+    return {name: torch.cat([weights[name] for weights in ensembles]) for name in ensembles[0]}
+
+
+def weights_like(weights: Weights, reference: Tensor) -> Weights:
+    """Move weights to the device and dtype of a tensor."""
+    return {name: w.to(reference.device, reference.dtype) for name, w in weights.items()}
+
+
+def member_generators(seed: int, members: range, purpose: str) -> list[torch.Generator]:
+    """Seed a generator for each member by number and purpose."""
+    return [generator(seed, f"member {m}/{purpose}") for m in members]

@@ -1,89 +1,73 @@
-"""What a lockstep training records: per arm, member, step and layer. Kept in memory, in checkpoints
-and as records.npz.
-"""
+"""Series that the training of an ensemble records."""
 
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
 PER_LAYER = ("change", "distance", "norm")
-"""Recorded for every layer; the total is the root of the sum of squares. Everything else is one
-number."""
+"""Series with a number for every layer; their total is the root of the sum of squares."""
+_METRIC_NAMES = {"distance": "distance_to_equivariance"}
 
 
+@dataclass
 class Records:
-    """Series [arms, members, steps + 1], or [..., layers] for those of `PER_LAYER`; float64, NaN
-    where nothing was recorded.
+    """Series [arms, members, steps + 1], or [..., layers] for those of `PER_LAYER`.
 
-    `change` is ||A - A_0||, `distance` ||A - Pi_E A||, `norm` ||A||, `loss` the mean loss on the
-    training examples as they are.
+    Float64; not a number where nothing was recorded. `change` is ||A - A_0||, `distance`
+    ||A - Pi_E A||, `norm` ||A||, `loss` the mean loss on the training examples as they are.
     """
 
-    def __init__(
-        self, arms: Sequence[str], members: int, steps: int, layers: Sequence[str]
-    ) -> None:
-        self.arms, self.members, self.steps, self.layers = (
-            tuple(arms),
-            members,
-            steps,
-            tuple(layers),
-        )
-        self.series: dict[str, Tensor] = {}
+    arms: Sequence[str]
+    members: int
+    steps: int
+    layers: Sequence[str]
+    series: dict[str, Tensor] = field(default_factory=dict)
 
-    def put(self, name: str, arms: slice, members: slice, step: int, values: Tensor) -> None:
+    def record(self, name: str, arms: slice, members: range, step: int, values: Tensor) -> None:
         """Record values [arms, members] or [arms, members, layers]."""
         if name not in self.series:
-            tail = (len(self.layers),) if name in PER_LAYER else ()
-            self.series[name] = torch.full(
-                (len(self.arms), self.members, self.steps + 1, *tail),
-                float("nan"),
-                dtype=torch.float64,
-            )
-        self.series[name][arms, members, step] = values.to("cpu", torch.float64)
+            layers = (len(self.layers),) if name in PER_LAYER else ()
+            shape = (len(self.arms), self.members, self.steps + 1, *layers)
+            self.series[name] = torch.full(shape, float("nan"), dtype=torch.float64)
+        self.series[name][arms, members.start : members.stop, step] = values.to(
+            "cpu", torch.float64
+        )
 
     def total(self, name: str) -> Tensor:
-        """[arms, members, steps + 1]: over all layers where there are several."""
+        """Combine the layers of a series: [arms, members, steps + 1]."""
         series = self.series[name]
         return series.square().sum(-1).sqrt() if name in PER_LAYER else series
 
     def median(self, name: str) -> Tensor:
-        """The median over members [arms, steps + 1] (of an even number: the mean of the two in the
-        middle).
-        """
+        """Take the median over members, [arms, steps + 1]."""
         return self.total(name).quantile(0.5, dim=1)
 
     def rows(self, offset: int = 0) -> list[dict[str, float]]:
-        """One row a step, with the medians of all series, for metrics.jsonl."""
+        """Return one row a step with the medians of all series, for metrics.jsonl."""
         medians = {
-            (name, arm): self.median(name)[place]
+            f"{metric_name(name)}_{arm}": values
             for name in self.series
-            for place, arm in enumerate(self.arms)
+            for arm, values in zip(self.arms, self.median(name), strict=True)
         }
         return [
             {"epoch": step + offset, "step": step}
-            | {
-                f"{named(name)}_{arm}": float(m[step])
-                for (name, arm), m in medians.items()
-                if not m[step].isnan()
-            }
+            | {key: float(m[step]) for key, m in medians.items() if not m[step].isnan()}
             for step in range(self.steps + 1)
         ]
 
-    def packed(self) -> bytes:
-        """The content of a .npz file: an array for every series, and the names of arms and
-        layers.
-        """
-        buffer = io.BytesIO()
+    def to_npz(self) -> bytes:
+        """Return all series and the names as an npz file."""
         arrays = {name: series.numpy() for name, series in self.series.items()}
-        np.savez_compressed(
-            buffer, arms=np.array(self.arms), layers=np.array(self.layers), **arrays
-        )
+        arrays |= {"arms": np.array(self.arms), "layers": np.array(self.layers)}
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, allow_pickle=False, **arrays)
         return buffer.getvalue()
 
 
-def named(series: str) -> str:
-    """The metric's name of a series."""
-    return {"distance": "distance_to_equivariance"}.get(series, series)
+def metric_name(series: str) -> str:
+    """Return the name under which a series is a metric."""
+    return _METRIC_NAMES.get(series, series)

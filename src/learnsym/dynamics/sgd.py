@@ -1,122 +1,97 @@
-"""Mini-batch descent of an ensemble: an equivariant training, then a free one on the data united
-with their transforms.
+"""Mini-batch descent of an ensemble, with or without constraint (dynamics paper, version 2).
 
-The second version of the dynamics paper: does a free training that starts equivariant stay so?
+The question: does a free training that starts equivariant stay so, on the data united with their
+transforms?
 """
 
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from learnsym.data.base import Split
-from learnsym.dynamics.ensemble import EnsembleNet, Weights
-from learnsym.dynamics.gradient_flows import Batch, PerExample, risk_gradient
+from learnsym.dynamics.ensemble import EnsembleNet, Weights, member_generators
+from learnsym.dynamics.group_augmentation import act_on_images
+from learnsym.dynamics.risk import Batch, PerExample, risk_gradient
 from learnsym.groups.permutation import PermutationGroup
-from learnsym.utils.rng import generator
 
 Batching = Literal["plain", "shuffled", "whole_orbits"]
 
 
+@dataclass(eq=False)
 class MiniBatchSGD:
-    """Plain SGD of M members in lockstep, each in an order of its own that depends on the seed, the
-    member and the epoch alone.
+    """Plain SGD of M members in lockstep, each in its own order.
+
+    Seed, member and epoch decide the order.
 
     * plain: batches of the data as they are
     * shuffled: batches of the data united with all their transforms, shuffled as one set
     * whole_orbits: batches of all transforms of a few examples, so that every batch is closed under
       the group
+
+    Attributes:
+        split: training examples as the network takes them, on its device.
+        weights: of the members, on the device; changed in place.
+        batch_size: examples in a step, transforms counted.
+        equivariant: whether to step along the projected gradient.
+
+    Raises:
+        ValueError: a batch of whole orbits does not hold a whole number of them.
     """
 
-    def __init__(
-        self,
-        net: EnsembleNet,
-        per_example: PerExample,
-        split: Split,
-        group: PermutationGroup,
-        batching: Batching,
-        weights: Weights,
-        *,
-        lr: float,
-        batch_size: int,
-        equivariant: bool,
-        seed: int,
-        members: range,
-    ) -> None:
-        """Args:
-            net, per_example: the function and its loss.
-            split: training examples, inputs as the network sees them, on its device.
-            group: whose elements transform them.
-            batching: see above.
-            weights: of the members, on the device; changed in place.
-            lr: step size times the gradient of the batch's mean loss.
-            batch_size: examples (transforms counted) in a step.
-            equivariant: step along the projected gradient.
-            seed, members: decide the orders.
+    net: EnsembleNet
+    per_example: PerExample
+    split: Split
+    group: PermutationGroup
+    batching: Batching
+    weights: Weights
+    lr: float
+    batch_size: int
+    equivariant: bool
+    seed: int
+    members: range
+    step_number: int = 0
 
-        Raises:
-            ValueError: a batch of whole orbits is not a whole number of them.
-        """
-        if batching == "whole_orbits" and batch_size % group.order:
+    def __post_init__(self) -> None:
+        if self.batching == "whole_orbits" and self.batch_size % self.group.order:
             raise ValueError(
-                f"batch_size={batch_size} is no multiple of the {group.order} elements of {group}"
+                f"batch_size={self.batch_size} is no multiple of the {self.group.order} elements "
+                f"of {self.group}"
             )
-        self.net, self.per_example, self.split, self.group, self.batching = (
-            net,
-            per_example,
-            split,
-            group,
-            batching,
-        )
-        self.weights, self.lr, self.batch_size, self.equivariant = (
-            weights,
-            lr,
-            batch_size,
-            equivariant,
-        )
-        self.seed, self.members, self.step_number = seed, members, 0
-        self.copies = 1 if batching == "plain" else group.order
-        self.tables = group.elements().to(split.inputs.device)
-        self.steps_per_epoch = -(-len(split) * self.copies // batch_size)
+        self.copies = 1 if self.batching == "plain" else self.group.order
+        self.steps_per_epoch = -(-len(self.split) * self.copies // self.batch_size)
+        self._tables = self.group.elements().to(self.split.inputs.device)
         self._order: tuple[int, Tensor] | None = None
 
     def step(self) -> Tensor:
-        """One step of every member; the losses [M] of its batches before it."""
+        """Step every member; return the losses [M] of the batches before the step."""
         batch = self.batch()
         gradient, losses = risk_gradient(
             self.net, self.per_example, self.weights, [batch], batch.images.shape[1]
         )
-        for name, direction in (
-            self.net.project(gradient) if self.equivariant else gradient
-        ).items():
+        gradient = self.net.project(gradient) if self.equivariant else gradient
+        for name, direction in gradient.items():
             self.weights[name].sub_(direction, alpha=self.lr)
         self.step_number += 1
         return losses
 
     def batch(self) -> Batch:
-        """Images [M, B, C, n, n] and targets [M, B] of the step to come."""
-        epoch, place = divmod(self.step_number, self.steps_per_epoch)
-        numbers = self.order(epoch)[:, place * self.batch_size : (place + 1) * self.batch_size]
-        example, element = numbers // self.copies, numbers % self.copies
+        """Return images [M, B, C, n, n] and targets [M, B] of the next step."""
+        epoch, index = divmod(self.step_number, self.steps_per_epoch)
+        rows = self.order(epoch)[:, index * self.batch_size : (index + 1) * self.batch_size]
+        example, element = rows // self.copies, rows % self.copies
         images = self.split.inputs[example]
         if self.copies > 1:
-            images = self.group.act(self.tables[element].unsqueeze(2), images.flatten(3)).unflatten(
-                3, images.shape[3:]
-            )
+            images = act_on_images(self.group, self._tables[element], images)
         return Batch(images, self.split.targets[example])
 
     def order(self, epoch: int) -> Tensor:
-        """Numbers example * copies + element, [M, examples x copies], in the order of this
-        epoch.
-        """
+        """Return the order of an epoch: example * copies + element, [M, examples x copies]."""
         if self._order is None or self._order[0] != epoch:
-            rows = [
-                self._member_order(
-                    generator(self.seed, f"member {m}/{self.batching} epoch {epoch}")
-                )
-                for m in self.members
-            ]
-            self._order = epoch, torch.stack(rows).to(self.split.inputs.device)
+            draws = member_generators(self.seed, self.members, f"{self.batching} epoch {epoch}")
+            rows = torch.stack([self._member_order(g) for g in draws])
+            self._order = epoch, rows.to(self.split.inputs.device)
         return self._order[1]
 
     def _member_order(self, draws: torch.Generator) -> Tensor:

@@ -1,1 +1,1 @@
-"""TODO: what this package is for."""
+"""Draw figures of runs with matplotlib, which is imported where it is used."""

@@ -2,8 +2,11 @@
 
 import io
 import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from learnsym.utils.files import write_atomically
 
@@ -11,12 +14,16 @@ if TYPE_CHECKING:  # what ends a sweep draws figures without torch
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-
+Look = dict[str, Any]
+"""Keywords of a drawing function of matplotlib."""
 COLOURS = ("#0b6e99", "#d1495b", "#3a7d44", "#8d6a9f", "#e09f3e", "#5c5c5c", "#2a9d8f", "#b56576")
+GREY = "#c9c9c9"
+FIXED = "#8a8a8a"
+"""The colour of what was never learned."""
 
 
 def new_figure(width: float, height: float) -> "Figure":
-    """An empty figure that no display knows of, in the style of all figures here."""
+    """Return an empty figure, in inches, that no display knows of."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -25,16 +32,69 @@ def new_figure(width: float, height: float) -> "Figure":
     return figure
 
 
-def style(axes: "Axes", title: str, x: str, y: str) -> None:
-    """Titles and axes alike in all figures; epochs are counted in whole numbers."""
+def colours(count: int) -> list[str]:
+    """Return so many colours, repeated if they run out."""
+    return [COLOURS[i % len(COLOURS)] for i in range(count)]
+
+
+def label_axes(axes: "Axes", title: str, x: str, y: str) -> None:
+    """Set titles alike in all figures; epochs are counted in whole numbers."""
     axes.set_title(title, fontsize=10, loc="left")
     axes.set_xlabel(x, fontsize=9)
     axes.set_ylabel(y, fontsize=9)
     axes.tick_params(labelsize=8)
     if x == "epoch":
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.locator_params(axis="x", integer=True)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
+
+
+def add_legend(axes: "Axes", fontsize: float = 7, **settings: Any) -> None:
+    """Add a legend without a frame if a line has a label."""
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(**{"fontsize": fontsize, "frameon": False} | settings)
+
+
+def draw_arc(
+    axes: "Axes", half: float, radius: float = 1.0, x: float = 0.0, **settings: Any
+) -> None:
+    """Draw the angles of [-half, half] on a circle; upwards is the identity."""
+    angle = np.linspace(-half, half, 181)
+    axes.plot(x + radius * np.sin(angle), radius * np.cos(angle), **settings)
+
+
+def draw_band(
+    axes: "Axes", x: Sequence[float], values: np.ndarray, colour: str, label: str | None
+) -> None:
+    """Draw the mean over runs (rows of `values`), the deviation shaded."""
+    mean = values.mean(axis=0)
+    axes.plot(x, mean, color=colour, linewidth=1.6, label=label)
+    if len(values) > 1:
+        spread = values.std(axis=0, ddof=1)
+        axes.fill_between(x, mean - spread, mean + spread, color=colour, alpha=0.2, linewidth=0)
+
+
+def pi_ticks(axes: "Axes", which: Literal["x", "y"] = "y") -> None:
+    """Set ticks at multiples of a quarter turn, as many as the axis needs."""
+    low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
+    quarters = 1 if high - low < 4 else 2 if high - low < 8 else 4
+    step = quarters * math.pi / 4
+    numbers = range(math.ceil(low / step), math.floor(high / step) + 1)
+    set_ticks = axes.set_xticks if which == "x" else axes.set_yticks
+    set_ticks([k * step for k in numbers], [_multiple_of_pi(k * quarters) for k in numbers])
+
+
+def _multiple_of_pi(quarters: int) -> str:
+    """Return a number of eighths of a turn as a multiple of pi.
+
+    >>> [_multiple_of_pi(k) for k in (-4, -1, 0, 2, 6, 8)]
+    ['-π', '-π/4', '0', 'π/2', '3π/2', '2π']
+    """
+    if quarters == 0:
+        return "0"
+    divisor = 4 // math.gcd(quarters, 4)
+    factor = {1: "", -1: "-"}.get(quarters * divisor // 4, str(quarters * divisor // 4))
+    return f"{factor}π" + (f"/{divisor}" if divisor > 1 else "")
 
 
 def save(figure: "Figure", path: Path) -> None:
@@ -47,29 +107,3 @@ def render(figure: "Figure") -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=130, format="png")
     return buffer.getvalue()
-
-
-def _cycle(count: int) -> list[str]:
-    return [COLOURS[i % len(COLOURS)] for i in range(count)]
-
-
-def _radians(axes: "Axes", which: str = "y") -> None:
-    """Ticks at multiples of a quarter turn, as many as the axis needs."""
-    low, high = axes.get_xlim() if which == "x" else axes.get_ylim()
-    step = math.pi / 4 if high - low < 4 else math.pi / 2 if high - low < 8 else math.pi
-    first, last = math.ceil(low / step), math.floor(high / step)
-    values = [k * step for k in range(first, last + 1)]
-    names = [_multiple(k * step / math.pi) for k in range(first, last + 1)]
-    (axes.set_xticks if which == "x" else axes.set_yticks)(values, names)
-
-
-def _multiple(turns: float) -> str:
-    """1/2 -> "π/2", -1 -> "-π", 0 -> "0"."""
-    if turns == 0:
-        return "0"
-    for divisor in (1, 2, 4):
-        k = turns * divisor
-        if abs(k - round(k)) < 1e-9:
-            factor = {1: "", -1: "-"}.get(round(k), str(round(k)))
-            return f"{factor}π" + (f"/{divisor}" if divisor > 1 else "")
-    return f"{turns:.2g}π"

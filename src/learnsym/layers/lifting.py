@@ -1,15 +1,14 @@
-"""Points of space lifted to a group, and what a layer sees of two of them (LieConv: Finzi et al.
-2020, sections 4.2 to 4.4).
+"""Lift points of space to a group and describe pairs (Finzi et al. 2020, sections 4.2 to 4.4).
 
 A point x becomes elements u of the group that take an origin to x: the one there is, or samples
 where there are many. A layer sees the logarithm of v^-1 u, which no transformation of both from the
 left changes, and the orbits, where points lie on several.
 
-    trivial3   every x is an orbit of its own         pair (x_v, x_u)                          6
-    numbers, angstrom t3         u = translation by x                   pair x_u - x_v
-    3, angstrom so3        u = rotations that take e_z to x/|x|   pair (log R_v^T R_u, |x_v|, |x_u|)
-    5, rad and angstrom se3        u = translation by x times a rotation  pair log(v^-1 u)
-    6, rad and angstrom
+    group     elements over x                        pair                           numbers
+    trivial3  every x is an orbit of its own         (x_v, x_u)                     6, angstrom
+    t3        u = translation by x                   x_u - x_v                      3, angstrom
+    so3       u = rotations that take e_z to x/|x|   (log R_v^T R_u, |x_v|, |x_u|)  5, rad, angstrom
+    se3       u = translation by x times a rotation  log(v^-1 u)                    6, rad, angstrom
 
 Distances of two of them are norms: of the logarithm, and of the difference between the orbits (x,
 or |x|), which count together.
@@ -26,13 +25,13 @@ from learnsym.groups.rotations import motion_log, rotation_log
 PointGroup = Literal["trivial3", "t3", "so3", "se3"]
 """The groups that a LieConv network of points in space may be built on."""
 Lifted = tuple[Tensor, ...]
-"""Elements [B, n, ...], and orbits where there are several, as the lift that made them understands
-them."""
+"""Elements [B, n, ...], and orbits where there are several; each lift has its own form."""
 
 
-def spread_numbers(count: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """The first `count` members [count, 3] of a sequence that fills the cube [0, 1)^3 evenly:
-    Sobol's, always the same.
+def even_numbers(count: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Return the start [count, 3] of a sequence that fills the cube [0, 1)^3 evenly.
+
+    It is Sobol's, always the same.
 
     Scrambled, since among the plain numbers are many that give relative rotations by pi, where the
     logarithm jumps.
@@ -45,28 +44,29 @@ def spread_numbers(count: int, device: torch.device, dtype: torch.dtype) -> Tens
 
 
 class Lift(ABC):
-    """How points are lifted and compared; without state."""
+    """Lift points and compare them; without state."""
 
     pair_size: int
-    """Numbers that a layer sees of a pair."""
+    """Numbers that describe a pair."""
     sampled: bool
     """Whether many elements lie over a point, so that samples of rotations decide which are
     taken."""
 
     @abstractmethod
     def elements(self, points: Tensor, rotations: Tensor | None) -> Lifted:
-        """Points [B, n, 3], already repeated once per sample, and for a sampled lift rotations [B,
-        n, 3, 3], to elements.
+        """Lift points [B, n, 3], repeated once per sample; a sampled lift takes rotations too.
+
+        Rotations are [B, n, 3, 3].
 
         A sampled lift maps (g x, g h) to g u where it maps (x, h) to u: equivariant, exactly.
         """
 
     @abstractmethod
     def pairs(self, lifted: Lifted) -> Tensor:
-        """What a layer sees, [B, n (of v), n (of u), pair_size]."""
+        """Describe all pairs, [B, n (of v), n (of u), pair_size]."""
 
     def distances(self, pairs: Tensor) -> Tensor:
-        """Distance of two elements [...], of pairs [..., pair_size]."""
+        """Compute distances [...] of pairs [..., pair_size]."""
         return torch.linalg.vector_norm(pairs, dim=-1)
 
 
@@ -77,7 +77,7 @@ class _AbsolutePositions(Lift):
         return (points,)
 
     def pairs(self, lifted: Lifted) -> Tensor:
-        return both(lifted[0])
+        return _all_pairs(lifted[0])
 
     def distances(self, pairs: Tensor) -> Tensor:
         return super().distances(pairs[..., 3:] - pairs[..., :3])
@@ -94,13 +94,13 @@ class _Translations(Lift):
 
 
 class _Rotations(Lift):
-    """The columns of u are two unit vectors across x/|x|, the first the nearest to h e_x, and x/|x|
-    itself; at x = 0, u = h.
-    """
+    # The columns of u are two unit vectors across x/|x|, the first the nearest to h e_x, and x/|x|
+    # itself; at x = 0, u = h.
 
     pair_size, sampled = 5, True
 
-    def elements(self, points: Tensor, rotations: Tensor) -> Lifted:
+    def elements(self, points: Tensor, rotations: Tensor | None) -> Lifted:
+        assert rotations is not None
         radius = torch.linalg.vector_norm(points, dim=-1, keepdim=True)
         origin = radius == 0
         z = torch.where(origin, rotations[..., 2], points / torch.where(origin, 1.0, radius))
@@ -110,7 +110,7 @@ class _Rotations(Lift):
 
     def pairs(self, lifted: Lifted) -> Tensor:
         rotations, radius = lifted
-        return torch.cat([rotation_log(relative_rotations(rotations)), both(radius)], -1)
+        return torch.cat([rotation_log(_relative_rotations(rotations)), _all_pairs(radius)], -1)
 
     def distances(self, pairs: Tensor) -> Tensor:
         return super().distances(torch.cat([pairs[..., :3], pairs[..., 4:] - pairs[..., 3:4]], -1))
@@ -119,7 +119,8 @@ class _Rotations(Lift):
 class _Motions(Lift):
     pair_size, sampled = 6, True
 
-    def elements(self, points: Tensor, rotations: Tensor) -> Lifted:
+    def elements(self, points: Tensor, rotations: Tensor | None) -> Lifted:
+        assert rotations is not None
         return points, rotations
 
     def pairs(self, lifted: Lifted) -> Tensor:
@@ -127,20 +128,20 @@ class _Motions(Lift):
         shift = (
             points.unsqueeze(1) - points.unsqueeze(2)
         ) @ rotations  # of row vectors: R_v^T (x_u - x_v)
-        turn, shift = motion_log(relative_rotations(rotations), shift)
+        turn, shift = motion_log(_relative_rotations(rotations), shift)
         return torch.cat([turn, shift], -1)
 
 
-def both(values: Tensor) -> Tensor:
-    """Values [B, n, d] of v and u, [B, n, n, 2 d]."""
+def _all_pairs(values: Tensor) -> Tensor:
+    """Pair values [B, n, d] of v and u to [B, n, n, 2 d]."""
     n = values.shape[1]
     return torch.cat(
         [values.unsqueeze(2).expand(-1, -1, n, -1), values.unsqueeze(1).expand(-1, n, -1, -1)], -1
     )
 
 
-def relative_rotations(rotations: Tensor) -> Tensor:
-    """R_v^T R_u, [B, n, n, 3, 3], of rotations [B, n, 3, 3]."""
+def _relative_rotations(rotations: Tensor) -> Tensor:
+    """Compute R_v^T R_u, [B, n, n, 3, 3], of rotations [B, n, 3, 3]."""
     return torch.einsum("bvki,bukj->bvuij", rotations, rotations)
 
 

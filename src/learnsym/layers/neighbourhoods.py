@@ -1,4 +1,4 @@
-"""Which points of a cloud see which, for clouds of different sizes without padding.
+"""Find the neighbours of points in clouds of different sizes, without padding.
 
 The points of a batch lie end to end as rows [P, ...], clouds sorted by their number of points: the
 clouds of one size are a block [b, n, ...] of these rows, and their pairs a block [b, n, q, ...] of
@@ -35,22 +35,22 @@ class Block:
 
     @property
     def rows(self) -> int:
-        """How many rows of points the block takes."""
+        """Number of rows of points."""
         return self.clouds * self.points
 
     @property
     def pairs(self) -> int:
-        """How many rows of pairs."""
+        """Number of rows of pairs."""
         return self.rows * self.neighbours
 
 
 @dataclass(frozen=True)
 class Neighbourhoods:
-    """Who sees whom in a batch.
+    """Neighbours of every point of a batch.
 
     Attributes:
         blocks: by size, small ones first.
-        pairs: [sum of b n q, d], what a layer sees of a point v and a neighbour u, in the order of
+        pairs: [sum of b n q, d], descriptions of a point v and a neighbour u, in the order of
             (block, cloud, v, u).
     """
 
@@ -58,31 +58,37 @@ class Neighbourhoods:
     pairs: Tensor
 
     def counts(self) -> Tensor:
-        """Number of neighbours of every point, [P, 1]."""
+        """Return the number of neighbours of every point, [P, 1]."""
         rows = [self.pairs.new_full((block.rows, 1), block.neighbours) for block in self.blocks]
         return torch.cat(rows)
 
 
-def sorted_rows(present: Tensor, sizes: list[int]) -> Tensor:
-    """Indices [P] of the points present [B, N] in the B N points, clouds by size (those of one size
-    as they come).
+def sorted_points(mask: Tensor, sizes: list[int]) -> Tensor:
+    """Return the indices [P] of the points in a mask [B, N], clouds by size (a stable order).
+
+    The indices count the B N points. `sizes` are those of the clouds.
     """
-    order = sorted(range(len(sizes)), key=sizes.__getitem__)
-    n = present.shape[1]
-    order = torch.tensor(order, device=present.device)
-    return (order.unsqueeze(1) * n + torch.arange(n, device=present.device))[present[order]]
+    n = mask.shape[1]
+    by_size = sorted(range(len(sizes)), key=sizes.__getitem__)
+    order = torch.tensor(by_size, device=mask.device)
+    return (order.unsqueeze(1) * n + torch.arange(n, device=mask.device))[mask[order]]
 
 
-def runs(sizes: list[int]) -> list[tuple[int, int]]:
-    """Pairs (number of clouds, points of each), by size."""
+def clouds_by_size(sizes: list[int]) -> list[tuple[int, int]]:
+    """Return pairs (number of clouds, points of each), by size."""
     return [(len(list(group)), n) for n, group in groupby(sorted(sizes))]
 
 
 def neighbourhoods(lift: Lift, lifted: list[Lifted], fill: float, most: int) -> Neighbourhoods:
-    """Of lifted clouds, one entry [b, n, ...] for each size.
+    """Find neighbourhoods in lifted clouds: the nearest points.
 
-    Neighbours are the nearest: the part `fill` of the cloud, rounded up, but at most `most`; among
-    points at the same distance those that come first.
+    Among points at the same distance those that come first.
+
+    Args:
+        lift: how the clouds were lifted.
+        lifted: one entry [b, n, ...] for each size.
+        fill: part of the cloud that is a neighbourhood, rounded up.
+        most: but at most so many points.
     """
     blocks, rows = [], []
     for elements in lifted:

@@ -1,5 +1,4 @@
-"""Steerable convolutions and what goes between them, on plain tensors (Weiler and Cesa, "General
-E(2)-equivariant CNNs", 2019).
+"""Steerable convolutions, norms and poolings on plain tensors (Weiler and Cesa 2019).
 
 A feature map is [B, F * d, H, W]: F fields of one type, each with d components that a group element
 g mixes by a matrix rho(g). The bases of equivariant kernels come from e2cnn (see
@@ -13,11 +12,10 @@ from torch import Tensor, nn
 
 
 class SteerableConv(nn.Module):
-    """Convolution with kernel sum_b w_b K_b, where the K_b solve K(g x) = rho_out(g) K(x)
-    rho_in(g)^-1.
+    """Convolve with a kernel sum_b w_b K_b from an equivariant basis.
 
-    Only w and the bias are in the state: the filter is expanded in every pass, so that none can be
-    stale.
+    The K_b solve K(g x) = rho_out(g) K(x) rho_in(g)^-1. Only w and the bias are in the state: the
+    filter is expanded in every pass, so that none can be stale.
 
     Args:
         basis: [D, d_out, d_in, k, k], k odd.
@@ -42,13 +40,16 @@ class SteerableConv(nn.Module):
             "bias_direction", bias_direction.to(dtype, copy=True), persistent=False
         )
 
+    basis: Tensor
+    bias_direction: Tensor
+
     def kernel(self) -> Tensor:
-        """The expanded filter, [F_out * d_out, F_in * d_in, k, k]."""
+        """Return the expanded filter, [F_out * d_out, F_in * d_in, k, k]."""
         expanded = (self.weights @ self.basis.flatten(1)).unflatten(-1, self.basis.shape[1:])
         return expanded.transpose(1, 2).flatten(0, 1).flatten(1, 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, F_in * d_in, H, W] to [B, F_out * d_out, H', W']."""
+        """Map [B, F_in * d_in, H, W] to [B, F_out * d_out, H', W']."""
         # bf16 sums of basis elements would break the symmetry by 1e-3; the convolution itself may
         # run in any precision.
         with torch.autocast(x.device.type, enabled=False):
@@ -56,15 +57,19 @@ class SteerableConv(nn.Module):
         return nn.functional.conv2d(x, kernel, bias, padding=self.padding)
 
     def extra_repr(self) -> str:
-        """Sizes, for print(network)."""
+        """Return the sizes, for print(network)."""
         dimension, d_out, d_in, k, _ = self.basis.shape
         out_fields, in_fields, _ = self.weights.shape
         return f"{in_fields} x {d_in} -> {out_fields} x {d_out}, kernel={k}, basis={dimension}"
 
 
 class RegularReLU(nn.Module):
-    """Batch normalisation and ReLU for regular fields, whose components the group permutes: one
-    mean and variance per field.
+    """Apply batch norm and ReLU to regular fields, with one mean and variance per field.
+
+    The group permutes the components of a regular field.
+
+    Args:
+        fields: F.
     """
 
     def __init__(self, fields: int) -> None:
@@ -73,15 +78,14 @@ class RegularReLU(nn.Module):
         self.norm = nn.BatchNorm2d(fields)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, F * N, H, W] to the same."""
+        """Map [B, F * N, H, W] to the same."""
         # All of a field's components side by side are one channel of a taller image: [B, F, N * H,
         # W].
         return torch.relu(self.norm(x.reshape(len(x), self.fields, -1, x.shape[-1])).view(x.shape))
 
 
 class NormReLU(nn.Module):
-    """Batch normalisation and ReLU for fields that are direct sums of irreps: v to v / |v| *
-    ReLU(BN(|v|)).
+    """Map each irrep v of a field to v / |v| * ReLU(BN(|v|)).
 
     The norm of each irrep is an invariant scalar, so it may pass through anything; a trivial irrep
     is a scalar already and passes with its sign. Zero vectors stay finite: |v| is sqrt(v.v +
@@ -99,33 +103,39 @@ class NormReLU(nn.Module):
         self.norms = nn.ModuleList(nn.BatchNorm2d(fields) for _ in sizes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, F * d, H, W] to the same."""
+        """Map [B, F * d, H, W] to the same."""
         parts = x.unflatten(1, (self.fields, -1)).split(self.sizes, dim=2)
         passed = []
         for part, norm, trivial in zip(parts, self.norms, self.trivial, strict=True):
             if trivial:
                 passed.append(torch.relu(norm(part.squeeze(2))).unsqueeze(2))
             else:
-                length = irrep_norm(part)
+                length = _irrep_norm(part)
                 passed.append(part * (torch.relu(norm(length)) / length).unsqueeze(2))
         return torch.cat(passed, dim=2).flatten(1, 2)
 
 
 class RegularPool(nn.Module):
-    """Group pooling: the maximum over the components of each regular field, an invariant scalar."""
+    """Take the maximum over the components of each regular field, an invariant scalar.
+
+    Args:
+        fields: F.
+    """
 
     def __init__(self, fields: int) -> None:
         super().__init__()
         self.fields = fields
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, F * N, H, W] to [B, F, H, W]."""
+        """Map [B, F * N, H, W] to [B, F, H, W]."""
         return x.unflatten(1, (self.fields, -1)).amax(2)
 
 
 class NormPool(nn.Module):
-    """Norm pooling: for each irrep of each field its norm, or its value where it is trivial;
-    invariant scalars.
+    """Take the norm of each irrep of each field, or its value where it is trivial.
+
+    Args:
+        fields, sizes, trivial: see `NormReLU`.
     """
 
     def __init__(self, fields: int, sizes: tuple[int, ...], trivial: tuple[bool, ...]) -> None:
@@ -133,16 +143,14 @@ class NormPool(nn.Module):
         self.fields, self.sizes, self.trivial = fields, sizes, trivial
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, F * d, H, W] to [B, F * len(sizes), H, W]."""
+        """Map [B, F * d, H, W] to [B, F * len(sizes), H, W]."""
         parts = x.unflatten(1, (self.fields, -1)).split(self.sizes, dim=2)
         pairs = zip(parts, self.trivial, strict=True)
         return torch.stack(
-            [part.squeeze(2) if trivial else irrep_norm(part) for part, trivial in pairs], dim=2
+            [part.squeeze(2) if trivial else _irrep_norm(part) for part, trivial in pairs], dim=2
         ).flatten(1, 2)
 
 
-def irrep_norm(part: Tensor) -> Tensor:
-    """sqrt(v.v + 1e-12) over the components of an irrep, [B, F, s, H, W] to [B, F, H, W]; smooth at
-    zero.
-    """
+def _irrep_norm(part: Tensor) -> Tensor:
+    """Compute sqrt(v.v + 1e-12), smooth at zero, [B, F, s, H, W] to [B, F, H, W]."""
     return (part.square().sum(2) + 1e-12).sqrt()

@@ -1,55 +1,46 @@
-"""What the command line says of combinations of network, convolution, group, data set and recipe,
-without its start-up for each.
+"""Check combinations of network, convolution, group, data set and recipe in one process.
 
-The choices are the files in cfg/. Hydra composes every part once; configurations of combinations
-are put together from parts, and go through the checks of `learnsym.run.run`. A check is made once
-for all combinations that it cannot tell apart:
+Hydra composes every choice and every network once; configurations are put together from them, and
+go through the checks of `learnsym.run`. A check is made once for all that it cannot tell apart:
 
-* a convolution or group that the network does not take changes nothing but that it is refused;
-* before data are read, data sets differ by kind, task and channels alone, and by their names in
-  what is said;
-* what fits a network depends on the shape and number of classes of the examples, and not on how
-  wide it is: networks are made narrow for that, and have their own width where they are refused
-  with a sentence that depends on it;
-* of one's own data only the file can tell what fits: what fits examples of the shape of some data
-  set is valid;
-* a recipe (optimiser and schedule) is checked once: it goes with all or with none.
+* names, types and overrides without effect depend on the kind of data at most;
+* before data are read, data sets differ by kind, task and channels;
+* what fits a network depends on the shape and the classes of an example, not on the width of the
+  network: it is narrow for that, and has its own width where the message would name another;
+* data from a user's file fit where examples of the shape of some data set do.
 """
 
+import copy
 import re
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
 from itertools import product, zip_longest
-from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
+from hydra import compose
 from omegaconf import DictConfig, OmegaConf
 
 from learnsym.config.allowed_classes import get_class
-from learnsym.config.build import build
-from learnsym.config.search_path import CONFIG_DIR, choices_of
+from learnsym.config.build import dummy_data_spec
+from learnsym.config.search_path import choices_of
 from learnsym.config.validate import check
-from learnsym.data.base import Data, Form
-from learnsym.data.synthetic import twin
-from learnsym.errors import LearnSymError
+from learnsym.data.base import Data, ExampleSpec
+from learnsym.data.synthetic import synthetic_like
+from learnsym.errors import ConfigError, LearnSymError
 from learnsym.run.checks import Request, check_combination, check_effect
-from learnsym.run.context import dry_forward
+from learnsym.run.context import build_network, dry_forward
 
 AXES = ("conv", "base_group")
 """What a network may be made of; each network takes some of them."""
-TRAIN = {"mode": "train"}
+_RECIPE = ("train/optimizer", "train/schedule")
 
 
 @dataclass(frozen=True)
-class Cell:
-    """One combination, as typed; what is None is not typed.
+class Combination:
+    """Choices as typed; None: not typed.
 
     Attributes:
         net: a choice of `net`, with one of `net/backbone` after a slash where it takes one.
-        conv, base_group, dataset, optimizer, schedule: choices of these groups.
+        dataset, conv, base_group, optimizer, schedule: choices of these groups.
     """
 
     net: str
@@ -60,259 +51,185 @@ class Cell:
     schedule: str | None = None
 
     @property
-    def overrides(self) -> list[str]:
-        """The words of the command line, but for the file of one's own data."""
+    def choices(self) -> dict[str, str]:
+        """Return the choice of every config group that is typed."""
         net, _, backbone = self.net.partition("/")
-        typed = {
-            "net": net,
-            "net/backbone": backbone,
-            "conv": self.conv,
-            "base_group": self.base_group,
-            "dataset": self.dataset,
-        }
-        typed |= {"train/optimizer": self.optimizer, "train/schedule": self.schedule}
-        return [f"{group}={choice}" for group, choice in typed.items() if choice]
+        choices = {"net": net, "net/backbone": backbone, "conv": self.conv}
+        choices |= {"base_group": self.base_group, "dataset": self.dataset}
+        choices |= {"train/optimizer": self.optimizer, "train/schedule": self.schedule}
+        return {group: choice for group, choice in choices.items() if choice}
+
+    @property
+    def overrides(self) -> list[str]:
+        """Return the words of the command line, but for the file of a user's own data."""
+        return [f"{group}={choice}" for group, choice in self.choices.items()]
 
 
-@contextmanager
-def composing() -> Iterator[None]:
-    """Within, Hydra composes from cfg/; what it was doing before, such as running `main.py`, is put
-    back.
+class Combinations:
+    """All combinations, and the messages that refuse them. Hydra has to be initialised.
+
+    Args:
+        narrow: settings of networks -> the size with which they are tried (lists: every element).
+
+    Attributes:
+        nets, datasets: all names.
+        axes: network -> which of `AXES` it takes.
+        recipes: all pairs of optimiser and schedule.
+        classes: data set -> its class.
+        from_files: data sets whose examples are what a user's file has.
     """
-    instance = GlobalHydra.instance()
-    before = instance.hydra
-    instance.clear()
-    try:
-        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-            yield
-    finally:
-        instance.hydra = before
+
+    def __init__(self, narrow: Mapping[str, int]) -> None:
+        self._narrow = narrow
+        self._choices = {group: choices_of(group) for group in ("dataset", *AXES, *_RECIPE)}
+        self._nodes: dict[tuple[str, str], DictConfig] = {}
+        self._kinds: dict[str, str] = {}
+        self._specs: dict[str, object] = {}
+        self._compose_choices()
+        self._networks = dict(self._compose_networks())
+        self.axes = {
+            net: [axis for axis in AXES if f"${{{axis}}}" in str(cfg.net)]
+            for (net, _), cfg in self._networks.items()
+        }
+        self.nets, self.datasets = list(self.axes), self._choices["dataset"]
+        self.recipes = list(product(*(self._choices[group] for group in _RECIPE)))
+        self.classes: dict[str, type[Data]] = {
+            dataset: get_class("dataset", self._nodes["dataset", dataset]["_target_"])
+            for dataset in self.datasets
+        }
+        self._forms = {d: (self._kinds[d], cls.spec) for d, cls in self.classes.items()}
+        self.from_files = [d for d, (_, form) in self._forms.items() if form is None]
+        self._messages: dict[object, str | None] = {}
+
+    def _compose_choices(self) -> None:
+        """Compose every choice of every group but `net`, several at a time."""
+        for row in zip_longest(*self._choices.values()):
+            choices = {g: c for g, c in zip(self._choices, row, strict=True) if c}
+            overrides = [f"{group}={choice}" for group, choice in choices.items()]
+            cfg = compose("config", overrides=overrides, return_hydra_config=True)
+            for group, choice in choices.items():
+                self._nodes[group, choice] = OmegaConf.select(cfg, group.replace("/", "."))
+            if dataset := choices.get("dataset"):
+                self._kinds[dataset] = kind = cfg.hydra.runtime.choices["kind"]
+                self._specs[dataset] = (kind, dummy_data_spec(cfg))
+                for key in OmegaConf.missing_keys(cfg.dataset):
+                    OmegaConf.update(cfg, key, "FILE")
+
+    def _compose_networks(self) -> Iterator[tuple[tuple[str, str], DictConfig]]:
+        """Compose a whole configuration of every network for every kind of data."""
+        for net, kind in product(choices_of("net"), sorted(set(self._kinds.values()))):
+            dataset = next(d for d in self._kinds if self._kinds[d] == kind)
+            overrides = Combination(net, dataset).overrides
+            cfg = compose("config", overrides=overrides, return_hydra_config=True)
+            names = [net]
+            if "net/backbone" in cfg.hydra.runtime.choices:
+                names = [f"{net}/{backbone}" for backbone in choices_of("net/backbone")]
+            for name in names:
+                overrides = Combination(name, dataset).overrides
+                yield (name, kind), compose("config", overrides=overrides)
+
+    def __iter__(self) -> Iterator[Combination]:
+        """Yield all without recipes; an axis that a network does not take is typed or not."""
+        for net in self.nets:
+            options = [self._choices[a] + [None] * (a not in self.axes[net]) for a in AXES]
+            for (conv, group), dataset in product(product(*options), self.datasets):
+                yield Combination(net, dataset, conv, group)
+
+    def stripped(self, combination: Combination) -> Combination:
+        """Return the combination without what its network does not take."""
+        axes = self.axes[combination.net]
+        conv = combination.conv if "conv" in axes else None
+        group = combination.base_group if "base_group" in axes else None
+        return replace(combination, conv=conv, base_group=group)
+
+    def config(self, combination: Combination) -> DictConfig:
+        """Return the configuration that Hydra would compose."""
+        kind = self._kinds[combination.dataset]
+        cfg = copy.deepcopy(self._networks[combination.net, kind])
+        for group, choice in combination.choices.items():
+            if (group, choice) in self._nodes:
+                node = self._nodes[group, choice]
+                OmegaConf.update(cfg, group.replace("/", "."), node, merge=False)
+        return cfg
+
+    def refusal(self, combination: Combination) -> str | None:
+        """Return the message with which `main.py` would refuse the combination, if it would."""
+        taken = self.stripped(combination)
+        kind, form = self._forms[combination.dataset]
+        refused = (
+            self._once(_check_settings, taken, self._kinds)
+            or self._once(check_effect, combination, dict.fromkeys(self.datasets))
+            or self._once(check_combination, taken, self._specs)
+        )
+        if refused:
+            return refused
+        forms = [form] if form else self._forms_of_files(kind)
+        messages = [self._once(self._check_example, taken, self._forms, form) for form in forms]
+        return None if None in messages else messages[0]
+
+    def _forms_of_files(self, kind: str) -> list[ExampleSpec]:
+        """Return what the examples in a user's file may be: of a known shape, in two classes."""
+        known = [form for k, form in self._forms.values() if form and k == kind]
+        return list(dict.fromkeys(replace(f, task="classification", outputs=2) for f in known))
+
+    def _once(
+        self,
+        check: Callable[..., object],
+        combination: Combination,
+        known: Mapping[str, object],
+        *arguments: ExampleSpec,
+    ) -> str | None:
+        """Return the message of a check, made once for data sets of which it knows the same."""
+        dataset = combination.dataset
+        stand_in = next(d for d in self.datasets if known[d] == known[dataset])
+        alike = replace(combination, dataset=stand_in)
+        key = (check, alike, *arguments)
+        if key not in self._messages:
+            choices = {"mode": "train", "dataset": stand_in}
+            request = Request(self.config(alike), alike.overrides, choices)
+            self._messages[key] = message_of(check, request, *arguments)
+        message = self._messages[key]
+        if message is None or dataset == stand_in:
+            return message
+        message = message.replace(f"dataset={stand_in}", f"dataset={dataset}", 1)
+        names = [self.classes[d].__name__ for d in (stand_in, dataset)]
+        return re.sub(rf"\b{names[0]}\b", names[1], message)
+
+    def _check_example(self, request: Request, form: ExampleSpec) -> None:
+        """Put an example through the network, whose own width is slow."""
+        data = synthetic_like(form, request.choices["dataset"])
+        messages = []
+        for factor in (1, 2):
+            narrow = copy.deepcopy(request.cfg)
+            narrow_down(narrow, {key: factor * size for key, size in self._narrow.items()})
+            messages.append(message_of(_fit, narrow, data))
+            if messages[-1] is None:
+                return
+        if messages[0] == messages[1]:
+            raise ConfigError(messages[0])
+        _fit(request.cfg, data)  # the message names sizes
 
 
-def sentence_of(check_it: Callable[[], Any]) -> str | None:
-    """What a check refuses with; None if it does not."""
+def _fit(cfg: DictConfig, data: Data) -> None:
+    """Put an example through the network for a data set."""
+    dry_forward(build_network(cfg, data), data)
+
+
+def _check_settings(request: Request) -> None:
+    check(request.cfg)
+
+
+def message_of(check: Callable[..., object], *arguments: object) -> str | None:
+    """Return the message with which a check refuses its arguments; None if it does not."""
     try:
-        check_it()
+        check(*arguments)
     except LearnSymError as error:
         return str(error)
     return None
 
 
-class Combinations:
-    """All combinations and their verdicts."""
-
-    def __init__(self, narrow: Mapping[str, int]) -> None:
-        """Args:
-        narrow: settings of networks -> the size with which they are tried (lists: for every
-            element).
-        """
-        self.narrow = narrow
-        self.datasets, self.groups, self.convs = (
-            choices_of(g) for g in ("dataset", "base_group", "conv")
-        )
-        self.optimizers, self.schedules = (
-            choices_of("train/optimizer"),
-            choices_of("train/schedule"),
-        )
-        self.parts: dict[tuple[str, str], Any] = {}
-        self.kinds: dict[str, str] = {}
-        self.missing: dict[str, list[str]] = {}
-        with composing():
-            self._compose_parts()
-            self.wholes = dict(self._compose_networks())
-        self.nets = list(dict.fromkeys(net for net, _ in self.wholes))
-        self._names, self._effect, self._parts = (
-            cache(self._names_of),
-            cache(self._effect_of),
-            cache(self._parts_of),
-        )
-        self._fit, self.recipe, self.takes = (
-            cache(self._fit_of),
-            cache(self._recipe_of),
-            cache(self._takes),
-        )
-        self._plain = cache(lambda net, dataset: self.config(Cell(net, dataset)))
-
-    def _compose_parts(self) -> None:
-        """Every choice of every group but the networks, several at a time."""
-        groups = ("dataset", "base_group", "conv", "train/optimizer", "train/schedule")
-        lists = (self.datasets, self.groups, self.convs, self.optimizers, self.schedules)
-        for chosen in zip_longest(*lists):
-            typed = {group: choice for group, choice in zip(groups, chosen, strict=True) if choice}
-            cfg = compose(
-                "config", overrides=[f"{g}={c}" for g, c in typed.items()], return_hydra_config=True
-            )
-            for group, choice in typed.items():
-                node = OmegaConf.select(cfg, group.replace("/", "."))
-                self.parts[group, choice] = OmegaConf.to_container(node, resolve=False)
-            if "dataset" in typed:
-                self.kinds[typed["dataset"]] = cfg.hydra.runtime.choices["kind"]
-                self._fill_in(typed["dataset"])
-
-    def _fill_in(self, dataset: str) -> None:
-        """The file of one's own data has a name, but is not there."""
-        node = self.parts["dataset", dataset]
-        self.missing[dataset] = [key for key, value in node.items() if value == "???"]
-        node |= dict.fromkeys(self.missing[dataset], "FILE")
-
-    def _compose_networks(self) -> Iterator[tuple[tuple[str, str], dict[str, Any]]]:
-        """A whole configuration of every network for every kind of data."""
-        for net, kind in product(choices_of("net"), sorted(set(self.kinds.values()))):
-            data = next(d for d in self.datasets if self.kinds[d] == kind)
-            first = compose(
-                "config", overrides=[f"net={net}", f"dataset={data}"], return_hydra_config=True
-            )
-            inner = (
-                choices_of("net/backbone")
-                if "net/backbone" in first.hydra.runtime.choices
-                else [""]
-            )
-            for backbone in inner:
-                name = f"{net}/{backbone}" if backbone else net
-                cfg = compose("config", overrides=Cell(name, data).overrides)
-                plain = OmegaConf.to_container(cfg, resolve=False)
-                assert isinstance(plain, dict)
-                yield (name, kind), plain
-
-    # --- cells
-
-    def cells(self) -> Iterator[Cell]:
-        """All of them without recipes: what a network takes is typed, what it does not take is
-        typed or not.
-        """
-        for net in self.nets:
-            options = [
-                [*choices, *([] if axis in self.takes(net) else [None])]
-                for axis, choices in zip(AXES, (self.convs, self.groups), strict=True)
-            ]
-            for conv, group, dataset in product(*options, self.datasets):
-                yield Cell(net, dataset, conv, group)
-
-    def recipes(self) -> Iterator[tuple[str, str]]:
-        """All recipes."""
-        yield from product(self.optimizers, self.schedules)
-
-    def _takes(self, net: str) -> tuple[str, ...]:
-        """Which of the axes a network takes."""
-        plain = next(whole["net"] for (name, _), whole in self.wholes.items() if name == net)
-        found = set(re.findall(r"\$\{([\w.]+)\}", str(plain)))
-        return tuple(axis for axis in AXES if axis in found)
-
-    def stripped(self, cell: Cell) -> Cell:
-        """Without what the network does not take."""
-        return replace(cell, **{axis: None for axis in AXES if axis not in self.takes(cell.net)})
-
-    def config(self, cell: Cell) -> DictConfig:
-        """As Hydra would compose it."""
-        whole = dict(self.wholes[cell.net, self.kinds[cell.dataset]])
-        typed = {"dataset": cell.dataset, "base_group": cell.base_group, "conv": cell.conv}
-        whole |= {group: self.parts[group, choice] for group, choice in typed.items() if choice}
-        recipe = {"optimizer": cell.optimizer, "schedule": cell.schedule}
-        whole["train"] = whole["train"] | {
-            k: self.parts[f"train/{k}", choice] for k, choice in recipe.items() if choice
-        }
-        return OmegaConf.create(whole)
-
-    # --- verdicts
-
-    def refusal(self, cell: Cell) -> str | None:
-        """The sentence with which `main.py` would refuse the combination; None where it is
-        valid.
-        """
-        untrained = replace(cell, optimizer=None, schedule=None)
-        plain = self.stripped(untrained)
-        kind = next(d for d in self.datasets if self.kinds[d] == self.kinds[cell.dataset])
-        refused = self._names(replace(plain, dataset=kind)) or self._effect(
-            replace(untrained, dataset=kind)
-        )
-        if refused:
-            return refused
-        like = next(d for d in self.datasets if self._signature(d) == self._signature(cell.dataset))
-        if refused := self._parts(replace(plain, dataset=like)):
-            return re.sub(
-                rf"\b{self._data_class(like).__name__}\b",
-                self._data_class(cell.dataset).__name__,
-                refused,
-            )
-        if (cell.optimizer or cell.schedule) and (
-            refused := self.recipe(cell.optimizer, cell.schedule)
-        ):
-            return refused
-        form = self._data_class(cell.dataset).form
-        if form is None:
-            said = [self._fit(plain, one) for one in self.own_forms[self.kinds[cell.dataset]]]
-            return None if None in said else said[0]
-        like = next(d for d in self.datasets if self._data_class(d).form == form)
-        refused = self._fit(replace(plain, dataset=like), form)
-        return refused and refused.replace(f"dataset={like}", f"dataset={cell.dataset}", 1)
-
-    def _data_class(self, dataset: str) -> type[Data]:
-        return get_class("dataset", self.parts["dataset", dataset]["_target_"])
-
-    def _signature(self, dataset: str) -> tuple[Any, ...]:
-        """What the checks before the data are read know of a data set."""
-        cls = self._data_class(dataset)
-        points = cls.kind == "points"
-        return cls.kind, cls.in_channels if points else None, getattr(cls, "task", "classification")
-
-    def _names_of(self, cell: Cell) -> str | None:
-        return sentence_of(lambda: check(self.config(cell)))
-
-    def _effect_of(self, cell: Cell) -> str | None:
-        return sentence_of(
-            lambda: check_effect(
-                Request(self._plain(cell.net, cell.dataset), cell.overrides, TRAIN)
-            )
-        )
-
-    def _parts_of(self, cell: Cell) -> str | None:
-        return sentence_of(lambda: check_combination(Request(self.config(cell), [], TRAIN)))
-
-    def _recipe_of(self, optimizer: str | None, schedule: str | None) -> str | None:
-        cell = Cell(self.nets[0], self.datasets[0], optimizer=optimizer, schedule=schedule)
-        return self._names(cell) or self._parts(cell)
-
-    def _fit_of(self, cell: Cell, form: Form) -> str | None:
-        """An example goes through the network, and comes out as its task needs it."""
-        data, said = twin(form, cell.dataset), []
-        for factor in (1, 2):
-            narrow = self.config(cell)
-            narrow_down(narrow, {key: factor * size for key, size in self.narrow.items()})
-            said.append(sentence_of(lambda cfg=narrow: dry_forward(network(cfg, data, form), data)))
-            if said[0] is None:
-                return None
-        if said[0] == said[1]:  # so that it does not speak of sizes
-            return said[0]
-        return sentence_of(lambda: dry_forward(network(self.config(cell), data, form), data))
-
-    @cached_property
-    def own_forms(self) -> dict[str, list[Form]]:
-        """For each kind of data, what one's own may be: examples in classes, of the shape of some
-        data set.
-        """
-        known = [(self.kinds[d], self._data_class(d).form) for d in self.datasets]
-        forms = {
-            (kind, replace(form, task="classification", outputs=2)): None
-            for kind, form in known
-            if form
-        }
-        return {kind: [form for k, form in forms if k == kind] for kind in set(self.kinds.values())}
-
-    @cached_property
-    def own(self) -> list[str]:
-        """Data sets whose examples are what one's file has."""
-        return [d for d in self.datasets if self._data_class(d).form is None]
-
-
-def network(cfg: DictConfig, data: Data, form: Form) -> Any:
-    """The network for a data set, as `build_context` builds it."""
-    return build(cfg, "net", in_channels=data.in_channels, num_outputs=form.outputs, task=form.task)
-
-
 def narrow_down(cfg: DictConfig, sizes: Mapping[str, int]) -> None:
-    """Set sizes of the network, of what it is around and of its kernels, where they have such
-    settings.
-    """
+    """Set those sizes of the network, of its backbone and of its kernels that they have."""
     for path in ("net", "net.backbone", "kernel"):
         node = OmegaConf.select(cfg, path)
         for key, size in sizes.items() if isinstance(node, DictConfig) else ():

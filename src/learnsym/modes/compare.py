@@ -1,135 +1,112 @@
-"""`mode=compare`: how much symmetry each run has, whichever of the three methods it came by, in one
-table and one figure.
+"""`mode=compare`: how much symmetry each run has, by whatever method, in one table and one figure.
 
 Three things can be known of a run:
 
-* learned extents: Augerino's width at the input, the part of the group of every partial layer. A
-  width of rotations w is the part w / (2 pi) of the circle, so that both share an axis; other
+* learned extents: Augerino's width at the input, the fraction of the group of every partial layer.
+  A width of rotations w is the fraction w / (2 pi) of the circle, so that both share an axis; other
   generators keep their own units;
 * the distance from equivariant weights, of a network that is free to leave them (per arm, in the
   optimisation dynamics);
 * the equivariance error of its output against the angle (`mode=equivariance`,
-  `analysis.equivariance_angles`): one ruler for all.
+  `analysis.equivariance_angles`), which is the same measure for all.
 """
 
-import csv
-import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from learnsym.errors import ConfigError
-from learnsym.report.tables import escaped
+from learnsym.report.tables import absent_list, to_markdown
 from learnsym.results.collect import Run, collect
-from learnsym.results.grouping import group
-from learnsym.results.statistics import mean_and_sd, name_of
-from learnsym.results.symmetry import Entry, entries, named, with_errors
+from learnsym.results.grouping import group_runs
+from learnsym.results.symmetry import Measurement, measurements, named_by_experiment, with_errors
 from learnsym.run.mode import ResultsMode
 from learnsym.utils.files import write_atomically
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+_NOTE = (
+    "Mean ± standard deviation over seeds. A width of rotations w (rad) is the part w / 2π of the "
+    "circle, at most all of it."
+)
+
 
 class Compare(ResultsMode):
-    """compare.png, compare.md and compare.csv of the runs that `runs=` stands for."""
+    """Write compare.png, compare.md and compare.csv of the runs of `runs=`.
+
+    Args:
+        out: folder that takes the files; None: compare/ under paths.out.
+        across_code: take means over runs of several versions of the code.
+    """
 
     needs_runs = True
 
     def __init__(self, out: str | None = None, across_code: bool = False) -> None:
-        """Args:
-        out: folder that takes the files; None: compare/ under paths.out.
-        across_code: means are taken over runs of several versions of the code.
-        """
-        self.out, self.across_code = out, across_code
+        self.out = out
+        self.across_code = across_code
 
     def __call__(self, cfg: DictConfig) -> Path:
-        """Write everything; the path of compare.png."""
+        """Write everything; return the path of compare.png."""
         from learnsym.figures.compare import draw_comparison
 
-        patterns = OmegaConf.to_container(cfg.runs) if OmegaConf.is_list(cfg.runs) else cfg.runs
-        assert isinstance(patterns, str | list)
-        runs = collect(patterns)
-        groups = named(group(with_errors(runs), self.across_code))
-        known = {g.label: found for g in groups if (found := list(entries(g)))}
+        runs = collect(cfg.runs if isinstance(cfg.runs, str) else [str(p) for p in cfg.runs])
+        groups = named_by_experiment(group_runs(with_errors(runs), self.across_code))
+        known = {g.label: measured for g in groups if (measured := measurements(g))}
         if not known:
             raise ConfigError(
-                f"runs={cfg.runs}: no symmetry is known of these {len(runs)} runs; runs of net=augerino or conv=partial, with "
-                "analysis.distance_to_equivariance=true, or of mode=dynamics or mode=equivariance would be right."
+                f"runs={cfg.runs}: no symmetry is known of these {len(runs)} runs. Try runs of "
+                "net=augerino or conv=partial, with analysis.distance_to_equivariance=true, or of "
+                "mode=dynamics or mode=equivariance."
             )
         folder = Path(self.out or Path(cfg.paths.out) / "compare").absolute()
-        text = markdown(known) + absent(runs, [g.label for g in groups if g.label not in known])
+        silent = [g.label for g in groups if g.label not in known]
+        frame = _frame(known)
+        text = f"{_markdown(frame)}\n\n{_NOTE}\n{_absent(runs, silent)}"
         write_atomically(folder / "compare.md", text)
-        write_atomically(folder / "compare.csv", as_csv(known))
+        write_atomically(folder / "compare.csv", frame.to_csv(index=False))
         draw_comparison(folder / "compare.png", [g for g in groups if g.label in known], known)
-        print(
-            f"\n{text}\ntable: {folder / 'compare.md'}\ntable: {folder / 'compare.csv'}\nfigure: {folder / 'compare.png'}"
-        )
+        print(f"\n{text}")
+        for kind, name in (("table", "md"), ("table", "csv"), ("figure", "png")):
+            print(f"{kind}: {folder / f'compare.{name}'}")
         return folder / "compare.png"
 
 
-# --- what is known
+def _frame(known: Mapping[str, Sequence[Measurement]]) -> "DataFrame":
+    """Return all measurements, a line each, with the columns of compare.csv."""
+    from pandas import DataFrame
 
-
-# --- tables
-
-
-def markdown(known: dict[str, list[Entry]]) -> str:
-    """One row for each thing known."""
+    columns = ["run", "where", "what", "mean", "sd", "n", "unit", "part_of_group", "learned"]
     lines = [
-        "| run | n | where | what | mean ± sd | unit | part of the group |",
-        "| --- " * 7 + "|",
+        (m.run, m.where, m.what, m.mean, m.sd, len(m.values), m.unit, m.fraction, m.learned)
+        for measured in known.values()
+        for m in measured
     ]
-    for label, found in known.items():
-        for e in found:
-            if e.learned is False and not e.turns and e.what != "reflection":
-                continue  # what was never learned and has no part of a group says nothing here; the CSV has it
-            mean, sd = mean_and_sd(e.values)
-            number = (
-                f"{mean:.4g}"
-                + (f" ± {sd:.2g}" if sd is not None else "")
-                + (" (fixed)" if e.learned is False else "")
-            )
-            part = "" if e.part is None else f"{e.part:.3f}"
-            lines.append(
-                f"| {escaped(label)} | {len(e.values)} | {e.where} | {e.what} | {number} | {e.unit} | {part} |"
-            )
-    note = "Mean ± standard deviation over seeds. A width of rotations w (rad) is the part w / 2π of the circle, at most all of it."
-    return "\n".join(lines) + f"\n\n{note}\n"
+    return DataFrame(lines, columns=columns, dtype=object)
 
 
-def absent(runs: Sequence[Run], silent: Sequence[str]) -> str:
-    """Who is not in the table, and why."""
-    lines = [
-        f"- {escaped(name_of(run))} ({run.status}): {escaped(run.error or '')}"
-        for run in runs
-        if run.status != "finished"
+def _markdown(frame: "DataFrame") -> str:
+    """Return a table, less extents that were never learned and are no fraction of a group."""
+    is_fixed = frame["learned"].eq(False)
+    fixed = is_fixed.map({True: " (fixed)", False: ""})
+    deviation = frame["sd"].map(" ± {:.2g}".format, na_action="ignore").fillna("")
+    texts = {
+        "mean ± sd": frame["mean"].map("{:.4g}".format) + deviation + fixed,
+        "part of the group": frame["part_of_group"].map("{:.3f}".format, na_action="ignore"),
+    }
+    shown = frame.assign(**texts)[~is_fixed | frame["part_of_group"].notna()].fillna("")
+    return to_markdown(
+        shown[["run", "n", "where", "what", "mean ± sd", "unit", "part of the group"]]
+    )
+
+
+def _absent(runs: Sequence[Run], silent: Sequence[str]) -> str:
+    """Return a list of the runs that are not in the table, and why."""
+    absent = [
+        (run.name, str(run.status), run.error or "") for run in runs if run.status != "finished"
     ]
-    lines += [
-        f"- {escaped(label)}: no learned symmetry, no distance to E, no equivariance error is known of it."
-        for label in silent
-    ]
-    return "\nNot in the table:\n\n" + "\n".join(lines) + "\n" if lines else ""
-
-
-def as_csv(known: dict[str, list[Entry]]) -> str:
-    """A line for each entry, all of them."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["run", "where", "what", "mean", "sd", "n", "unit", "part_of_group", "learned"])
-    for found in known.values():
-        for e in found:
-            writer.writerow(
-                [
-                    e.run,
-                    e.where,
-                    e.what,
-                    *mean_and_sd(e.values),
-                    len(e.values),
-                    e.unit,
-                    e.part,
-                    e.learned,
-                ]
-            )
-    return file.getvalue()
-
-
-# --- over training
+    reason = "no learned symmetry, no distance to E, no equivariance error is known of it."
+    absent += [(label, "finished", reason) for label in silent]
+    return f"\nNot in the table:\n\n{absent_list(absent)}\n" if absent else ""

@@ -1,203 +1,113 @@
-"""`mode=drift`: an equivariant training, then a free one on all transforms of the data (dynamics
-paper, version 2).
+"""`mode=drift`: does a free training that starts equivariant stay so (dynamics paper, version 2)?
+
+An equivariant training comes first, then a free one on all transforms of the data.
 """
 
 import json
-from typing import Any, Literal
+from dataclasses import dataclass
+from functools import partial
 
 from omegaconf import DictConfig
 
 from learnsym.config.build import build
-from learnsym.data.base import Split
 from learnsym.dynamics.c4_conv import C4Conv
-from learnsym.dynamics.ensemble import Weights
-from learnsym.dynamics.ensemble_checkpoint import Lines, Saved
-from learnsym.dynamics.gradient_flows import member_draws, stack
+from learnsym.dynamics.ensemble import (
+    Weights,
+    concat_members,
+    member_generators,
+    slice_members,
+    weights_like,
+)
 from learnsym.dynamics.records import Records
-from learnsym.dynamics.sgd import Batching, MiniBatchSGD
-from learnsym.errors import ConfigError, RunError
+from learnsym.dynamics.sgd import MiniBatchSGD
+from learnsym.errors import ConfigError
 from learnsym.figures.dynamics import draw_drift
 from learnsym.groups.permutation import QuarterTurns
-from learnsym.modes.dynamics import check_descent, member_metrics, seen_by_network
+from learnsym.modes.ensemble_mode import (
+    EnsembleMode,
+    EnsembleRun,
+    check_descent,
+    prepared_split,
+    write_rows,
+)
 from learnsym.run.context import RunContext
-from learnsym.run.mode import Mode, Outcome
+from learnsym.run.mode import Outcome
 from learnsym.schema import Positive, Size
 from learnsym.utils.files import write_atomically
 
+_ROTATIONS = 4
 
-class Drift(Mode):
-    """Train equivariant networks, go on from them without constraint on the data and their
-    rotations, and record how far they get from the equivariant weights after every step.
 
-    `train.epochs` epochs of the united data with the learning rate of `train.optimizer` and batches
-    of `train.batch_size`; `augmentation.batching` says how batches are put together.
+@dataclass
+class Drift(EnsembleMode):
+    """Train equivariant networks, then without constraint on the data and their rotations.
+
+    Their distance from the equivariant weights is recorded after every step. `train.epochs` epochs
+    of the united data with the learning rate of `train.optimizer` and batches of
+    `train.batch_size`; `augmentation.batching` says how batches are put together.
+
+    The keys are described in cfg/mode/drift.yaml.
     """
 
-    images_only = True
     uses_augmentation = ("batching",)
-    trains_by_epochs = False
+
+    ensemble_chunk: Size = 5
+    equivariant_epochs: Size = 250
+    equivariant_lr: Positive = 5e-4
+    steps_shown: Size = 2400
 
     @classmethod
     def check_config(cls, cfg: DictConfig) -> None:
-        """Refuse what does not go together, before anything is built."""
+        """Check network and recipe before anything is built."""
         check_descent(cfg, "drift", C4Conv, "c4_conv")
-
-    def __init__(
-        self,
-        repetitions: Size = 30,
-        ensemble_chunk: Size = 5,
-        equivariant_epochs: Size = 250,
-        equivariant_lr: Positive = 5e-4,
-        steps_shown: Size = 2400,
-    ) -> None:
-        """Args:
-        repetitions: members, each with a start and an order of its own.
-        ensemble_chunk: so many at a time; bounds the memory and changes nothing else but
-            rounding.
-        equivariant_epochs, equivariant_lr: of the equivariant training that comes first.
-        steps_shown: of the figure's second panel.
-        """
-        self.repetitions, self.ensemble_chunk, self.steps_shown = (
-            repetitions,
-            ensemble_chunk,
-            steps_shown,
-        )
-        self.equivariant_epochs, self.equivariant_lr = equivariant_epochs, equivariant_lr
+        size = cfg.train.batch_size
+        if cfg.augmentation.batching == "whole_orbits" and size % _ROTATIONS:
+            raise ConfigError(
+                f"train.batch_size={size} is no multiple of the {_ROTATIONS} elements of C_4; "
+                "augmentation.batching=whole_orbits needs one."
+            )
 
     def __call__(self, context: RunContext) -> Outcome:
-        """Metrics (medians), records and figures."""
-        context.net.to(context.fabric.device)
-        train, test = seen_by_network(context, "train"), seen_by_network(context, "test")
-        batching = build(context.cfg, "augmentation").batching
-        repetitions = min(self.repetitions, 2) if context.debug else self.repetitions
-        per_epoch = self.descent(context, train, range(1), {}, batching).steps_per_epoch
-        records = Records(
-            ("augmented",), repetitions, context.training.epochs * per_epoch, context.net.layers
+        """Train all repetitions from where an interrupted run was; report medians."""
+        net, cfg = context.net.to(context.fabric.device), context.cfg
+        assert isinstance(net, C4Conv)
+        train, settings = prepared_split(context, "train"), context.training.settings
+        descent = partial(
+            MiniBatchSGD,
+            net,
+            context.training.task.per_example,
+            train,
+            QuarterTurns(train.inputs.shape[-1]),
+            batch_size=settings.batch_size,
+            seed=cfg.seed,
         )
-        saved = Saved(context.directory.checkpoints / "drift.pt")
-        first, step, weights = saved.resume(records)
-        for start in range(first, repetitions, self.ensemble_chunk):
-            members = range(start, min(start + self.ensemble_chunk, repetitions))
+        batching, lr = build(cfg, "augmentation").batching, float(cfg.train.optimizer.lr)
+        free = partial(descent, batching=batching, lr=lr, equivariant=False)
+        constrained = partial(descent, batching="plain", lr=self.equivariant_lr, equivariant=True)
+        per_epoch = free(weights={}, members=range(1)).steps_per_epoch
+        steps = context.training.epochs * per_epoch
+        run = self.open(context, net, ("augmented",), steps, "drift")
+        for members, step, weights in run.chunks(self.ensemble_chunk):
             if weights is None:
-                weights = stack(
-                    [context.net.draw(g) for g in member_draws(context.cfg.seed, members, "start")]
-                )
-            weights = {
-                name: w.to(train.inputs.device, train.inputs.dtype) for name, w in weights.items()
-            }
-            before = self.descent(context, train, members, weights, "equivariant")
-            equivariant_steps = (
-                1 if context.debug else self.equivariant_epochs
-            ) * before.steps_per_epoch
-            if step <= equivariant_steps:
+                draws = member_generators(cfg.seed, members, "start")
+                weights = concat_members([net.sample_equivariant(g) for g in draws])
+            weights = weights_like(weights, train.inputs[:1])
+            before = constrained(weights=weights, members=members)
+            epochs = 1 if context.debug else self.equivariant_epochs
+            steps_before = epochs * before.steps_per_epoch
+            if step <= steps_before:
                 before.step_number = step
-                self.train_equivariant(context, before, equivariant_steps, records, saved)
-                weights = self.freed(context, members, weights)
-            after = self.descent(context, train, members, weights, batching)
-            after.step_number = max(step - equivariant_steps, 0)
-            self.train_free(context, after, equivariant_steps, test, records, saved)
-            step, weights = 0, None
-            saved.keep(records, members.stop)
-        return self.report(context, records, per_epoch)
+                run.train(before, steps_before, ", equivariant")
+                weights = _to_basis(net, cfg.seed, members, weights)
+            after = free(weights=weights, members=members)
+            after.step_number = max(step - steps_before, 0)
+            run.train(after, steps, f", {batching}", partial(_measure, run, after), steps_before)
+        return self._report(context, run.records, per_epoch)
 
-    def train_equivariant(
-        self, context: RunContext, descent: MiniBatchSGD, steps: int, records: Records, saved: Saved
-    ) -> None:
-        """The first training of one chunk of members, up to so many steps."""
-        members, repetitions = descent.members, records.members
-        line = Lines(
-            f"repetitions {members.start + 1}-{members.stop} of {repetitions}, equivariant", steps
-        )
-        with context.training.recorder.progress(members.stop, repetitions, steps) as tick:
-            while descent.step_number < steps:
-                descent.step()
-                saved.keep(records, members.start, descent.step_number, descent.weights)
-                tick()
-                line(descent.step_number)
-
-    def freed(self, context: RunContext, members: range, weights: Weights) -> Weights:
-        """The same weights in the network's own basis: where the free training starts."""
-        draws = member_draws(context.cfg.seed, members, "basis")
-        alone = [
-            {name: w[m : m + 1].cpu() for name, w in weights.items()} for m in range(len(members))
-        ]
-        free = stack([context.net.free(one, g) for one, g in zip(alone, draws, strict=True)])
-        like = next(iter(weights.values()))
-        return {name: w.to(like.device, like.dtype) for name, w in free.items()}
-
-    def train_free(
-        self,
-        context: RunContext,
-        descent: MiniBatchSGD,
-        steps_before: int,
-        test: Split,
-        records: Records,
-        saved: Saved,
-    ) -> None:
-        """The second training of one chunk of members, recorded."""
-        net, weights, members = context.net, descent.weights, descent.members
-        arm, place = slice(0, 1), slice(members.start, members.stop)
-        rows = context.training.settings.test_batch_size
-        title = f"repetitions {members.start + 1}-{members.stop} of {records.members}, {descent.batching}"
-        line = Lines(title, records.steps)
-        with context.training.recorder.progress(
-            members.stop, records.members, records.steps
-        ) as tick:
-            while True:
-                now = descent.step_number
-                records.put("distance", arm, place, now, net.distance(weights)[None])
-                if now % descent.steps_per_epoch == 0:
-                    records.put("norm", arm, place, now, net.norms(net.linear_maps(weights))[None])
-                    for metric, values in member_metrics(
-                        net, context.training.task, weights, test, rows
-                    ).items():
-                        records.put(f"test_{metric}", arm, place, now, values[None])
-                if now == records.steps:
-                    break
-                records.put("loss", arm, place, now, descent.step()[None])
-                saved.keep(records, members.start, steps_before + descent.step_number, weights)
-                tick()
-                line(descent.step_number)
-        if not records.series["loss"][0, place, records.steps - 1].isfinite().all():
-            raise RunError(
-                f"the loss of step {records.steps - 1} is not finite: the training has diverged (try a smaller learning rate)."
-            )
-
-    def descent(
-        self,
-        context: RunContext,
-        train: Split,
-        members: range,
-        weights: Weights,
-        batching: Batching | Literal["equivariant"],
-    ) -> MiniBatchSGD:
-        """The equivariant training, or the free one with a batching; a ConfigError for a batch that
-        does not hold whole orbits.
-        """
-        settings, equivariant = context.training.settings, batching == "equivariant"
-        try:
-            return MiniBatchSGD(
-                context.net,
-                context.training.task.per_example,
-                train,
-                QuarterTurns(train.inputs.shape[-1]),
-                "plain" if batching == "equivariant" else batching,
-                weights,
-                lr=self.equivariant_lr if equivariant else float(context.cfg.train.optimizer.lr),
-                batch_size=settings.batch_size,
-                equivariant=equivariant,
-                seed=context.cfg.seed,
-                members=members,
-            )
-        except ValueError as error:
-            raise ConfigError(
-                f"train.{error}; augmentation.batching=whole_orbits needs one."
-            ) from error
-
-    def report(self, context: RunContext, records: Records, per_epoch: int) -> dict[str, Any]:
-        """Files, figure and metrics of finished records."""
-        folder = context.directory
-        write_atomically(folder.path / "records.npz", records.packed())
+    def _report(self, context: RunContext, records: Records, per_epoch: int) -> Outcome:
+        """Write files and figure, and name the metrics."""
+        folder, cfg = context.directory, context.cfg
+        write_atomically(folder.path / "records.npz", records.to_npz())
         distance = records.total("distance")[0]
         curve = {
             "steps_per_epoch": per_epoch,
@@ -206,16 +116,13 @@ class Drift(Mode):
         }
         write_atomically(folder.path / "curves.json", json.dumps({"drift": curve}))
         rows = [
-            {
-                "epoch": row["step"] // per_epoch,
-                **{k.removesuffix("_augmented"): v for k, v in row.items() if k != "epoch"},
-            }
+            {name.removesuffix("_augmented"): value for name, value in row.items()}
+            | {"epoch": row["step"] // per_epoch}
             for row in records.rows()[::per_epoch]
         ]
-        write_atomically(
-            folder.path / "metrics.jsonl", "".join(json.dumps(row) + "\n" for row in rows)
-        )
-        label = f"{context.cfg.net.support}, {context.cfg.net.basis} basis, {build(context.cfg, 'augmentation').batching}"
+        write_rows(folder.path, rows)
+        batching = build(cfg, "augmentation").batching
+        label = f"{cfg.net.support}, {cfg.net.basis} basis, {batching}"
         draw_drift(folder.figures / "drift.png", {label: [curve]})
         relative = (distance / records.total("norm")[0])[:, -1]
         metrics = {
@@ -228,3 +135,20 @@ class Drift(Mode):
                 medians = records.median(name)[0]
                 metrics |= {name: float(medians[-1]), f"{name}_start": float(medians[0])}
         return Outcome(metrics, ["figures/drift.png"])
+
+
+def _measure(run: EnsembleRun, descent: MiniBatchSGD) -> None:
+    """Record the distance after every step, norms and test metrics after every epoch."""
+    net, weights = descent.net, descent.weights
+    run.record(descent, 0, {"distance": net.distance(weights)})
+    if descent.step_number % descent.steps_per_epoch == 0:
+        batch_size = run.context.training.settings.test_batch_size
+        run.record(descent, 0, run.evaluate(descent, weights, batch_size))
+
+
+def _to_basis(net: C4Conv, seed: int, members: range, weights: Weights) -> Weights:
+    """Express the weights in the basis of the free training."""
+    on_cpu = {name: w.cpu() for name, w in weights.items()}
+    draws = member_generators(seed, members, "basis")
+    free = [net.to_basis(slice_members(on_cpu, m, m + 1), g) for m, g in enumerate(draws)]
+    return weights_like(concat_members(free), next(iter(weights.values())))

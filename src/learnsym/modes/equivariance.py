@@ -1,136 +1,120 @@
-"""One ruler for every network: by how much its output, and the maps of its layers, fail to follow
-as the input moves.
+"""`mode=equivariance`: equivariance errors of the output and layers of a checkpoint.
 
-`mode=equivariance` measures a checkpoint; with `analysis.equivariance_angles` a training measures
-its network before and after.
+With `analysis.equivariance_angles` a training measures its network before and after.
 """
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from learnsym.analysis.equivariance_error import IMAGES, Rows, errors, metrics_of, stored_inputs
 from learnsym.analysis.layer_equivariance import (
+    LayerErrors,
     captured,
+    error_metrics,
+    errors_on_data,
     even_and_double,
+    rotated_features,
     sampled_kernel,
-    turning_features,
+    stored_inputs,
 )
-from learnsym.analysis.transforms import RulerName, moves
+from learnsym.analysis.transforms import TransformGroup, transforms_of
 from learnsym.errors import ConfigError
 from learnsym.run.context import RunContext
 from learnsym.run.mode import Mode, Outcome
 from learnsym.schema import Size
 from learnsym.utils.files import write_atomically
 
+_IMAGES = 16
+"""Test examples that a training transforms."""
 
+
+@dataclass
 class Equivariance(Mode):
-    """Equivariance errors of the output and of every layer of a checkpoint's network, in evaluation
-    mode and float64.
+    """Measure equivariance errors of output and layers, in evaluation mode and float64.
 
     Of a network of group convolutions with the fixed, even sets of elements, and sampled kernels
     and feature maps of one layer.
+
+    The keys are described in cfg/mode/equivariance.yaml.
     """
 
     reads_checkpoint = True
     needs_checkpoint = True
 
-    def __init__(
-        self,
-        images: Size = IMAGES,
-        group: RulerName = "rotation",
-        angles: tuple[float, ...] = (45.0, 90.0, 180.0),
-        mirror: bool | None = None,
-        layer: str | None = None,
-    ) -> None:
-        """Args:
-        images: test examples that are moved.
-        group: rotations by the angles, or a group that permutes the pixels, of which each image
-            is moved by a random element.
-        angles: in degrees, for rotations alone; molecules turn about random axes.
-        mirror: whether a mirror image is compared too, for rotations alone; None: if the
-            network's group has them.
-        layer: whose kernels and feature maps are drawn, for group convolutions; None: the
-            lifting, which comes first.
-        """
-        if not angles:
+    images: Size = _IMAGES
+    group: TransformGroup = "rotation"
+    angles: tuple[float, ...] = (45.0, 90.0, 180.0)
+    mirror: bool | None = None
+    layer: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.angles:
             raise ValueError("angles=[]: at least one angle is needed")
-        self.images, self.group, self.angles, self.mirror, self.layer = (
-            images,
-            group,
-            angles,
-            mirror,
-            layer,
-        )
 
     def __call__(self, context: RunContext) -> Outcome:
-        """Metrics `equivariance_error_<motion>/<layer>`, or `equivariance_error_of_maximum_...`;
-        curves.json; figures.
-        """
+        """Measure equivariance_error[_of_maximum]_<transform>/<layer>; write curves and figures."""
         context.load(Path(context.cfg.checkpoint))
-        stabiliser = getattr(context.net, "stabiliser", None)
+        net, data, path = context.net, context.data, context.directory.path
+        stabiliser = getattr(net, "stabiliser", None)
         if stabiliser is None and self.layer is not None:
             raise ConfigError(
-                f"mode.layer={self.layer} would have no effect: kernels and feature maps are drawn of group convolutions, "
-                "net=ckresnet or net=gcnn."
+                f"mode.layer={self.layer} would have no effect: kernels and feature maps are drawn "
+                "of group convolutions. Try net=ckresnet or net=gcnn."
             )
         if not context.fabric.is_global_zero:
             return Outcome({})
-        mirror = (
-            self.mirror
-            if self.mirror is not None
-            else bool(stabiliser is not None and stabiliser.has_mirror)
-        )
-        motions = moves(self.group, self.angles, mirror, context.data.info.input_shape)
-        rows = errors(context.net, context.data, motions, self.images, context.fabric.device)
-        curves = {
-            "images": min(self.images, len(context.data.splits["test"])),
-            "group": self.group,
-            "errors": rows,
-        }
-        write_atomically(
-            context.directory.path / "curves.json", json.dumps({"layer_equivariance": curves})
-        )
-        figures = self._draw(context, rows)
-        return Outcome(
-            metrics_of(rows), [str(f.relative_to(context.directory.path)) for f in figures]
-        )
+        has_mirror = stabiliser is not None and stabiliser.has_mirror
+        mirror = bool(has_mirror) if self.mirror is None else self.mirror
+        transforms = transforms_of(self.group, self.angles, mirror, data.info.input_shape)
+        rows = errors_on_data(net, data, transforms, self.images, context.fabric.device)
+        count = min(self.images, len(data.splits["test"]))
+        curves = {"images": count, "group": self.group, "errors": rows}
+        write_atomically(path / "curves.json", json.dumps({"layer_equivariance": curves}))
+        figures = [str(figure.relative_to(path)) for figure in self._draw(context, rows)]
+        return Outcome(error_metrics(rows), figures)
 
-    def _draw(self, context: RunContext, rows: Rows) -> list[Path]:
-        from learnsym.figures.layers import draw_errors, draw_features, draw_kernels
+    def _draw(self, context: RunContext, rows: dict[str, LayerErrors]) -> list[Path]:
+        from learnsym.figures.layers import draw_features, draw_kernels, draw_layer_errors
 
         folder, data = context.directory.figures, context.data
-        paths = [folder / "equivariance_error.png"]
-        draw_errors(paths[0], rows)
+        names = ("equivariance_error", "sampled_kernels", "feature_maps")
+        paths = [folder / f"{name}.png" for name in names]
+        draw_layer_errors(paths[0], rows)
         if not hasattr(context.net, "stabiliser"):
-            return paths
+            return paths[:1]
         net, pixels = even_and_double(context.net), stored_inputs(data, 1).to(context.fabric.device)
-        layer = self._layer(net, data.prepare(pixels).double())
-        paths += [folder / f"{name}.png" for name in ("sampled_kernels", "feature_maps")]
-        kernel, elements = sampled_kernel(net, layer, data.prepare(pixels).double())
+        images = data.prepare(pixels).double()
+        layer = self._layer(net, images)
+        kernel, elements = sampled_kernel(net, layer, images)
         draw_kernels(paths[1], kernel.cpu(), elements, layer)
-        draw_features(paths[2], *turning_features(net, data, pixels, layer), layer)
+        draw_features(paths[2], *rotated_features(net, data, pixels, layer), layer)
         return paths
 
     def _layer(self, net: nn.Module, images: Tensor) -> str:
-        with captured(net) as found, torch.no_grad():
+        """Select the layer whose kernels are drawn.
+
+        Raises:
+            ConfigError: the network has no such convolution.
+        """
+        with captured(net) as features, torch.no_grad():
             net(images)
-        convs = [name for name in found if hasattr(net.get_submodule(name), "kernel")]
+        convs = [name for name in features if hasattr(net.get_submodule(name), "kernel")]
         if self.layer is not None and self.layer not in convs:
             raise ConfigError(
-                f"mode.layer={self.layer}: the network has no such convolution; valid: {', '.join(convs)}."
+                f"mode.layer={self.layer}: the network has no such convolution; "
+                f"valid: {', '.join(convs)}."
             )
         return self.layer or convs[0]
 
 
-def before_and_after(context: RunContext) -> dict[str, float]:
-    """Metrics of a training's network as it is, against turns by `analysis.equivariance_angles`;
-    empty if there are none.
-    """
-    angles = context.cfg.analysis.equivariance_angles
+def training_errors(context: RunContext) -> dict[str, float]:
+    """Measure a training's network as it is, at `analysis.equivariance_angles` if there are any."""
+    angles, data = context.cfg.analysis.equivariance_angles, context.data
     if not angles or not context.fabric.is_global_zero:
         return {}
-    motions = moves("rotation", tuple(angles), False, context.data.info.input_shape)
-    return metrics_of(errors(context.net, context.data, motions, IMAGES, context.fabric.device))
+    transforms = transforms_of("rotation", tuple(angles), False, data.info.input_shape)
+    rows = errors_on_data(context.net, data, transforms, _IMAGES, context.fabric.device)
+    return error_metrics(rows)

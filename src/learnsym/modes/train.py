@@ -7,7 +7,7 @@ import torch
 
 from learnsym.analysis.rotation_spread import rotation_spread
 from learnsym.figures.run import draw_run
-from learnsym.modes.equivariance import before_and_after
+from learnsym.modes.equivariance import training_errors
 from learnsym.run.context import RunContext
 from learnsym.run.mode import Mode, Outcome
 from learnsym.schema import Count, Size
@@ -46,7 +46,7 @@ class Train(Mode):
     def __call__(self, context: RunContext) -> Outcome:
         """Return metrics and figures."""
         # Of a resumed run too: the network is built anew, and not yet what was trained.
-        before = before_and_after(context)
+        before = training_errors(context)
         progress = context.training.fit()
         best = context.directory.checkpoints / "best.pt"
         if "val" in context.data.splits and best.exists():
@@ -56,7 +56,7 @@ class Train(Mode):
             return Outcome(metrics)
         metrics = _row(context, progress.best_epoch or progress.epoch) | metrics
         metrics |= rotation_std(context, self.turned_molecules)
-        metrics |= {f"initial_{k}": v for k, v in before.items()} | before_and_after(context)
+        metrics |= {f"initial_{k}": v for k, v in before.items()} | training_errors(context)
         curves = self._response(context)
         write_atomically(context.directory.path / "curves.json", json.dumps(curves))
         figures = draw_run(context.directory, context.net, context.data, curves)

@@ -1,6 +1,4 @@
-"""Augerino: a network averaged over transformations of its input, whose extent it learns (Benton et
-al. 2020).
-"""
+"""Augerino: average a network over transformations of its input (Benton et al. 2020)."""
 
 import math
 from collections.abc import Mapping
@@ -13,16 +11,19 @@ from torch import Tensor, nn
 from learnsym.distributions.uniform_lie_algebra import UniformLieAlgebra
 from learnsym.groups.actions import act_on_points, warp
 from learnsym.groups.base import LieGroup
+from learnsym.layers.forward_context import ForwardContext, rows_of, takes_context
 from learnsym.schema import Fraction, NonNegative, Positive, Size, Task
+from learnsym.utils.rng import BatchRows
 
 
 class Augerino(nn.Module):
-    """h(x) = E_g f(g x) ~ (1/J) sum_j f(g_j x), with g drawn from a learned box of a Lie algebra
-    (`UniformLieAlgebra`).
+    """Average a network over transformations whose extent is learned.
 
-    For classification the average is over log-softmax outputs, for regression over plain ones. The
-    loss is task loss + penalty(), with penalty() = -regularisation * R(w): wide distributions are
-    rewarded.
+        h(x) = E_g f(g x) ~ (1/J) sum_j f(g_j x)
+
+    with g drawn from a learned box of a Lie algebra (`UniformLieAlgebra`). For classification the
+    average is over log-softmax outputs, for regression over plain ones. The loss is task loss +
+    penalty(), with penalty() = -regularisation * R(w): wide distributions are rewarded.
 
     Inputs are images [B, C, H, W], whose sampling grid is moved by a group of the plane, or point
     clouds [B, N, 3 + C], whose coordinates (the first three columns) are moved by a group of space.
@@ -38,6 +39,16 @@ class Augerino(nn.Module):
         learn, initial_width, initial_widths, center, reflection: see `UniformLieAlgebra`.
         width_cap: a width that has reached it stops being rewarded; None: every width is.
         train_copies, test_copies: J, transformations per input, in training and in testing.
+
+    Raises:
+        ValueError: the backbone has a symmetry of its own, or the group fits neither images nor
+            point clouds.
+
+    >>> from learnsym.groups.planar import SE2
+    >>> from learnsym.nets.plain_cnn import SimpleConv
+    >>> net = Augerino(SimpleConv(3, 4, width=4), SE2())
+    >>> net(torch.randn(2, 3, 32, 32)).shape
+    torch.Size([2, 4])
     """
 
     def __init__(
@@ -61,11 +72,13 @@ class Augerino(nn.Module):
         self.dimensions = group.generators.shape[-1] - 1
         if self.dimensions not in (2, 3):
             raise ValueError(
-                f"images need a group of the plane and point clouds one of space; {group} acts on {self.dimensions} dimensions"
+                f"images need a group of the plane and point clouds one of space; {group} acts on "
+                f"{self.dimensions} dimensions."
             )
         if min(train_copies, test_copies) < 1:
             raise ValueError(
-                f"copies must be at least 1, got train_copies={train_copies}, test_copies={test_copies}"
+                f"copies must be at least 1, got train_copies={train_copies}, "
+                f"test_copies={test_copies}."
             )
         self.backbone = backbone
         self.augmentation = UniformLieAlgebra(
@@ -77,20 +90,29 @@ class Augerino(nn.Module):
         self.width_cap = width_cap
         self.train_copies = train_copies
         self.test_copies = test_copies
+        self._backbone_takes_context = takes_context(backbone)
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """Inputs -> [B, K], in float32 or better: log-probabilities (classification) or values
-        (regression).
-        """
+    def forward(self, inputs: Tensor, context: ForwardContext | None = None) -> Tensor:
+        """Map inputs to log-probabilities or, in regression, values [B, K], at least float32."""
         copies = self.train_copies if self.training else self.test_copies
-        outputs = self.backbone(self.augment(inputs, copies))
+        transformed = self.augment(inputs, copies, rows_of(context))
+        outputs = (
+            self.backbone(transformed, context)
+            if self._backbone_takes_context
+            else self.backbone(transformed)
+        )
         outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
         if self.task == "classification":
             outputs = F.log_softmax(outputs, dim=-1)
         return outputs.unflatten(0, (len(inputs), copies)).mean(dim=1)
 
-    def augment(self, inputs: Tensor, copies: int = 1) -> Tensor:
-        """Transformed inputs [B * copies, ...], the copies of one input side by side.
+    def augment(self, inputs: Tensor, copies: int = 1, rows: BatchRows | None = None) -> Tensor:
+        """Transform inputs to [B * copies, ...], the copies of one input side by side.
+
+        Args:
+            inputs: see the class.
+            copies: of each input.
+            rows: which examples of a global batch the inputs are; None: all.
 
         Raises:
             ValueError: images with a group of space, or point clouds with one of the plane.
@@ -98,18 +120,19 @@ class Augerino(nn.Module):
         if inputs.ndim != 6 - self.dimensions:
             wanted = "images [B, C, H, W]" if self.dimensions == 2 else "point clouds [B, N, 3 + C]"
             raise ValueError(
-                f"{self.augmentation.group} transforms {wanted}, not inputs of shape {list(inputs.shape)}"
+                f"{self.augmentation.group} transforms {wanted}, not inputs of shape "
+                f"{list(inputs.shape)}."
             )
         if copies > 1:
             inputs = inputs.repeat_interleave(copies, dim=0)
-        elements = self.augmentation.sample(len(inputs), inputs.device)
+        elements = self.augmentation.sample(len(inputs), inputs.device, rows)
         if self.dimensions == 2:
             return warp(inputs, elements)
         points, features = inputs[..., :3], inputs[..., 3:]
         return torch.cat([act_on_points(elements, points, (features != 0).any(-1)), features], -1)
 
     def penalty(self) -> Tensor:
-        """-regularisation * R(w), a scalar to add to the loss."""
+        """Return -regularisation * R(w), a scalar to add to the loss."""
         reward = (
             self.augmentation.norm
             if self.regulariser == "norm"
@@ -121,7 +144,7 @@ class Augerino(nn.Module):
 
 
 def check_averaged(net: str, backbone: nn.Module, task: Task) -> None:
-    """Refuse what cannot be averaged over transformations of the input.
+    """Check that outputs can be averaged over transformations of the input.
 
     Raises:
         ValueError: masks, which would move with the input, or a backbone that has a symmetry of its
@@ -129,12 +152,14 @@ def check_averaged(net: str, backbone: nn.Module, task: Task) -> None:
     """
     if task == "segmentation":
         raise ValueError(
-            f"task=segmentation: net={net} averages outputs over transformations of the input, and masks would move with "
-            "it; net=projected_linear, or a data set of classification or regression, would be right"
+            f"task=segmentation: net={net} averages outputs over transformations of the input, and "
+            "masks would move with it. Try net=projected_linear, or a data set of classification "
+            "or regression."
         )
     stabiliser = getattr(backbone, "stabiliser", None)
     if stabiliser is not None and not stabiliser.trivial:
         raise ValueError(
-            f"net={net} around a backbone that is not planar (its stabiliser is {stabiliser}): learn the symmetry at "
-            "the input, with a backbone on translation2, or in the layers, with net=ckresnet alone"
+            f"net={net} around a backbone that is not planar (its stabiliser is {stabiliser}). "
+            "Learn the symmetry at the input, with a backbone on translation2, or in the layers, "
+            "with net=ckresnet alone."
         )

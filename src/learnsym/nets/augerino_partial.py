@@ -1,6 +1,4 @@
-"""Augerino on a learned part of the rotations: the input's counterpart of a partial group
-convolution (Romero and Lohit 2022).
-"""
+"""Augerino on a learned part of the rotations (Romero and Lohit 2022)."""
 
 import torch
 import torch.nn.functional as F
@@ -10,13 +8,15 @@ from learnsym.distributions.group_sampler import GroupSampler
 from learnsym.distributions.sampling import FullSampling
 from learnsym.groups.actions import warp
 from learnsym.groups.point_groups import SemidirectProduct
+from learnsym.layers.forward_context import ForwardContext, rows_of, takes_context
 from learnsym.nets.augerino import check_averaged
 from learnsym.schema import Task
 
 
 class PartialAugerino(nn.Module):
-    """Average f(h x) over a set of elements h from the learned part of the stabiliser
-    (`GroupSampler`), with (h x)(p) = x(h^-1 p).
+    """Average f(h x) over elements h of the learned part of the stabiliser.
+
+    (h x)(p) = x(h^-1 p); the elements come from a `GroupSampler`.
 
     `Augerino` draws every transformation independently from a box, and rewards wide ones. Here the
     set is that of a layer of a partial group convolution: evenly spaced rotations on an arc 2 pi
@@ -48,16 +48,22 @@ class PartialAugerino(nn.Module):
         check_averaged("augerino_partial", backbone, task)
         self.backbone = backbone
         self.augmentation = GroupSampler(conv, group.stabiliser, learned=True)
+        self._backbone_takes_context = takes_context(backbone)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """[B, C, H, W] to [B, K], in float32 or better."""
+    def forward(self, images: Tensor, context: ForwardContext | None = None) -> Tensor:
+        """Map [B, C, H, W] to [B, K], in float32 or better."""
         dtype = next((p.dtype for p in self.parameters()), torch.float32)
-        elements = self.augmentation(len(images), images.device, dtype)
+        elements = self.augmentation(len(images), images.device, dtype, rows=rows_of(context))
         count = len(elements)
         with torch.autocast(images.device.type, enabled=False):
             maps = F.pad(elements.inverse().matrices(), (0, 1))  # [*L, n, 2, 3]
         copies = images.repeat_interleave(count, dim=0)  # those of one image side by side
-        outputs = self.backbone(warp(copies, maps.expand(len(images), count, 2, 3).flatten(0, 1)))
+        copies = warp(copies, maps.expand(len(images), count, 2, 3).flatten(0, 1))
+        outputs = (
+            self.backbone(copies, context)
+            if self._backbone_takes_context
+            else self.backbone(copies)
+        )
         outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32)).unflatten(
             0, (-1, count)
         )

@@ -1,8 +1,5 @@
-"""CKResNet: the residual network of continuous group convolutions of Partial G-CNNs (Romero and
-Lohit 2022, section 5).
-"""
+"""CKResNet, the residual network of Partial G-CNNs (Romero and Lohit 2022, section 5)."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -10,27 +7,28 @@ from learnsym.distributions.sampling import FullSampling
 from learnsym.groups.point_groups import Elements, SemidirectProduct
 from learnsym.kernels.base import KernelSpec
 from learnsym.layers.dropout import Dropout
+from learnsym.layers.element_norm import ElementNorm, NormName
+from learnsym.layers.forward_context import ForwardContext
 from learnsym.layers.group_conv import PointwiseGroupConv
 from learnsym.layers.input_checks import check_images
-from learnsym.layers.masked_batch_norm import ElementNorm, NormName
 from learnsym.nets.group_network import (
     GroupNetwork,
+    block_channels,
     check_blocks,
-    max_pool,
+    mask_absent,
     mean_over_elements,
-    present,
-    widths,
+    spatial_max_pool,
 )
 from learnsym.schema import Count, Fraction, NonNegative, Positive, Size
 
 
 class CKResNet(GroupNetwork):
-    """Lifting, norm, ReLU; residual blocks; a convolution without padding, norm, ReLU; maximum over
-    elements and space; linear.
+    """Classify images by a residual network of group convolutions.
 
-    A block is conv, instance norm, ReLU, dropout, conv, instance norm, ReLU, plus a pointwise group
-    convolution of its input (the identity where the network is planar and the channels stay), norm,
-    ReLU. Where a pooling is due it comes before the last ReLU.
+    Lifting, norm, ReLU; residual blocks; a convolution without padding, norm, ReLU; maximum over
+    elements and space; linear. A block is conv, instance norm, ReLU, dropout, conv, instance norm,
+    ReLU, plus a pointwise group convolution of its input (the identity where the network is planar
+    and the channels stay), norm, ReLU. Where a pooling is due it comes before the last ReLU.
 
     Args:
         in_channels: channels of the images.
@@ -52,6 +50,14 @@ class CKResNet(GroupNetwork):
         monotonic_decay, kernel_decay: see `GroupNetwork`.
 
     Shape: [B, in_channels, H, W] to [B, num_outputs].
+
+    >>> import torch
+    >>> from learnsym.distributions.sampling import PartialSampling
+    >>> from learnsym.groups.planar import SE2
+    >>> from learnsym.kernels.siren import SIREN
+    >>> net = CKResNet(1, 10, SE2(), PartialSampling(), SIREN(), channels=4, kernel_size=5)
+    >>> net(torch.randn(2, 1, 28, 28)).shape
+    torch.Size([2, 10])
     """
 
     def __init__(
@@ -73,20 +79,23 @@ class CKResNet(GroupNetwork):
         monotonic_decay: NonNegative = 0.0,
         kernel_decay: NonNegative = 0.0,
     ) -> None:
-        super().__init__(group, conv, kernel, kernel_size, monotonic_decay, kernel_decay)
-        sizes = widths(channels, block_width_factors)
+        super().__init__(
+            in_channels, group, conv, kernel, kernel_size, monotonic_decay, kernel_decay
+        )
+        sizes = block_channels(channels, block_width_factors)
         check_blocks("pool_blocks", pool_blocks, len(sizes))
-        self.in_channels = in_channels
         self.pool_blocks = frozenset(pool_blocks)
         self.smallest_side = kernel_size * 2 ** len(self.pool_blocks)
         self.lift = self.lifting(in_channels, channels)
         self.lift_norm = ElementNorm(channels, norm)
         before = [channels, *sizes[:-1]]
         self.blocks = nn.ModuleList(
-            _Block(self, c, k, dropout, norm) for c, k in zip(before, sizes, strict=True)
+            _Block(self, 2 * index + 1, c, k, dropout, norm)
+            for index, (c, k) in enumerate(zip(before, sizes, strict=True))
         )
         self.last_conv_t2 = last_conv_t2
-        self.last = self.group_conv(sizes[-1], sizes[-1], valid=True, planar=last_conv_t2)
+        last = 2 * len(sizes) + 1
+        self.last = self.group_conv(last, sizes[-1], sizes[-1], valid=True, planar=last_conv_t2)
         self.last_norm = ElementNorm(sizes[-1], norm)
         self.pooling = self._final_pooling(learnable_final_pooling, final_spatial_dim)
         self.head = nn.Linear(sizes[-1], num_outputs)
@@ -95,87 +104,87 @@ class CKResNet(GroupNetwork):
         if not learnable:
             if side is not None:
                 raise ValueError(
-                    f"final_spatial_dim={side} has no effect without learnable_final_pooling=true: set it to null"
+                    f"final_spatial_dim={side} has no effect without learnable_final_pooling=true. "
+                    "Set it to null."
                 )
             return None
         if self.conv.partial:
             raise ValueError(
-                "learnable_final_pooling=true goes with conv=full: a partial network has no fixed number of elements to weigh; "
-                "set learnable_final_pooling=false, which takes the maximum"
+                "learnable_final_pooling=true goes with conv=full: a partial network has no fixed "
+                "number of elements to weigh. Set learnable_final_pooling=false, which takes the "
+                "maximum."
             )
         if side is None:
             raise ValueError(
-                "learnable_final_pooling=true needs final_spatial_dim, the side of the last feature map"
+                "learnable_final_pooling=true needs final_spatial_dim, the side of the last "
+                "feature map."
             )
         return nn.Linear((1 if self.last_conv_t2 else self.plan.samples) * side * side, 1)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """[B, in_channels, H, W] to [B, num_outputs]."""
+    def forward(self, images: Tensor, context: ForwardContext | None = None) -> Tensor:
+        """Map [B, in_channels, H, W] to [B, num_outputs]."""
         check_images("CKResNet", images, self.in_channels, self.smallest_side)
-        offset = self.offset(images)
-        x, elements = self.lift(images, offset)
+        context = self.with_offset(images, context)
+        x, elements = self.lift(images, context)
         x = self.lift_norm(x)
-        x = F.relu(max_pool(x) if 0 in self.pool_blocks else x)
+        x = F.relu(spatial_max_pool(x) if 0 in self.pool_blocks else x)
         for index, block in enumerate(self.blocks, start=1):
-            x, elements = block(x, elements, offset, index in self.pool_blocks)
+            x, elements = block(x, elements, context, index in self.pool_blocks)
         if self.last_conv_t2:
-            x, elements = mean_over_elements(x, elements).unsqueeze(2), _identity(x)
-        x, elements = self.last(x, elements, offset)
-        x = present(F.relu(self.last_norm(x, elements.weight)), elements)
-        return self.head(self._pooled(x))
+            x, elements = mean_over_elements(x, elements).unsqueeze(2), _identity_element(x)
+        x, elements = self.last(x, elements, context)
+        x = mask_absent(F.relu(self.last_norm(x, elements.weight)), elements)
+        return self.head(self._pool(x))
 
-    def _pooled(self, x: Tensor) -> Tensor:
+    def _pool(self, x: Tensor) -> Tensor:
         if self.pooling is None:
-            return x.amax(
-                (2, 3, 4)
-            )  # after a ReLU, so that the zeros of absent elements decide nothing
+            # After a ReLU, so that the zeros of absent elements decide nothing.
+            return x.amax((2, 3, 4))
         if x.shape[2:].numel() != self.pooling.in_features:
             raise ValueError(
-                f"final_spatial_dim does not fit: the last feature map is {x.shape[-2]} x {x.shape[-1]}"
+                f"final_spatial_dim does not fit: the last feature map is {x.shape[-2]} x "
+                f"{x.shape[-1]}."
             )
         return self.pooling(x.flatten(2)).squeeze(-1)
 
 
 class _Block(nn.Module):
-    """A residual block, see `CKResNet`."""
+    """A residual block, see `CKResNet`; its convolutions are layers `layer` and `layer + 1`."""
 
     def __init__(
-        self, net: GroupNetwork, in_channels: int, out_channels: int, dropout: float, norm: NormName
+        self,
+        net: GroupNetwork,
+        layer: int,
+        in_channels: int,
+        out_channels: int,
+        dropout: float,
+        norm: NormName,
     ) -> None:
         super().__init__()
-        self.conv1 = net.group_conv(in_channels, out_channels)
+        self.conv1 = net.group_conv(layer, in_channels, out_channels)
         self.norm1 = ElementNorm(out_channels, "instance")
         self.dropout = Dropout(dropout)
-        self.conv2 = net.group_conv(out_channels, out_channels)
+        self.conv2 = net.group_conv(layer + 1, out_channels, out_channels)
         self.norm2 = ElementNorm(out_channels, "instance")
-        stays = net.stabiliser.trivial and in_channels == out_channels
-        decay = net.kernel_decay
-        self.shortcut = (
-            None
-            if stays
-            else PointwiseGroupConv(
-                in_channels, out_channels, net.kernel, self.conv2.elements, decay
+        self.shortcut: PointwiseGroupConv | None = None
+        if not net.stabiliser.trivial or in_channels != out_channels:
+            self.shortcut = PointwiseGroupConv(
+                in_channels, out_channels, net.kernel, self.conv2.elements, net.kernel_decay
             )
-        )
         self.norm = ElementNorm(out_channels, norm)
 
     def forward(
-        self, x: Tensor, elements: Elements, offset: Tensor | None, pool: bool
+        self, x: Tensor, elements: Elements, context: ForwardContext, pool: bool
     ) -> tuple[Tensor, Elements]:
-        """[B, C, n, H, W] on n elements to [B, C', n', H', W'] and the n' elements."""
-        y, inner = self.conv1(x, elements, offset)
-        y = self.dropout(present(F.relu(self.norm1(y, inner.weight)), inner))
-        y, out = self.conv2(y, inner, offset)
+        """Map [B, C, n, H, W] on n elements to [B, C', n', H', W'] and the n' elements."""
+        y, inner = self.conv1(x, elements, context)
+        y = mask_absent(F.relu(self.norm1(y, inner.weight)), inner)
+        y, out = self.conv2(self.dropout(y, context.rows), inner, context)
         y = F.relu(self.norm2(y, out.weight))
-        y = self.norm(
-            y + (x if self.shortcut is None else self.shortcut(x, elements, out)), out.weight
-        )
-        return present(F.relu(max_pool(y) if pool else y), out), out
+        shortcut = x if self.shortcut is None else self.shortcut(x, elements, out, context)
+        y = self.norm(y + shortcut, out.weight)
+        return mask_absent(F.relu(spatial_max_pool(y) if pool else y), out), out
 
 
-def _identity(x: Tensor) -> Elements:
-    """The identity alone."""
-    return Elements(
-        torch.zeros(1, device=x.device, dtype=x.dtype),
-        torch.ones(1, device=x.device, dtype=x.dtype),
-    )
+def _identity_element(x: Tensor) -> Elements:
+    return Elements(x.new_zeros(1), x.new_ones(1))

@@ -1,6 +1,4 @@
-"""The E(2)-steerable baseline of Augerino (Benton et al., 2020), after Weiler and Cesa (2019);
-bases of kernels from e2cnn.
-"""
+"""The E(2)-steerable baseline of Augerino (Benton et al. 2020), after Weiler and Cesa (2019)."""
 
 from typing import TYPE_CHECKING, Literal
 
@@ -18,12 +16,11 @@ PlanarGroup = Literal["CN", "DN", "SO2", "O2"]
 
 
 class E2Steerable(nn.Module):
-    """A network whose output does not change when the image is turned (and mirrored) by elements of
-    a group, by construction.
+    """Classify images invariantly under a group of rotations (and mirror images).
 
-    Three steerable convolutions 3 x 3 to `fields` fields, each with batch normalisation and ReLU; a
-    fourth to `last_fields`; average over 3 x 3 pixels; pooling over the group; mean over space;
-    linear to `hidden`, ELU, linear to the outputs.
+    Bases of kernels come from e2cnn. Three steerable convolutions 3 x 3 to `fields` fields, each
+    with batch normalisation and ReLU; a fourth to `last_fields`; average over 3 x 3 pixels; pooling
+    over the group; mean over space; linear to `hidden`, ELU, linear to the outputs.
 
     * CN, DN: regular fields (N or 2 N components that the group permutes), pooled by their maximum,
       as in the paper.
@@ -58,7 +55,8 @@ class E2Steerable(nn.Module):
     Shape: [B, in_channels, H, W] to [B, num_outputs], with H, W >= 3, or >= 11 without padding.
     """
 
-    mixes_channels = True  # a map of a layer is no scalar field: analyses that move maps like images leave it alone
+    # A map of a layer is no scalar field: analyses that move maps like images leave it alone.
+    mixes_channels = True
 
     def __init__(
         self,
@@ -106,39 +104,42 @@ class E2Steerable(nn.Module):
     def check_arguments(
         group: PlanarGroup, order: int | None, max_frequency: int | None, **others: object
     ) -> None:
-        """What the constructor refuses (ValueError), without the seconds that e2cnn takes to
-        build.
+        """Check as the constructor does, without the seconds that e2cnn takes to build.
+
+        Raises:
+            ValueError: order and largest frequency do not fit the group.
         """
         _check_group(group, order, max_frequency)
 
     def forward(self, images: Tensor) -> Tensor:
-        """[B, in_channels, H, W] to [B, num_outputs]."""
+        """Map [B, in_channels, H, W] to [B, num_outputs]."""
         check_images("E2Steerable", images, self.in_channels, self.smallest_side)
         x = F.avg_pool2d(self.features(images), 3, stride=self.pool_stride)
         return self.head(self.group_pool(x).mean((-2, -1)))
 
     def extra_repr(self) -> str:
-        """The group, for print(network)."""
+        """Return the group, for print(network)."""
         return f"group={self.group}, order={self.order}, max_frequency={self.max_frequency}"
 
 
 def _check_group(group: str, order: int | None, max_frequency: int | None) -> None:
-    """A finite group has an order and no largest frequency, a continuous one the other way
-    round.
-    """
+    # A finite group has an order and no largest frequency, a continuous one the other way round.
     if group in ("CN", "DN"):
         if order is None or order < 2:
             raise ValueError(
-                f"order is {order} for the group {group}, which needs a number of rotations of at least 2"
+                f"order is {order} for the group {group}, which needs a number of rotations of at "
+                "least 2"
             )
         if max_frequency is not None:
             raise ValueError(
-                f"max_frequency is {max_frequency}, but the group {group} has no such setting: leave it null"
+                f"max_frequency is {max_frequency}, but the group {group} has no such setting: "
+                "leave it null"
             )
     elif group in ("SO2", "O2"):
         if max_frequency is None or max_frequency < 1:
             raise ValueError(
-                f"max_frequency is {max_frequency} for the group {group}, which needs a number of at least 1"
+                f"max_frequency is {max_frequency} for the group {group}, which needs a number "
+                "of at least 1"
             )
         if order is not None:
             raise ValueError(
@@ -151,7 +152,7 @@ def _check_group(group: str, order: int | None, max_frequency: int | None) -> No
 def _fields_of(
     group: PlanarGroup, order: int | None, max_frequency: int | None
 ) -> "tuple[gspaces.GeneralOnR2, Representation]":
-    """The group's action on the plane and the type of a field."""
+    """Return the group's action on the plane and the type of a field."""
     from learnsym.nets.e2cnn_compat import building, directsum, gspaces
 
     build = gspaces.Rot2dOnR2 if group in ("CN", "SO2") else gspaces.FlipRot2dOnR2
@@ -159,10 +160,12 @@ def _fields_of(
         if order:
             space = build(order)
             return space, space.regular_repr
+        assert max_frequency is not None
         space = build(-1, maximum_frequency=max_frequency)
         if group == "SO2":
             irreps = [space.irrep(k) for k in range(max_frequency + 1)]
-        else:  # without the odd scalar: nothing equivariant leads to it from the scalar channels of an image
+        else:
+            # Without the odd scalar: nothing equivariant leads to it from the channels of an image.
             irreps = [space.irrep(0, 0), *(space.irrep(1, k) for k in range(1, max_frequency + 1))]
         return space, directsum(irreps, name=f"irreps up to {max_frequency}")
 
@@ -175,9 +178,7 @@ def _steerable_conv(
     out_fields: int,
     padding: int,
 ) -> SteerableConv:
-    """A 3 x 3 convolution from `in_fields` to `out_fields` fields: e2cnn's basis and
-    initialisation, our layer.
-    """
+    """Build a 3 x 3 convolution with the basis and the initial weights of e2cnn."""
     from learnsym.nets.e2cnn_compat import building, enn
 
     with building():

@@ -1,7 +1,7 @@
-"""e2cnn 0.2.3 (Weiler and Cesa, 2019) made to work with today's numpy: import e2cnn through this
-module only.
+"""Import e2cnn 0.2.3 (Weiler and Cesa, 2019) so that it works with today's numpy.
 
-What breaks, and the patch (in memory; the installed files stay as they are):
+Other modules import e2cnn through this one only. What breaks, and the patch (in memory; the
+installed files stay as they are):
 
 * `ndarray.tostring` is gone since numpy 2.3: four hashes of kernel bases (D_N, SO(2), O(2)) use it.
   They hash `tobytes` instead.
@@ -41,7 +41,7 @@ class _NumpyAsItWas:
     float = float
 
     def array(self, values: Any, *args: Any, copy: bool = True, **kwargs: Any) -> np.ndarray:
-        """np.array; copy=False copies where it must, as before numpy 2."""
+        """Call np.array; copy=False copies where it must, as before numpy 2."""
         return np.array(values, *args, copy=True if copy else None, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
@@ -49,9 +49,7 @@ class _NumpyAsItWas:
 
 
 def _hash(basis: Any) -> int:
-    """Hash of a basis of kernels between two irreps: what e2cnn computes, with `tobytes` for
-    `tostring`.
-    """
+    """Hash a basis of kernels as e2cnn does, with `tobytes` for `tostring`."""
     return hash(
         (basis.in_irrep, basis.out_irrep, basis.mu.tobytes(), np.asarray(basis.gamma).tobytes())
     )
@@ -69,7 +67,7 @@ _kernel_utils.np = _o2group.np = _NumpyAsItWas()
 
 @contextmanager
 def building() -> Iterator[None]:
-    """While e2cnn modules are built: bases in float64 on the CPU, and quiet about uint8 masks.
+    """Build e2cnn modules within this context: bases in float64, no uint8 warning.
 
     e2cnn samples its bases in torch's default dtype; float32 rounding would be the limit of a
     network's symmetry.

@@ -1,5 +1,6 @@
-"""GCNN: the 13-layer network of Laine and Aila (2017) with continuous group convolutions, as in
-Partial G-CNNs (section 5).
+"""GCNN, the 13-layer network of Laine and Aila (2017) with group convolutions.
+
+As in Partial G-CNNs (Romero and Lohit 2022, section 5).
 """
 
 import torch.nn.functional as F
@@ -9,21 +10,25 @@ from learnsym.distributions.sampling import FullSampling
 from learnsym.groups.point_groups import SemidirectProduct
 from learnsym.kernels.base import KernelSpec
 from learnsym.layers.dropout import Dropout
+from learnsym.layers.element_norm import ElementNorm, NormName
+from learnsym.layers.forward_context import ForwardContext
 from learnsym.layers.input_checks import check_images
-from learnsym.layers.masked_batch_norm import ElementNorm, NormName
 from learnsym.nets.group_network import (
     GroupNetwork,
+    block_channels,
     check_blocks,
-    max_pool,
+    mask_absent,
     mean_over_elements,
-    present,
-    widths,
+    spatial_max_pool,
 )
 from learnsym.schema import Count, Fraction, NonNegative, Positive, Size
+from learnsym.utils.rng import BatchRows
 
 
 class GCNN(GroupNetwork):
-    """Lifting, norm, ReLU; blocks of group convolution, norm, ReLU; mean over elements and space;
+    """Classify images by a plain chain of group convolutions.
+
+    Lifting, norm, ReLU; blocks of group convolution, norm, ReLU; mean over elements and space;
     linear.
 
     Args:
@@ -57,33 +62,36 @@ class GCNN(GroupNetwork):
         monotonic_decay: NonNegative = 0.0,
         kernel_decay: NonNegative = 0.0,
     ) -> None:
-        super().__init__(group, conv, kernel, kernel_size, monotonic_decay, kernel_decay)
-        sizes = widths(channels, block_width_factors)
+        super().__init__(
+            in_channels, group, conv, kernel, kernel_size, monotonic_decay, kernel_decay
+        )
+        sizes = block_channels(channels, block_width_factors)
         check_blocks("pool_blocks", pool_blocks, len(sizes))
         check_blocks("dropout_blocks", dropout_blocks, len(sizes))
-        self.in_channels = in_channels
         self.pool_blocks, self.dropout_blocks = frozenset(pool_blocks), frozenset(dropout_blocks)
         self.smallest_side = 2 ** len(self.pool_blocks)
         self.lift = self.lifting(in_channels, channels)
         before = [channels, *sizes[:-1]]
         self.convs = nn.ModuleList(
-            self.group_conv(c, k) for c, k in zip(before, sizes, strict=True)
+            self.group_conv(layer, c, k)
+            for layer, (c, k) in enumerate(zip(before, sizes, strict=True), start=1)
         )
         self.norms = nn.ModuleList(ElementNorm(c, norm) for c in [channels, *sizes])
         self.dropout = Dropout(dropout)
         self.head = nn.Linear(sizes[-1], num_outputs)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """[B, in_channels, H, W] to [B, num_outputs]."""
+    def forward(self, images: Tensor, context: ForwardContext | None = None) -> Tensor:
+        """Map [B, in_channels, H, W] to [B, num_outputs]."""
         check_images("GCNN", images, self.in_channels, self.smallest_side)
-        offset = self.offset(images)
-        x, elements = self.lift(images, offset)
-        x = self._finished(self.norms[0](x), 0)
+        context = self.with_offset(images, context)
+        x, elements = self.lift(images, context)
+        x = self._finish_block(self.norms[0](x), 0, context.rows)
         for index, (conv, norm) in enumerate(zip(self.convs, self.norms[1:], strict=True), start=1):
-            x, elements = conv(x, elements, offset)
-            x = present(self._finished(norm(x, elements.weight), index), elements)
+            x, elements = conv(x, elements, context)
+            x = self._finish_block(norm(x, elements.weight), index, context.rows)
+            x = mask_absent(x, elements)
         return self.head(mean_over_elements(x, elements).mean((-2, -1)))
 
-    def _finished(self, x: Tensor, block: int) -> Tensor:
-        x = F.relu(max_pool(x) if block in self.pool_blocks else x)
-        return self.dropout(x) if block in self.dropout_blocks else x
+    def _finish_block(self, x: Tensor, block: int, rows: BatchRows | None) -> Tensor:
+        x = F.relu(spatial_max_pool(x) if block in self.pool_blocks else x)
+        return self.dropout(x, rows) if block in self.dropout_blocks else x

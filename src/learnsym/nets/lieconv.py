@@ -1,5 +1,6 @@
-"""LieConvNet: the residual network of LieConv on molecules (Finzi et al. 2020; Benton et al. 2020,
-appendix on QM9).
+"""LieConvNet, the residual network of LieConv on molecules.
+
+Finzi et al. 2020; Benton et al. 2020, appendix on QM9.
 """
 
 import torch
@@ -7,21 +8,27 @@ from torch import Tensor, nn
 
 from learnsym.groups.rotations import uniform_rotations
 from learnsym.layers.batch_norm_swish import SwishNorm
+from learnsym.layers.forward_context import ForwardContext, rows_of
 from learnsym.layers.input_checks import check_clouds
 from learnsym.layers.lie_conv import LieConv
-from learnsym.layers.lifting import LIFTS, Lifted, PointGroup, spread_numbers
-from learnsym.layers.neighbourhoods import Neighbourhoods, neighbourhoods, runs, sorted_rows
+from learnsym.layers.lifting import LIFTS, Lifted, PointGroup, even_numbers
+from learnsym.layers.neighbourhoods import (
+    Neighbourhoods,
+    clouds_by_size,
+    neighbourhoods,
+    sorted_points,
+)
 from learnsym.schema import Fraction, Size, Task
-from learnsym.utils.rng import batch_uniform
+from learnsym.utils.rng import BatchRows, batch_uniform
 
 
 class LieConvNet(nn.Module):
-    """Linear embedding; bottleneck blocks; batch norm, swish, linear to the outputs; mean over
-    points.
+    """Predict numbers of point clouds by LieConv in bottleneck blocks.
 
-    A block adds to its input batch norm, swish, linear k -> k/4, batch norm, swish, LieConv, batch
-    norm, swish, linear k/4 -> k. Padding never enters: what is computed are the P points of all
-    clouds, laid end to end.
+    Linear embedding; blocks; batch norm, swish, linear to the outputs; mean over points. A block
+    adds to its input batch norm, swish, linear k -> k/4, batch norm, swish, LieConv, batch norm,
+    swish, linear k/4 -> k. Padding never enters: what is computed are the P points of all clouds,
+    laid end to end.
 
     Equivariance: t3 does not change under translations, trivial3 under nothing; so3 (about the
     origin of the coordinates) and se3 not in the mean over the rotations drawn in lifting, and less
@@ -48,8 +55,11 @@ class LieConvNet(nn.Module):
             are none to draw.
 
     Shape: [B, N, 3 + C] to [B, num_outputs]. Columns: x, y, z in angstrom, features; a point whose
-        features are all 0 is padding,
-    wherever in its cloud.
+        features are all 0 is padding, wherever in its cloud.
+
+    >>> clouds = torch.cat([torch.randn(2, 5, 3), torch.ones(2, 5, 4)], -1)
+    >>> LieConvNet(4, 1, width=8, blocks=1)(clouds).shape
+    torch.Size([2, 1])
     """
 
     def __init__(
@@ -68,7 +78,7 @@ class LieConvNet(nn.Module):
         lift_samples: Size = 1,
     ) -> None:
         super().__init__()
-        check_settings(task, group, width, bottleneck, fill, lift_samples)
+        _check_settings(task, group, width, bottleneck, fill, lift_samples)
         self.in_channels, self.group, self.lift_samples = in_channels, group, lift_samples
         self.fill, self.max_neighbours = fill, max_neighbours
         self.lift = LIFTS[group]
@@ -78,18 +88,20 @@ class LieConvNet(nn.Module):
         self.norm = SwishNorm(width)
         self.head = nn.Linear(width, num_outputs)
 
-    def forward(self, clouds: Tensor) -> Tensor:
-        """[B, N, 3 + C] to [B, num_outputs]."""
+    def forward(self, clouds: Tensor, context: ForwardContext | None = None) -> Tensor:
+        """Map [B, N, 3 + C] to [B, num_outputs]."""
         check_clouds("LieConvNet", clouds, self.in_channels)
-        present = (clouds[..., 3:] != 0).any(-1)
-        sizes = present.sum(1).tolist()
+        mask = (clouds[..., 3:] != 0).any(-1)
+        sizes = mask.sum(1).tolist()
         if 0 in sizes:
             raise ValueError(
-                f"LieConvNet takes clouds of at least one point; cloud {sizes.index(0)} of the batch is all padding"
+                "LieConvNet takes clouds of at least one point; "
+                f"cloud {sizes.index(0)} of the batch is all padding."
             )
-        rows = sorted_rows(present, sizes)
-        points = clouds.flatten(0, 1)[rows]
-        hoods = self.connect(points[:, :3], self.rotations(present, rows), runs(sizes))
+        index = sorted_points(mask, sizes)
+        points = clouds.flatten(0, 1)[index]
+        rotations = self.lifting_rotations(mask, index, rows_of(context))
+        hoods = self._connect(points[:, :3], rotations, clouds_by_size(sizes))
         features = self.embedding(points[:, 3:]).repeat_interleave(self.lift_samples, 0)
         for block in self.blocks:
             features = block(features, hoods)
@@ -101,30 +113,32 @@ class LieConvNet(nn.Module):
         order = sorted(range(len(sizes)), key=sizes.__getitem__)
         return torch.cat(means)[torch.tensor(order, device=clouds.device).argsort()]
 
-    def rotations(self, present: Tensor, rows: Tensor) -> Tensor | None:
-        """The rotations [P, lift_samples, 3, 3] that lift the points; None where the group needs
-        none.
+    def lifting_rotations(
+        self, mask: Tensor, index: Tensor, rows: BatchRows | None
+    ) -> Tensor | None:
+        """Return rotations [P, lift_samples, 3, 3] that lift the points; None if none are needed.
 
         Args:
-            present: [B, N], where there are points.
-            rows: [P], which of the B N these are.
+            mask: [B, N], where there are points.
+            index: [P], which of the B N these are.
+            rows: which examples of a global batch the clouds are.
         """
         if not self.lift.sampled:
             return None
         precision = torch.promote_types(self.embedding.weight.dtype, torch.float32)
         if self.training:
             drawn = batch_uniform(
-                *present.shape, self.lift_samples, 3, device=present.device, dtype=precision
+                *mask.shape, self.lift_samples, 3, rows=rows, device=mask.device, dtype=precision
             )
-            return uniform_rotations(drawn.flatten(0, 1)[rows])
-        place = (present.cumsum(1) - 1).flatten()[rows]  # in its cloud
-        numbers = spread_numbers(present.shape[1] * self.lift_samples, present.device, precision)
-        return uniform_rotations(numbers.unflatten(0, (-1, self.lift_samples))[place])
+            return uniform_rotations(drawn.flatten(0, 1)[index])
+        index_in_cloud = (mask.cumsum(1) - 1).flatten()[index]
+        numbers = even_numbers(mask.shape[1] * self.lift_samples, mask.device, precision)
+        return uniform_rotations(numbers.unflatten(0, (-1, self.lift_samples))[index_in_cloud])
 
-    def connect(
+    def _connect(
         self, positions: Tensor, rotations: Tensor | None, sizes: list[tuple[int, int]]
     ) -> Neighbourhoods:
-        """Lift positions [P, 3], clouds of (number, points of each), and see who sees whom."""
+        """Lift positions [P, 3] of clouds (number, points of each); find neighbours."""
         samples = self.lift_samples
         with torch.autocast(
             positions.device.type, enabled=False
@@ -147,8 +161,11 @@ class LieConvNet(nn.Module):
             return neighbourhoods(self.lift, lifted, self.fill, self.max_neighbours)
 
     def extra_repr(self) -> str:
-        """The group and what neighbourhoods depend on."""
-        return f"group={self.group}, lift_samples={self.lift_samples}, fill={self.fill}, max_neighbours={self.max_neighbours}"
+        """Return the group and what neighbourhoods depend on, for print(network)."""
+        return (
+            f"group={self.group}, lift_samples={self.lift_samples}, fill={self.fill}, "
+            f"max_neighbours={self.max_neighbours}"
+        )
 
 
 class _Block(nn.Module):
@@ -161,32 +178,35 @@ class _Block(nn.Module):
         self.norm3, self.widen = SwishNorm(inner), nn.Linear(inner, width)
 
     def forward(self, features: Tensor, hoods: Neighbourhoods) -> Tensor:
-        """[P, k] to [P, k]."""
+        """Map [P, k] to [P, k]."""
         inner = self.conv(self.norm2(self.norm1(features, self.narrow)), hoods)
         return features + self.norm3(inner, self.widen)
 
 
-def check_settings(
+def _check_settings(
     task: str, group: str, width: int, bottleneck: int, fill: float, lift_samples: int
 ) -> None:
-    """Refuse what cannot be built or would have no effect."""
+    """Check that the network can be built and every setting has an effect."""
     if task == "segmentation":
         raise ValueError(
-            "task=segmentation: net=lieconv gives numbers for whole clouds; regression or classification is right"
+            "task=segmentation: net=lieconv gives numbers for whole clouds. Try regression or "
+            "classification."
         )
     if group not in LIFTS:
-        raise ValueError(f"group={group!r}: net=lieconv knows {', '.join(LIFTS)}")
+        raise ValueError(f"group={group!r}: net=lieconv knows {', '.join(LIFTS)}.")
     if width % bottleneck:
         raise ValueError(
-            f"width={width} is no multiple of bottleneck={bottleneck}, by which blocks are narrower inside"
+            f"width={width} is no multiple of bottleneck={bottleneck}, by which blocks are "
+            "narrower inside."
         )
     if not 0 < fill <= 1:
         raise ValueError(
-            f"fill={fill}: the part of a cloud that is a neighbourhood lies above 0, up to 1"
+            f"fill={fill}: the part of a cloud that is a neighbourhood lies above 0, up to 1."
         )
     if lift_samples < 1:
-        raise ValueError(f"lift_samples={lift_samples}: a point takes at least one")
+        raise ValueError(f"lift_samples={lift_samples}: a point takes at least one.")
     if lift_samples > 1 and not LIFTS[group].sampled:
         raise ValueError(
-            f"lift_samples={lift_samples} has no effect on group={group}, with one element over each point: set 1"
+            f"lift_samples={lift_samples} has no effect on group={group}, with one element over "
+            "each point. Set 1."
         )

@@ -1,1 +1,1 @@
-"""TODO: what this package is for."""
+"""Write tables, pages and EXPERIMENTS.md from finished runs."""

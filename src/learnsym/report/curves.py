@@ -1,106 +1,161 @@
-"""Training curves as the report's page draws them: numbers of all epochs, thinned where there are
-very many, as JSON.
-"""
+"""Draw the training curves of runs with plotly, in a page that needs no network."""
 
-import json
 import math
+import statistics
 from collections.abc import Sequence
-from typing import Any
+from html import escape
 
-from learnsym.results.collect import Run
-from learnsym.results.grouping import SLUG_END, Group, scale_of, settings_of
+from learnsym.results.collect import Json, Run
+from learnsym.results.grouping import Group, scale_of, settings_of, slug_of
 from learnsym.results.statistics import is_number
 
+COLOURS = ("#0b6e99", "#d1495b", "#3a7d44", "#8d6a9f", "#b8741a", "#5c5c5c", "#1f8478", "#a14a5f")
 MAX_NUMBERS = 400_000
-"""Of all runs and metrics together; beyond that only every k-th epoch is kept. (About 3 MB of the
-page.)"""
-NO_METRIC = ("epoch", "step")
+"""Numbers in a page; beyond that only every k-th epoch of a run, and its last, is in it."""
+Rows = Sequence[Json]
+"""Numbers by metric, one mapping for each epoch."""
 
 
-def curves(
-    groups: Sequence[Group], runs: Sequence[Run], limit: int = MAX_NUMBERS
-) -> tuple[dict[str, Any], int]:
-    """What the page's script draws, and k: every k-th epoch (and the last) of each run is in it.
+def curves_html(groups: Sequence[Group], runs: Sequence[Run]) -> str:
+    """Return the chart and plotly's script as HTML; nothing where no run has an epoch."""
+    import plotly.io
 
-    Runs that have not finished are drawn too, in the colour of the row that they belong to.
+    if not any(run.rows for run in runs):
+        return ""
+    config = {"displaylogo": False, "responsive": True}
+    figure = make_curves(groups, [run for run in runs if run.rows])
+    return plotly.io.to_html(figure, config, full_html=False, validate=False, div_id="curves")
+
+
+def stride(runs: Sequence[Run]) -> int:
+    """Return k where every k-th epoch of a run is drawn."""
+    return max(1, math.ceil(sum(len(row) for run in runs for row in run.rows) / MAX_NUMBERS))
+
+
+def make_curves(groups: Sequence[Group], runs: Sequence[Run]) -> Json:
+    """Return a figure in plotly's form: lines of single runs and means, and a menu of metrics.
+
+    Runs that have not finished are drawn too, in the colour of the group that they belong to.
 
     Args:
         groups: rows of the table.
-        runs: all, in order.
-        limit: of numbers altogether.
-
-    Returns:
-        {metrics, start, groups, runs} as report.js describes them, and k.
+        runs: those with epochs.
     """
-    labels = [g.label for g in groups]
-    of_run = {run.path: n for n, g in enumerate(groups) for run in g.runs}
-    drawn = [run for run in runs if run.rows]
-    every = max(1, math.ceil(sum(numbers_of(row) for run in drawn for row in run.rows) / limit))
-    found = []
-    for run in drawn:
-        place = of_run.get(run.path)
-        if place is None:
-            label = label_of(run, groups)
-            labels += [] if label in labels else [label]
-            place = labels.index(label)
-        found.append({"group": place, **curve(run, every)})
-    metrics = list(dict.fromkeys(m for run in found for m in run["y"]))
-    values = {m: {v for run in found for v in run["y"].get(m, ())} for m in metrics}
-    first = start([m for m in metrics if len(values[m]) > 1] or metrics)
-    return {"metrics": metrics, "start": first, "groups": labels, "runs": found}, every
+    step = stride(runs)
+    lines: list[Json] = []
+    rows: list[Rows] = []
+    labels = [_label_of(run, groups) for run in runs]
+    for index, label in enumerate(dict.fromkeys([*(g.label for g in groups), *labels])):
+        own = [run for run, other in zip(runs, labels, strict=True) if other == label]
+        if not own:
+            continue
+        means = _mean_rows([run.rows for run in own if run.status == "finished"])
+        look = {"color": COLOURS[index % len(COLOURS)]}
+        for run in own:
+            text = f"{label}, seed {run.seed}, {run.status}<br>{run.path.name}"
+            lines.append(_line(label, text, look | {"width": 1}, opacity=0.5 if means else 1.0))
+            rows.append([r for i, r in enumerate(run.rows) if i % step == 0 or r is run.rows[-1]])
+        if means:
+            lines.append(_line(label, f"{label}, mean", look | {"width": 2.5}))
+            rows.append(means[::step])
+        lines[-1]["showlegend"] = True
+    metrics = list(dict.fromkeys(k for some in rows for row in some for k in _metrics_of(row)))
+    start = _first_metric(metrics, rows)
+    for line, some in zip(lines, rows, strict=True):
+        line |= {"x": _values(some, "epoch"), "y": _values(some, start)}
+    return {"data": lines, "layout": _layout(metrics, start, rows)}
 
 
-def numbers_of(row: dict[str, Any]) -> int:
-    """How many a row has to draw."""
-    return sum(key not in NO_METRIC and is_number(value) for key, value in row.items())
+def _label_of(run: Run, groups: Sequence[Group]) -> str:
+    """Return the label of a run's group, of the one that it will be of, or else its own name."""
+    for g in groups:
+        if any(run is member for member in g.runs):
+            return g.label
+        if run.config and g.settings == settings_of(run) and g.scale == scale_of(run):
+            return g.label
+    return slug_of(run)
 
 
-def label_of(run: Run, groups: Sequence[Group]) -> str:
-    """The row that a run would belong to if it had finished, or else its own name."""
-    if run.config:
-        settings = settings_of(run)
-        for g in groups:
-            if g.settings == settings and g.scale == scale_of(run):
-                return g.label
-    return SLUG_END.sub("", run.path.name)
+def _escape(text: str) -> str:
+    """Return text as plotly shows it, which reads a few tags, and no entities of quotes."""
+    return escape(text, quote=False)
 
 
-def curve(run: Run, every: int) -> dict[str, Any]:
-    """One run: epochs and values, six digits; what is not finite is null."""
-    kept = [n for n in range(len(run.rows)) if n % every == 0 or n == len(run.rows) - 1]
-    rows = [run.rows[n] for n in kept]
-    epochs = [
-        n + 1 if (epoch := rounded(row.get("epoch"))) is None else epoch
-        for n, row in zip(kept, rows, strict=True)
-    ]
-    metrics = dict.fromkeys(
-        k for row in rows for k, v in row.items() if k not in NO_METRIC and is_number(v)
-    )
-    return {
-        "name": run.path.name,
-        "seed": str(run.config.get("seed", "unknown")),
-        "status": run.status,
-        "x": epochs,
-        "y": {m: [rounded(row.get(m)) for row in rows] for m in metrics},
+def _line(label: str, text: str, line: Json, opacity: float = 1.0) -> Json:
+    """Return a line without its numbers."""
+    name, text = _escape(label), _escape(text).replace("&lt;br&gt;", "<br>", 1)
+    common = {"type": "scatter", "mode": "lines", "hoverinfo": "x+y+text", "showlegend": False}
+    return common | {
+        "name": name,
+        "legendgroup": name,
+        "text": text,
+        "line": line,
+        "opacity": opacity,
     }
 
 
-def rounded(value: Any) -> float | None:
-    """Six digits; None for what is no finite number."""
+def _mean_rows(rows_of_runs: Sequence[Rows]) -> Rows:
+    """Average over runs at the epochs that all of them have; nothing of a single run."""
+    if len(rows_of_runs) < 2:
+        return []
+    by_epoch = [{row.get("epoch"): row for row in rows} for rows in rows_of_runs]
+    means = []
+    for epoch in by_epoch[0]:
+        same = [rows[epoch] for rows in by_epoch if epoch in rows]
+        shared = [
+            k for k in _metrics_of(same[0]) if all(_number(r.get(k)) is not None for r in same)
+        ]
+        if len(same) == len(by_epoch):
+            mean = {k: statistics.fmean(row[k] for row in same) for k in shared}
+            means.append({"epoch": epoch, **mean})
+    return means
+
+
+def _metrics_of(row: Json) -> list[str]:
+    return [k for k, v in row.items() if k not in ("epoch", "step") and is_number(v)]
+
+
+def _number(value: object) -> float | None:
+    """Return six digits of a number; None for what is not a finite number."""
     return float(f"{value:.6g}") if is_number(value) and math.isfinite(value) else None
 
 
-def start(metrics: Sequence[str]) -> str:
-    """What is shown at first, of the metrics that change: a learned rotation, or else the first
-    loss.
-    """
-    for part in ("learned_rotation", "learned_", "val_loss", "loss"):
-        for metric in metrics:
-            if part in metric:
-                return metric
-    return metrics[0] if metrics else ""
+def _values(rows: Rows, metric: str) -> list[float | None]:
+    return [_number(row.get(metric)) for row in rows]
 
 
-def as_json(data: dict[str, Any]) -> str:
-    """JSON that may stand in a <script>: no "<" can end it."""
-    return json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+def _first_metric(metrics: Sequence[str], rows: Sequence[Rows]) -> str:
+    """Return what is shown at first, of what changes: a learned rotation, or else a loss."""
+    changing = [m for m in metrics if len({row.get(m) for some in rows for row in some}) > 1]
+    wanted = ("learned_rotation", "learned_", "val_loss", "loss", "")
+    choices = (m for part in wanted for m in changing or metrics if part in m)
+    return next(choices, "")
+
+
+def _layout(metrics: Sequence[str], start: str, rows: Sequence[Rows]) -> Json:
+    def button(metric: str) -> Json:
+        changes = (
+            {"y": [_values(some, metric) for some in rows]},
+            {"yaxis.title.text": _escape(metric)},
+        )
+        return {"label": _escape(metric), "method": "update", "args": changes}
+
+    scales = [
+        {"label": scale, "method": "relayout", "args": [{"yaxis.type": scale}]}
+        for scale in ("linear", "log")
+    ]
+    menu = {"y": 1.02, "yanchor": "bottom", "xanchor": "left"}
+    menus = [
+        menu | {"x": 0, "buttons": [button(m) for m in metrics], "active": metrics.index(start)},
+        menu
+        | {"x": 1, "xanchor": "right", "buttons": scales, "type": "buttons", "direction": "left"},
+    ]
+    return {
+        "height": 460,
+        "hovermode": "closest",
+        "margin": {"l": 70, "r": 20, "t": 60, "b": 50},
+        "xaxis": {"title": {"text": "epoch"}},
+        "yaxis": {"title": {"text": _escape(start)}},
+        "legend": {"orientation": "h", "y": -0.2},
+        "updatemenus": menus,
+    }

@@ -1,18 +1,19 @@
-"""The table as LaTeX: booktabs, as many columns beside each other as a page is wide, every
-character as in the results.
-"""
+"""The table as LaTeX: booktabs, as many columns beside each other as fit on a page."""
 
 import re
-from collections.abc import Iterator, Sequence
-from typing import Any
+import textwrap
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from learnsym.report.tables import Table, absentees, cell, headline, notes
+from learnsym.report.tables import RunTable
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 PAGE = 84
-"""Characters beside each other in \footnotesize on a page of the article class (345 pt wide)."""
-HEAD = 14
-"""Characters of a line of a column's head."""
-SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"} | {
+"""Characters in a line of footnotesize on a page of the article class (345 pt wide)."""
+_HEAD = 14
+_SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
@@ -25,87 +26,62 @@ SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "[": "{[}",  # after \\ it would open an argument
     "±": r"$\pm$",
 }
-PREAMBLE = (
-    r"% \usepackage[T1]{fontenc}, \usepackage{textcomp} and \usepackage{booktabs} are needed."
+_PREAMBLE = (
+    "% \\usepackage[T1]{fontenc}, \\usepackage{textcomp} and \\usepackage{booktabs} are needed."
 )
 
 
-def latex(table: Table) -> str:
-    """A `table` to be \\input. What does not fit beside each other comes below, with the runs'
-    names again.
-    """
-    lines = [PREAMBLE, r"\begin{table}", r"\centering\footnotesize"]
-    for place, metrics in enumerate(m for block in table.blocks for m in packed(table, block)):
-        lines += ([r"\par\medskip"] if place else []) + _tabular(table, metrics)
-    lines.append(rf"\caption{{{' '.join(map(tex, notes(table)))}}}")
-    if table.absent:
-        lines.append(rf"\par\smallskip\raggedright {tex(headline(table))}")
-        lines += [
-            rf"\par {tex(f'{name} ({status}): {reason}')}"
-            for name, status, reason in absentees(table)
-        ]
+def latex(table: RunTable) -> str:
+    r"""Return a `table` to be \input; metrics that do not fit stand below, with the runs again."""
+    blocks = [table.block_frame(block) for block in table.blocks]
+    tabulars = [_tabular(columns) for frame in blocks for columns in pages_of(frame)]
+    lines = [_PREAMBLE, r"\begin{table}", r"\centering\footnotesize"]
+    lines.append("\\par\\medskip\n".join(tabulars))
+    lines.append(rf"\caption{{{' '.join(map(tex, table.notes))}}}")
+    if len(table.absent):
+        lines.append(rf"\par\smallskip\raggedright {tex(table.headline)}")
+        for name, status, reason in table.absent.itertuples(index=False):
+            lines.append(rf"\par {tex(f'{name} ({status}): {reason}')}")
     return "\n".join([*lines, r"\end{table}"]) + "\n"
 
 
-def packed(table: Table, metrics: Sequence[str]) -> Iterator[list[str]]:
-    """The metrics in groups that fit beside each other on a page; one that is too wide stands
-    alone.
-    """
-    rows = [row for row in table.rows if any(m in row.cells for m in metrics)]
-    room = PAGE - max((len(row.label) for row in rows), default=0) - 7
-    part: list[str] = []
-    left = room
-    for metric in metrics:
-        width = 3 + max(
-            *(len(line) for line in head(metric)), *(len(cell(row, metric)) for row in rows)
-        )
-        if part and width > left:
-            yield part
-            part, left = [], room
-        part.append(metric)
-        left -= width
-    if part:
-        yield part
+def pages_of(frame: "DataFrame") -> Iterator["DataFrame"]:
+    """Yield run, n and as many of the metrics as fit beside each other, in turn."""
+    metrics = list(frame.columns[2:])
+    cells = [*(line for m in metrics for line in head(m)), *frame[metrics].to_numpy().ravel()]
+    room = PAGE - frame["run"].map(len).max() - 7
+    count = max(1, room // (3 + max(map(len, cells))))
+    for start in range(0, len(metrics), count):
+        yield frame[["run", "n", *metrics[start : start + count]]]
 
 
-def _tabular(table: Table, metrics: Sequence[str]) -> list[str]:
-    heads = " & ".join(r"\shortstack[l]{" + r"\\".join(map(tex, head(m))) + "}" for m in metrics)
-    lines = [
-        rf"\begin{{tabular}}{{lr{'l' * len(metrics)}}}",
-        r"\toprule",
-        rf"run & $n$ & {heads} \\",
-        r"\midrule",
-    ]
-    for row in table.rows:
-        if any(m in row.cells for m in metrics):
-            lines.append(
-                f"{tex(row.label)} & {row.n} & {' & '.join(tex(cell(row, m)) for m in metrics)} \\\\"
-            )
-    return [*lines, r"\bottomrule", r"\end{tabular}"]
+def _tabular(frame: "DataFrame") -> str:
+    styler = frame.style.hide(axis="index").format(tex).format_index(_tex_head, axis=1)
+    return styler.to_latex(hrules=True, column_format="lr" + "l" * (len(frame.columns) - 2))
+
+
+def _tex_head(metric: object) -> str:
+    lines = r"\\".join(map(tex, head(str(metric))))
+    return rf"\shortstack[l]{{{lines}}}" if r"\\" in lines else lines
 
 
 def head(metric: str) -> list[str]:
-    """The lines of a column's head.
+    """Return the lines of a column's head.
 
     >>> head("learned_rotation_fraction/blocks.0.conv1.elements")
-    ['learned', 'rotation', 'fraction/', 'blocks.0.', 'conv1.elements']
+    ['learned', 'rotation', 'fraction/', 'blocks.0.', 'conv1.', 'elements']
     """
-    lines = [""]
-    for word in re.findall(r"[^_./]+[_./]?", metric) or [metric]:
-        if lines[-1] and len(lines[-1]) + len(word.rstrip("_")) > HEAD:
-            lines.append("")
-        lines[-1] += word.replace("_", " ")
-    return [line.strip() for line in lines]
+    words = re.sub(r"([/.])(?=[a-zA-Z])", r"\1 ", metric.replace("_", " "))
+    return textwrap.wrap(words, _HEAD) or [metric]
 
 
-def tex(text: Any) -> str:
-    """Text as LaTeX shows it, character by character; what its fonts lack by its number.
+def tex(text: object) -> str:
+    r"""Return text as LaTeX shows it, character by character; what its fonts lack by its number.
 
     >>> print(tex("50 % of a_b"))
-    50 \\% of a\\_b
+    50 \% of a\_b
     """
     shown = "".join(c if c.isprintable() else " " for c in " ".join(str(text).split()))
-    known = re.sub(
-        r"(?<=-)(?=-)", "{}", "".join(SPECIAL.get(c, c) for c in shown)
-    )  # two hyphens are no dash
+    known = "".join(_SPECIAL.get(c, c) for c in shown)
+    known = re.sub(r"(?<=-)(?=-)", "{}", known)  # two hyphens are no dash
     return re.sub(r"[^\x20-\x7e\xc0-\u017e]", lambda c: f"[U+{ord(c[0]):04X}]", known)

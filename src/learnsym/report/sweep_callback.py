@@ -1,21 +1,22 @@
-"""What ends a sweep: the report of its runs (`learnsym.modes.report`), and the names of those that
-failed.
-"""
+"""End a sweep with the report of its runs and the names of those that failed."""
 
+import json
 import shlex
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from filelock import BaseFileLock, FileLock, Timeout
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from learnsym.errors import LearnSymError, RunError
-from learnsym.results.collect import Run, jobs_of
-from learnsym.utils.files import make_folder, unwritable
+from learnsym.results.collect import PLANNED, Run, jobs_of
+from learnsym.utils.files import make_folder, unwritable, write_atomically
 
 failed_jobs: list[str] = []
 """Failures of the sweep of this process; `learnsym.cli` makes an exit code of them."""
@@ -24,15 +25,13 @@ held: list[BaseFileLock] = []
 
 
 class SweepTable(Callback):
-    """Hydra's callback around a multirun. The jobs leave a record each (see `learnsym.cli.job`), on
-    whatever machine they ran.
-    """
+    """Hydra's callback around a multirun, whose jobs leave a record each (`learnsym.cli.job`)."""
 
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Hold the sweep for this process, forget the records of an earlier call of it (the runs
-        themselves stay), and tell all jobs its directory.
+    def on_multirun_start(self, config: DictConfig, **kwargs: object) -> None:
+        """Lock the sweep, list its jobs, and forget the records of an earlier call of it.
 
-        It is named after the overrides of the whole sweep, and a job knows only its own.
+        All jobs are told its directory: it is named after the overrides of the whole sweep, and a
+        job knows only its own.
         """
         with read_write(config), open_dict(config):
             config.hydra.overrides.hydra.append(f"hydra.sweep.dir={config.hydra.sweep.dir}")
@@ -40,14 +39,15 @@ class SweepTable(Callback):
         _give_back()  # an earlier sweep of this process may have been interrupted
         try:
             held.append(lock(folder))
+            write_atomically(folder / PLANNED, json.dumps(_planned_jobs(config)))
         except RunError as error:  # Hydra would make a warning of it
             print(f"error: {error}", file=sys.stderr)
             raise SystemExit(error.exit_code) from error
         for record in (folder / "jobs").glob("*.json"):
             record.unlink()
 
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Write the report and print its table, name the failures."""
+    def on_multirun_end(self, config: DictConfig, **kwargs: object) -> None:
+        """Write the report, print its table and name the failures."""
         try:
             _end(config)
         finally:
@@ -59,23 +59,40 @@ def _give_back() -> None:
         held.pop().release()
 
 
+def _typed(config: DictConfig) -> list[str]:
+    """Return the overrides of the sweep as typed."""
+    words = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+    return [str(word) for word in words or ()]
+
+
+def _planned_jobs(config: DictConfig) -> list[list[str]]:
+    """Return the overrides of all jobs; nothing where a sweeper chooses them as it goes."""
+    sweeper = config.hydra.sweeper
+    if not sweeper._target_.endswith(BasicSweeper.__name__):
+        return []
+    words = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
+    parser = OverridesParser.create(GlobalHydra.instance().config_loader())
+    overrides = parser.parse_overrides([*words, *_typed(config)])
+    return [jobs for batch in BasicSweeper.split_arguments(overrides, None) for jobs in batch]
+
+
 def lock(folder: Path) -> BaseFileLock:
-    """The lock of a sweep's directory, held until it is released or the process ends.
+    """Lock a sweep's directory until the lock is released or the process ends.
 
     Raises:
         RunError: another process has it, or the directory cannot be made.
     """
-    held_by_us = FileLock(folder / ".lock", blocking=False)
+    file_lock = FileLock(folder / ".lock", blocking=False)
     try:
         make_folder(folder)
-        held_by_us.acquire()
+        file_lock.acquire()
     except Timeout as error:
         raise RunError(
             f"{folder}: another process is at work on this sweep; wait for it, or change paths.out."
         ) from error
     except OSError as error:
         raise unwritable(folder, error) from error
-    return held_by_us
+    return file_lock
 
 
 def _end(config: DictConfig) -> None:
@@ -84,32 +101,27 @@ def _end(config: DictConfig) -> None:
     failures = [run for run in runs if run.status != "finished"]
     failed_jobs.extend(" ".join(run.overrides) for run in failures)
     if len(failures) < len(runs) and not debug:
-        words = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
-        assert isinstance(words, list)
-        _try(summarise, folder, runs, words)
+        _try(summarise, folder, runs, _typed(config))
     if failures:
-        print(
-            f"\n{len(failures)} of {len(runs)} jobs failed; the same command again does only these:"
-        )
+        count = f"{len(failures)} of {len(runs)} jobs failed"
+        print(f"\n{count}; the same command again does only these:")
         for run in failures:
             print(f"  {' '.join(run.overrides) or f'job {run.path.stem}'}\n    {run.error}")
 
 
 def summarise(folder: Path, runs: Sequence[Run], words: Sequence[str]) -> None:
-    """Tables, figure and page of a sweep's jobs, in its directory; `words` are its overrides as
-    typed.
-    """
+    """Write tables, figure and page of a sweep's jobs; `words` are its overrides as typed."""
     from learnsym.report.write import write_report
-    from learnsym.results.grouping import group
+    from learnsym.results.grouping import group_runs
 
-    write_report(
-        folder, f"Sweep: {folder.name}", shlex.join(["main.py", "-m", *words]), runs, group(runs)
-    )
+    command = shlex.join(["main.py", "-m", *words])
+    write_report(folder, f"Sweep: {folder.name}", command, runs, group_runs(runs))
 
 
-def _try(work: Callable[..., None], *arguments: Any) -> None:
-    """Do it; a failure counts as one of the sweep. (Hydra makes a warning of what a callback
-    raises, and exits with 0.)
+def _try(work: Callable[..., None], *arguments: object) -> None:
+    """Call `work`; a failure counts as one of the sweep.
+
+    Hydra makes a warning of what a callback raises, and exits with 0.
     """
     try:
         work(*arguments)

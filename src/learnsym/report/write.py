@@ -1,13 +1,13 @@
-"""TODO."""
+"""Write the report of some runs: tables, figure and page."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from learnsym.report import tables
-from learnsym.report.html import page
+from learnsym.report.html import report_page
 from learnsym.report.latex import latex
 from learnsym.results.collect import Run
-from learnsym.results.grouping import Group, unique
+from learnsym.results.grouping import Group, numbered
 from learnsym.utils.files import write_atomically
 
 
@@ -18,8 +18,8 @@ def write_report(
     runs: Sequence[Run],
     groups: Sequence[Group],
     metrics: Sequence[str] | None = None,
-) -> dict[str, Path]:
-    """table.md, table.csv, table.tex, sweep.png where there is something to draw, and report.html; the table on the console.
+) -> Path:
+    """Write table.md, table.csv, table.tex, sweep.png and report.html; print the table.
 
     Args:
         folder: takes them.
@@ -30,41 +30,31 @@ def write_report(
         metrics: names or patterns of those that the tables show; None: see `tables.SHOWN`.
 
     Returns:
-        Their paths: table, csv, latex, figure (where there is one), report.
+        The path of report.html.
     """
     table = tables.make_table(groups, runs, metrics)
-    paths = {
-        "table": folder / "table.md",
-        "csv": folder / "table.csv",
-        "latex": folder / "table.tex",
-    }
     markdown = tables.markdown(table)
-    for path, content in zip(
-        paths.values(), (markdown, tables.as_csv(table), latex(table)), strict=True
-    ):
-        write_atomically(path, content)
+    write_atomically(folder / "table.md", markdown)
+    write_atomically(folder / "table.csv", tables.csv_text(table))
+    write_atomically(folder / "table.tex", latex(table))
     print(f"\n{markdown}")
-    drawn = draw(folder / "sweep.png", groups)
-    paths |= {"figure": drawn} if drawn else {}
-    paths["report"] = folder / "report.html"
-    write_atomically(
-        paths["report"], page(title, command, table, groups, runs, [drawn] if drawn else [])
-    )
-    for what, path in paths.items():
-        print(f"{ {'csv': 'table', 'latex': 'table'}.get(what, what) }: {path.absolute()}")
-    return paths
+    figures = [folder / "sweep.png"] if _draw(folder / "sweep.png", groups) else []
+    report = folder / "report.html"
+    write_atomically(report, report_page(title, command, table, groups, runs, figures))
+    for suffix in ("md", "csv", "tex"):
+        print(f"table: {(folder / f'table.{suffix}').absolute()}")
+    for path in figures:
+        print(f"figure: {path.absolute()}")
+    print(f"report: {report.absolute()}")
+    return report
 
 
-def draw(path: Path, groups: Sequence[Group]) -> Path | None:
-    """The figure of all groups, where what they recorded makes one."""
+def _draw(path: Path, groups: Sequence[Group]) -> bool:
+    """Draw the figure of all groups; return False where nothing that they recorded makes one."""
     if not any(run.rows or run.curves for g in groups for run in g.runs):
-        return None
+        return False
     from learnsym.figures.sweep import draw_sweep
 
-    labels = unique(
-        [g.label if len(g.label) <= 40 else f"{g.label[:19]}…{g.label[-20:]}" for g in groups]
-    )
-    drawn = [
-        [{"result": r.result, "rows": r.rows, "curves": r.curves} for r in g.runs] for g in groups
-    ]
-    return draw_sweep(path, dict(zip(labels, drawn, strict=True)))
+    labels = [g.label for g in groups]
+    short = numbered([x if len(x) <= 40 else f"{x[:19]}…{x[-20:]}" for x in labels])
+    return draw_sweep(path, {x: g.runs for x, g in zip(short, groups, strict=True)})

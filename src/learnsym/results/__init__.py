@@ -1,1 +1,1 @@
-"""TODO: what this package is for."""
+"""Read finished runs, group them and compute statistics, without torch."""

@@ -1,5 +1,4 @@
-"""Runs that are there already, read from their directories: what tables, reports and comparisons
-start from.
+"""Read runs from their directories: what tables, reports and comparisons start from.
 
 A pattern stands for run directories (`runs/*`), for sweeps (`runs/sweeps/*`: their jobs), or for a
 folder of runs (`runs`). What cannot be read is kept and named: a run that is missing in a table is
@@ -17,199 +16,185 @@ import yaml
 
 from learnsym.config.former_names import with_current_names
 from learnsym.errors import ConfigError, RunError
-from learnsym.results.planned_jobs import planned_jobs
 from learnsym.run.directory import read_rows
 
+Json = dict[str, Any]
+"""What a JSON or YAML file holds."""
 Status = Literal["finished", "failed", "unfinished", "unreadable", "missing"]
-MARKS = ("result.json", "config.yaml", "error.txt")
-"""One of these is in the directory of every run."""
-ADVICE = {
-    "result": "delete it, and the run's command makes it again",
-    "curves": "delete result.json beside it, and the run's command makes both again",
-    "config": "the run's command writes it again",
+PLANNED = "planned.json"
+"""The file in a sweep's directory that lists the overrides of all its jobs."""
+_MARKS = ("result.json", "config.yaml", "error.txt")
+_ADVICE = {
+    "result.json": "delete it, and the run's command makes it again",
+    "curves.json": "delete result.json beside it, and the run's command makes both again",
+    "config.yaml": "the run's command writes it again",
 }
-"""What to do about a damaged file."""
-FORM = {
-    "metrics": dict,
-    "learned_symmetry": dict,
-    "versions": dict,
-    "data": dict,
-    "true_widths": dict,
-    "paper": list,
-}
-"""Sections of result.json."""
+_MAPPINGS = ("metrics", "learned_symmetry", "versions", "data", "true_widths")
+"""Sections of result.json that are mappings; `paper` is a list."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What the directory of a run says of it."""
+    """What the directory of a run holds.
+
+    Attributes:
+        path: the directory, or the record of a job that never had one.
+        status: how far it came.
+        config: config.yaml, resolved; empty where there is none.
+        result: result.json; empty unless finished.
+        rows: metrics.jsonl, one for each epoch.
+        curves: curves.json; empty where there is none.
+        error: why it failed or cannot be read, in one sentence.
+        overrides: as typed; of a job of a sweep, all of them.
+    """
 
     path: Path
     status: Status
-    config: dict[str, Any] = field(default_factory=dict)
-    """Resolved, as in config.yaml; empty where there is none."""
-    result: dict[str, Any] = field(default_factory=dict)
-    """result.json; empty unless finished."""
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    """metrics.jsonl: one for each epoch."""
-    curves: dict[str, Any] = field(default_factory=dict)
-    """curves.json; empty where there is none."""
+    config: Json = field(default_factory=dict)
+    result: Json = field(default_factory=dict)
+    rows: list[Json] = field(default_factory=list)
+    curves: Json = field(default_factory=dict)
     error: str | None = None
-    """Why it failed or cannot be read, in one sentence."""
     overrides: tuple[str, ...] = ()
-    """As typed; of a job of a sweep, all of them."""
+
+    @property
+    def name(self) -> str:
+        """The name of its directory, or the overrides of a job that never had one."""
+        if self.path.suffix != ".json":
+            return self.path.name
+        return " ".join(self.overrides) or str(self.path)
+
+    @property
+    def seed(self) -> int | str | None:
+        """The seed of its configuration, or of its result."""
+        return self.config.get("seed", self.result.get("seed"))
+
+    def section(self, name: str) -> Json:
+        """Return a section of its result; empty where there is none."""
+        return self.result.get(name, {})
 
 
 def collect(patterns: str | Sequence[str]) -> list[Run]:
-    """All runs that the patterns stand for, each once, in the order of the patterns and of their
-    names.
+    """Read all runs that the patterns stand for, each once, in the order of patterns and names.
 
     Raises:
         ConfigError: a pattern stands for no run.
     """
-    found: dict[Path, Run] = {}
+    runs: dict[Path, Run] = {}
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        runs = [
-            run
-            for name in sorted(glob.glob(str(Path(pattern).expanduser())))
-            for run in runs_at(Path(name).absolute())
-        ]
-        if not runs:
+        names = sorted(glob.glob(str(Path(pattern).expanduser())))
+        matches = [run for name in names for run in _runs_at(Path(name).absolute())]
+        if not matches:
             raise ConfigError(
-                f"runs={pattern}: there is no run; directories of runs, a sweep's or a folder of runs are wanted."
+                f"runs={pattern}: there is no run; directories of runs, a sweep's or a folder of "
+                "runs are wanted."
             )
-        for run in runs:
-            found.setdefault(run.path, run)
-    return list(found.values())
+        for run in matches:
+            runs.setdefault(run.path, run)
+    return list(runs.values())
 
 
-def runs_at(path: Path) -> Iterator[Run]:
-    """A run's directory gives the run, a sweep's its jobs, another folder the runs in it; a file
-    gives nothing.
-    """
-    if not path.is_dir():
-        return
-    if any((path / mark).exists() for mark in MARKS):
+def _runs_at(path: Path) -> Iterator[Run]:
+    if _is_run(path):
         yield read_run(path)
     elif (path / "jobs").is_dir():
         yield from jobs_of(path)
-    else:
-        yield from (
-            read_run(p)
-            for p in sorted(path.iterdir())
-            if any((p / mark).exists() for mark in MARKS)
-        )
+    elif path.is_dir():
+        yield from (read_run(p) for p in sorted(path.iterdir()) if _is_run(p))
+
+
+def _is_run(path: Path) -> bool:
+    return any((path / mark).exists() for mark in _MARKS)
 
 
 def jobs_of(sweep: Path, kept_nothing: bool = False) -> Iterator[Run]:
-    """The runs of a sweep's jobs, in the order of the sweep; a job that never had a directory
-    counts as failed, and one that left no record is missing.
+    """Read the runs of a sweep's jobs, in the order of the sweep.
+
+    A job that never had a directory counts as failed, one that left no record is missing.
 
     Args:
         sweep: its directory.
-        kept_nothing: its jobs (debug=true) have no directory any more, and what their records say
-            is all there is.
+        kept_nothing: its jobs (debug=true) have no directory any more; their records are all.
     """
-    for record in sorted((sweep / "jobs").glob("*.json"), key=lambda p: (len(p.stem), p.stem)):
-        try:
-            job = json.loads(record.read_text())
-            overrides, directory, status, error = (
-                job[key] for key in ("overrides", "directory", "status", "error")
-            )
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            yield Run(
-                record,
-                "unreadable",
-                error=f"{record} cannot be read; the sweep's command writes it again.",
-            )
-            continue
-        if kept_nothing:
-            yield Run(
-                record,
-                "finished" if status == "finished" else "failed",
-                error=error,
-                overrides=tuple(overrides),
-            )
-        elif directory is None or not Path(directory).is_dir():
-            yield Run(
-                record,
-                "failed",
-                error=error or f"{directory} is no longer there.",
-                overrides=tuple(overrides),
-            )
-        else:
-            yield read_run(Path(directory), tuple(overrides))
-    for number, overrides in enumerate(planned_jobs(sweep)):
-        if not (record := sweep / "jobs" / f"{number}.json").exists():
-            yield Run(
-                record,
-                "missing",
-                error="it never ran or was killed; the sweep's command does it.",
-                overrides=overrides,
-            )
+    records = sorted((sweep / "jobs").glob("*.json"), key=lambda p: (len(p.stem), p.stem))
+    for record in records:
+        yield _job(record, kept_nothing)
+    for number, overrides in enumerate(_planned_jobs(sweep)):
+        record = sweep / "jobs" / f"{number}.json"
+        if record not in records:
+            error = "it never ran or was killed; the sweep's command does it."
+            yield Run(record, "missing", error=error, overrides=tuple(overrides))
+
+
+def _job(record: Path, kept_nothing: bool) -> Run:
+    try:
+        job = json.loads(record.read_text())
+        overrides, error = tuple(job["overrides"]), job["error"]
+        finished, directory = job["status"] == "finished", job["directory"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        error = f"{record} cannot be read; the sweep's command writes it again."
+        return Run(record, "unreadable", error=error)
+    if kept_nothing:
+        return Run(record, "finished" if finished else "failed", error=error, overrides=overrides)
+    if directory is not None and Path(directory).is_dir():
+        return read_run(Path(directory), overrides)
+    error = error or f"{directory} is no longer there."
+    return Run(record, "failed", error=error, overrides=overrides)
+
+
+def _planned_jobs(sweep: Path) -> list[list[str]]:
+    """Return the overrides of all jobs; nothing for sweeps that did not write them down."""
+    try:
+        return [
+            list(map(str, overrides)) for overrides in json.loads((sweep / PLANNED).read_text())
+        ]
+    except (OSError, ValueError, TypeError, RecursionError):
+        return []
 
 
 def read_run(path: Path, overrides: tuple[str, ...] = ()) -> Run:
-    """One run's directory; never fails: what cannot be read makes the run unreadable."""
-    parts: dict[str, Any] = {"config": {}, "result": {}, "curves": {}}
-    for name, file in (
-        ("result", "result.json"),
-        ("curves", "curves.json"),
-        ("config", "config.yaml"),
-    ):
+    """Read one run's directory; what cannot be read makes the run unreadable, not an error."""
+    parts: dict[str, Json] = {"config": {}, "result": {}, "curves": {}}
+    for file in _ADVICE:
         try:
-            parts[name] = read_part(path / file)
+            parts[Path(file).stem] = _read_mapping(path / file)
         except FileNotFoundError:
             continue
         except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-            why = f"{path / file} cannot be read ({str(error).splitlines()[0]}); {ADVICE[name]}."
-            return Run(path, "unreadable", error=why, overrides=overrides)
-    try:
-        rows = read_rows(
-            path / "metrics.jsonl", whole=bool(parts["result"])
-        )  # a run that goes on may be writing a line
+            first_line = str(error).splitlines()[0]
+            text = f"{path / file} cannot be read ({first_line}); {_ADVICE[file]}."
+            return Run(path, "unreadable", error=text, overrides=overrides)
+    result, failure = parts["result"], path / "error.txt"
+    try:  # a run that goes on may be writing a line
+        rows = read_rows(path / "metrics.jsonl", whole=bool(result))
     except RunError as error:
         return Run(path, "unreadable", error=str(error), overrides=overrides)
-    typed = overrides or tuple(str(parts["result"].get("command", "")).split()[1:])
-    failed = path / "error.txt"
-    if parts["result"]:
-        return Run(path, "finished", **parts, rows=rows, overrides=typed)
-    if failed.exists():
-        lines = failed.read_text(errors="replace").strip().splitlines()
-        return Run(
-            path,
-            "failed",
-            **parts,
-            rows=rows,
-            error=lines[-1] if lines else "error.txt is empty.",
-            overrides=typed,
-        )
-    return Run(
-        path,
-        "unfinished",
-        **parts,
-        rows=rows,
-        error="it has not finished; its command goes on with it.",
-        overrides=typed,
-    )
+    status: Status = "finished"
+    reason: str | None = None
+    if not result:
+        status, reason = "unfinished", "it has not finished; its command goes on with it."
+    if not result and failure.exists():
+        lines = failure.read_text(errors="replace").strip().splitlines()
+        status, reason = "failed", lines[-1] if lines else "error.txt is empty."
+    typed = overrides or tuple(str(result.get("command", "")).split()[1:])
+    return Run(path, status, **parts, rows=rows, error=reason, overrides=typed)
 
 
-def read_part(path: Path) -> dict[str, Any]:
-    """What one of these files holds, a mapping; the parts of a result.json are of the kinds that
-    everything here relies on.
+def _read_mapping(path: Path) -> Json:
+    """Read a file that holds a mapping; sections of result.json are checked.
 
     Raises:
         OSError, ValueError, RecursionError, yaml.YAMLError: it cannot be read, or holds something
             else.
     """
     text = path.read_text()
-    found = with_current_names(yaml.safe_load(text)) if path.suffix == ".yaml" else json.loads(text)
-    if not isinstance(found, dict):
-        raise ValueError(f"it holds a {type(found).__name__}")
-    form = FORM if path.name == "result.json" else {}
-    wrong = next(
-        (key for key, kind in form.items() if not isinstance(found.get(key, kind()), kind)), None
-    )
-    if wrong:
-        raise ValueError(f"its {wrong} is a {type(found[wrong]).__name__}")
-    return found
+    is_yaml = path.suffix == ".yaml"
+    content = with_current_names(yaml.safe_load(text)) if is_yaml else json.loads(text)
+    if not isinstance(content, dict):
+        raise ValueError(f"it holds a {type(content).__name__}")
+    if path.name == "result.json":
+        for name in (*_MAPPINGS, "paper"):
+            kind = list if name == "paper" else dict
+            if not isinstance(content.get(name, kind()), kind):
+                raise ValueError(f"its {name} is a {type(content[name]).__name__}")
+    return content

@@ -1,20 +1,18 @@
-"""TODO."""
+"""Mean and standard deviation over seeds."""
 
 import math
 import statistics
 from collections.abc import Sequence
-from typing import Any
-
-from learnsym.results.collect import Run
+from typing import TypeGuard
 
 
-def is_number(value: Any) -> bool:
-    """A number, and no truth value."""
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Tell if a value is a number, and no truth value."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def mean_and_sd(values: Sequence[float]) -> tuple[float, float | None]:
-    """Mean, and standard deviation with n - 1 in the denominator; what is not finite makes both not a number.
+    """Return mean and standard deviation (n - 1); both are nan if a value is not finite.
 
     >>> mean_and_sd([1.0, 3.0])
     (2.0, 1.4142135623730951)
@@ -24,8 +22,3 @@ def mean_and_sd(values: Sequence[float]) -> tuple[float, float | None]:
     if not all(map(math.isfinite, values)):
         return math.nan, math.nan if len(values) > 1 else None
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
-
-
-def name_of(run: Run) -> str:
-    """What a run is called that is not in the table: its directory, or the overrides of a job that never had one."""
-    return " ".join(run.overrides) or str(run.path) if run.path.suffix == ".json" else run.path.name

@@ -1,175 +1,185 @@
-"""TODO."""
+"""Read what is known of the symmetry of runs: learned extents, distances to E, errors."""
 
 import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from learnsym.results.collect import Run
-from learnsym.results.grouping import Group, part_of
+from learnsym.results.grouping import Group, slug_of
 from learnsym.results.statistics import is_number, mean_and_sd
 
-if TYPE_CHECKING:
-    pass
-
-
-DISTANCE = re.compile(r"(relative_)?distance_to_equivariance(?:_(\w+))?(?:/(.+))?")
-"""In total, of an arm; of a layer or, in the dynamics, of a group."""
-
-
-ERROR = re.compile(r"(initial_)?equivariance_error_(-?[\d.]+)deg/logits")
+Points = list[tuple[float, float]]
+"""(fraction of the training, value)."""
+_DISTANCE = re.compile(r"(relative_)?distance_to_equivariance(?:_(\w+))?(?:/(.+))?")
+"""In total or of an arm; of a layer or, in the dynamics, of a group."""
+_ERROR = re.compile(r"(initial_)?equivariance_error_(-?[\d.]+)deg/logits")
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One thing known of the symmetry of a group of runs that differ in nothing but the seed."""
+class Measurement:
+    """One thing known of the symmetry of a group of runs.
+
+    Attributes:
+        run: label of the group.
+        where: input, a layer, all layers, or output.
+        what: rotation, reflection, ..., distance to E, or equivariance error.
+        values: one for each seed.
+        unit: of the values.
+        learned: of an extent: training moved it.
+        angle: of an equivariance error: rotation of the input in degrees.
+        before: of an equivariance error: measured before the training.
+    """
 
     run: str
     where: str
-    """input, a layer, all layers, output."""
     what: str
-    """rotation, reflection, ..., distance to E, equivariance error."""
     values: tuple[float, ...]
-    """One for each seed."""
     unit: str
     learned: bool | None = None
-    """Of an extent: whether training moved it."""
     angle: float | None = None
-    """Of an equivariance error: by how many degrees the input was turned."""
     before: bool = False
-    """Of an equivariance error: measured before the training."""
 
     @property
-    def turns(self) -> bool:
-        """Whether it is an extent of rotations; of space there are three."""
+    def mean(self) -> float:
+        """The mean over seeds."""
+        return mean_and_sd(self.values)[0]
+
+    @property
+    def sd(self) -> float | None:
+        """The standard deviation over seeds; None of one."""
+        return mean_and_sd(self.values)[1]
+
+    @property
+    def is_rotation(self) -> bool:
+        """Whether it is an extent of rotations; in space there are three."""
         return self.what == "rotation" or self.what.startswith("rotation_")
 
     @property
-    def part(self) -> float | None:
-        """The mean as part of the group, of rotations and reflections."""
-        mean = mean_and_sd(self.values)[0]
+    def fraction(self) -> float | None:
+        """The mean as a fraction of the group; None where there is no such thing."""
         if self.unit == "fraction":
-            return mean
-        return min(1.0, mean / (2 * math.pi)) if self.turns and self.unit == "rad" else None
+            return self.mean
+        is_width = self.is_rotation and self.unit == "rad"
+        return min(1.0, self.mean / (2 * math.pi)) if is_width else None
 
 
 def with_errors(runs: Sequence[Run]) -> list[Run]:
-    """The runs, the errors that mode=equivariance measured of one of them among its own metrics instead of by themselves."""
-    at = {run.path.resolve(): number for number, run in enumerate(runs)}
-    found, moved = list(runs), set()
-    for number, run in enumerate(runs):
+    """Move errors that mode=equivariance measured into the metrics of the run it measured."""
+    index_of = {run.path.resolve(): index for index, run in enumerate(runs)}
+    merged, moved = list(runs), set()
+    for index, run in enumerate(runs):
         checkpoint = run.config.get("checkpoint")
-        owner = at.get(Path(checkpoint).resolve().parent.parent) if checkpoint else None
-        errors = {k: v for k, v in part_of(run, "metrics").items() if ERROR.fullmatch(k)}
+        owner = index_of.get(Path(checkpoint).resolve().parent.parent) if checkpoint else None
+        errors = {k: v for k, v in run.section("metrics").items() if _ERROR.fullmatch(k)}
         if owner is not None and errors:
-            result = found[owner].result
-            found[owner] = replace(
-                found[owner], result=result | {"metrics": part_of(found[owner], "metrics") | errors}
+            metrics = merged[owner].section("metrics") | errors
+            merged[owner] = replace(
+                merged[owner], result=merged[owner].result | {"metrics": metrics}
             )
-            moved.add(number)
-    return [run for number, run in enumerate(found) if number not in moved]
+            moved.add(index)
+    return [run for index, run in enumerate(merged) if index not in moved]
 
 
-def named(groups: Sequence[Group]) -> list[Group]:
-    """Groups named after their experiment, which is what differs here, and by their label where several are of one."""
-    slugs = [
-        re.sub(r"-(full|cpu|smoke)-seed\d+-[0-9a-f]{8}", "", g.runs[0].path.name) for g in groups
-    ]
-    return [
-        replace(g, label=g.label if slugs.count(slug) > 1 else slug)
-        for g, slug in zip(groups, slugs, strict=True)
-    ]
+def named_by_experiment(groups: Sequence[Group]) -> list[Group]:
+    """Label groups by their experiment, which is what differs here, if it is of one group only."""
+    slugs = [slug_of(g.runs[0]) for g in groups]
+    labels = [g.label if slugs.count(s) > 1 else s for g, s in zip(groups, slugs, strict=True)]
+    return [replace(g, label=label) for g, label in zip(groups, labels, strict=True)]
 
 
-def entries(g: Group) -> Iterator[Entry]:
-    """Learned extents in the order of the layers, then distances from E, then errors of the output by angle."""
-    seen: dict[tuple[str, str, str], list[float]] = {}
+def measurements(group: Group) -> list[Measurement]:
+    """Return learned extents layer by layer, then distances from E and errors of the output."""
+    return [*_extents(group), *_distances_and_errors(group)]
+
+
+def _extents(group: Group) -> list[Measurement]:
+    values: dict[tuple[str, str, str], list[float]] = {}
     learned: dict[tuple[str, str, str], bool] = {}
-    for run in g.runs:
-        for layer, extents in run.result.get("learned_symmetry", {}).items():
+    for run in group.runs:
+        for layer, extents in run.section("learned_symmetry").items():
             for extent in extents.values():
-                key = (place_of(layer), extent["generator"], extent["unit"])
-                seen.setdefault(key, []).append(float(extent["value"]))
+                key = (short_name(layer), extent["generator"], extent["unit"])
+                values.setdefault(key, []).append(float(extent["value"]))
                 learned[key] = bool(extent["learned"])
-    moved = any(learned.values())
-    for (where, what, unit), values in seen.items():
-        if moved:
-            yield Entry(g.label, where, what, tuple(values), unit, learned[where, what, unit])
-    for metric in dict.fromkeys(m for run in g.runs for m in run.result.get("metrics", {})):
-        values = [v for run in g.runs if is_number(v := run.result["metrics"].get(metric))]
-        if found := DISTANCE.fullmatch(metric):
-            relative, arm, layer = found.groups()
-            where = " ".join(
-                filter(None, (short(layer) if layer else "all layers", f"({arm})" if arm else ""))
-            )
-            yield Entry(
-                g.label, where, "distance to E", tuple(values), "of the norm" if relative else ""
-            )
-        elif found := ERROR.fullmatch(metric):
-            before = bool(found[1])
-            what = f"equivariance error at {found[2]} deg" + (" before training" if before else "")
-            yield Entry(
-                g.label, "output", what, tuple(values), "", angle=float(found[2]), before=before
-            )
+    if not any(learned.values()):
+        return []
+    return [
+        Measurement(group.label, where, what, tuple(v), unit, learned[where, what, unit])
+        for (where, what, unit), v in values.items()
+    ]
 
 
-def place_of(layer: str) -> str:
-    """The name of a distribution's place: Augerino's is the input."""
-    return "input" if layer in ("augmentation", "input") else short(layer)
+def _distances_and_errors(group: Group) -> Iterator[Measurement]:
+    metrics = [run.section("metrics") for run in group.runs]
+    for name in dict.fromkeys(name for m in metrics for name in m):
+        values = tuple(m[name] for m in metrics if is_number(m.get(name)))
+        if match := _DISTANCE.fullmatch(name):
+            relative, arm, layer = match.groups()
+            where = short_name(layer) if layer else "all layers"
+            where += f" ({arm})" if arm else ""
+            unit = "of the norm" if relative else ""
+            yield Measurement(group.label, where, "distance to E", values, unit)
+        elif match := _ERROR.fullmatch(name):
+            before, angle = bool(match[1]), match[2]
+            what = f"equivariance error at {angle} deg" + (" before training" if before else "")
+            yield Measurement(group.label, "output", what, values, "", None, float(angle), before)
 
 
-def parts_over_training(run: Run) -> dict[str, list[tuple[float, float]]]:
-    """Place -> (part of the training, part of the rotations), for places where rotations are learned."""
-    found: dict[str, list[tuple[float, float]]] = {}
+def fractions_over_training(run: Run) -> dict[str, Points]:
+    """Return the fraction of the rotations over the training, by the layers that learn it."""
+    fractions: dict[str, Points] = {}
     last = max((row["epoch"] for row in run.rows), default=1)
-    for layer, extents in run.result.get("learned_symmetry", {}).items():
-        extent: dict[str, Any] = extents.get("rotation", {})
+    for layer, extents in run.section("learned_symmetry").items():
+        extent = extents.get("rotation", {})
         if not extent.get("learned"):
-            continue  # of space there are three generators, and no one part of the circle
+            continue  # in space there are three generators, and no one fraction of the circle
         scale = 1.0 if extent["unit"] == "fraction" else 1 / (2 * math.pi)
         names = (f"{extent['metric']}/{layer}", extent["metric"])
-        points = (
-            (row["epoch"] / last, next((row[n] for n in names if n in row), None))
-            for row in run.rows
-        )
-        found[place_of(layer)] = [
-            (time, min(1.0, scale * value)) for time, value in points if value is not None
+        values = [next((row[n] for n in names if n in row), None) for row in run.rows]
+        fractions[short_name(layer)] = [
+            (row["epoch"] / last, min(1.0, scale * value))
+            for row, value in zip(run.rows, values, strict=True)
+            if value is not None
         ]
-    return found
+    return fractions
 
 
-def distances_over_training(run: Run) -> dict[str, list[tuple[float, float]]]:
-    """Arm and group (or nothing) -> (part of the training, distance to E relative to the norm of all layers)."""
-    found: dict[str, list[tuple[float, float]]] = {}
+def distances_over_training(run: Run) -> dict[str, Points]:
+    """Return the distance to E, relative to the norm of all layers, by arm and group (or "")."""
+    distances: dict[str, Points] = {}
     for row in run.rows:
         for key, value in row.items():
-            match = DISTANCE.fullmatch(key)
+            match = _DISTANCE.fullmatch(key)
             if not match or match[3]:
                 continue
             arm = match[2] or ""
-            norm = 1.0 if match[1] else row.get(f"norm_{arm}") if arm else None
+            norm = 1.0 if match[1] else row.get(f"norm_{arm}")
             if norm:
                 name = " ".join(filter(None, (arm, row.get("group", ""))))
-                found.setdefault(name, []).append((row["epoch"], value / norm))
-    for points in found.values():
-        start = (
-            points[0][0] if points[0][0] != 1 else 0
-        )  # a training's first row is after one epoch, a flow's before any step
-        points[:] = [
-            ((epoch - start) / max(points[-1][0] - start, 1), value) for epoch, value in points
-        ]
-    return found
+                distances.setdefault(name, []).append((row["epoch"], value / norm))
+    return {name: _from_zero_to_one(points) for name, points in distances.items()}
 
 
-def short(layer: str) -> str:
-    """blocks.0.conv1.elements -> block 1 conv1; convs.3.elements -> conv 4; lift.elements -> lift; augmentation -> input."""
+def _from_zero_to_one(points: Points) -> Points:
+    """Scale epochs: a training's first row is after one epoch, a flow's before any step."""
+    start = 0 if points[0][0] == 1 else points[0][0]
+    length = max(points[-1][0] - start, 1)
+    return [((epoch - start) / length, value) for epoch, value in points]
+
+
+def short_name(layer: str) -> str:
+    """Return the name of a layer as figures show it.
+
+    >>> [short_name(x) for x in ("blocks.0.conv1.elements", "convs.3.elements", "augmentation")]
+    ['block 1 conv1', 'conv 4', 'input']
+    """
     if layer == "augmentation":
         return "input"
     words = [w for w in layer.split(".") if w != "elements"]
-    named = [
-        str(int(w) + 1) if w.isdigit() else w.removesuffix("s") if n.isdigit() else w
-        for w, n in zip(words, [*words[1:], ""], strict=True)
-    ]
-    return " ".join(named)
+    following = [*words[1:], ""]
+    return " ".join(
+        str(int(word) + 1) if word.isdigit() else word.removesuffix("s") if n.isdigit() else word
+        for word, n in zip(words, following, strict=True)
+    )

@@ -21,10 +21,11 @@ from torch.optim import Optimizer
 from learnsym.data.base import Data, Split
 from learnsym.distributions.base import learned_symmetry, penalty, symmetry_step
 from learnsym.errors import CheckpointError, RunError
+from learnsym.layers.forward_context import ForwardContext, TrainedNetwork, call_network
 from learnsym.training import checkpoint
 from learnsym.training.settings import TrainSettings
 from learnsym.training.tasks import task_for
-from learnsym.utils.rng import batch_shard
+from learnsym.utils.rng import BatchRows
 
 
 class Recorder(Protocol):
@@ -108,8 +109,10 @@ class Training:
         self.layout = torch.channels_last if channels_last else torch.preserve_format
         net.to(memory_format=self.layout)
         # Compiled as well, dropout and sampled transformations draw what they would draw without.
-        called = torch.compile(net, options={"fallback_random": True}) if compile else net
-        self.net, self.optimizer = fabric.setup(called, optimizer)
+        trained: nn.Module = TrainedNetwork(net)
+        if compile:
+            trained = torch.compile(trained, options={"fallback_random": True})
+        self.net, self.optimizer = fabric.setup(trained, optimizer)
         self.dtype = next(net.parameters()).dtype  # float64 at precision 64-true, float32 otherwise
         self.progress = Progress()
         self._resident: dict[str, Split] = {}
@@ -158,15 +161,16 @@ class Training:
         with self.recorder.progress(
             self.progress.epoch + 1, self.epochs, self.steps_per_epoch
         ) as tick:
-            for inputs, targets, share in self._batches(
+            for inputs, targets, share, rows in self._batches(
                 split, order, settings.batch_size, train=True
             ):
                 if settings.max_steps is not None and self.progress.step >= settings.max_steps:
                     break
-                outputs = self.net(inputs)
+                outputs, penalties = self.net(inputs, rows)
                 # DDP averages gradients over processes; `share` makes that the mean over the global
                 # batch.
-                loss = self.task.loss(outputs, targets) * share + penalty(self.plain_net)
+                loss = self.task.loss(outputs, targets) * share
+                loss = loss + sum(penalties, start=penalty(self.plain_net))
                 self.optimizer.zero_grad(set_to_none=True)
                 self.fabric.backward(loss)
                 if settings.clip_norm is not None:
@@ -183,21 +187,24 @@ class Training:
         return {f"train_{k}": v for k, v in self._metrics(sums).items()}
 
     @torch.no_grad()
-    def evaluate(self, name: str) -> dict[str, float]:
-        """Metrics on a split. Random numbers are drawn from a generator of its own, so that an
+    def evaluate(self, name: str, net: nn.Module | None = None) -> dict[str, float]:
+        """Metrics of a network (None: the trained one) on a split. Random numbers are drawn from a generator of its own, so that an
         evaluation is repeatable and leaves the training's as it was.
         """
         split = self._split(name)
-        self.net.eval()
+        net = self.plain_net if net is None else net
+        net.eval()
         devices = [self.fabric.device] if self.fabric.device.type == "cuda" else []
         sums = self.task.init_sums(self.fabric.device)
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(self.seed)
-            for inputs, targets, _ in self._batches(
+            for inputs, targets, _, rows in self._batches(
                 split, torch.arange(len(split)), self.settings.test_batch_size, train=False
             ):
                 with self.fabric.autocast():
-                    sums = sums + self.task.sums(self.plain_net(inputs), targets)
+                    sums = sums + self.task.sums(
+                        call_network(net, inputs, ForwardContext(rows)), targets
+                    )
         return self._metrics(sums)
 
     # --- batches
@@ -208,9 +215,9 @@ class Training:
 
     def _batches(
         self, split: Split, order: Tensor, batch_size: int, train: bool
-    ) -> Iterator[tuple[Tensor, Tensor, float]]:
-        """This process's rows of every global batch: inputs, targets, and their share (rows here x
-        processes / rows in all).
+    ) -> Iterator[tuple[Tensor, Tensor, float, BatchRows | None]]:
+        """This process's rows of every global batch: inputs, targets, their share (rows here x
+        processes / rows in all), and which they are (None: all).
         """
         rank, processes = self.fabric.global_rank, self.fabric.world_size
         order = order.to(split.inputs.device)  # once an epoch, so that no step waits for a copy
@@ -219,16 +226,15 @@ class Training:
             start, stop = rank * total // processes, (rank + 1) * total // processes
             if (train and total < processes) or start == stop:
                 continue  # a step needs a row for every process, an evaluation does not
-            rows = index[start:stop]
-            inputs, targets = split.inputs[rows], split.targets[rows]
+            held = index[start:stop]
+            inputs, targets = split.inputs[held], split.targets[held]
             inputs, targets = (
                 t.to(self.fabric.device, non_blocking=True) for t in (inputs, targets)
             )
-            with batch_shard(start, stop, total):
-                prepared = self.data.prepare(inputs, train=train).to(
-                    self.dtype, memory_format=self.layout
-                )
-                yield prepared, targets, (stop - start) * processes / total
+            rows = BatchRows(start, stop, total) if processes > 1 else None
+            prepared = self.data.prepare(inputs, train=train, rows=rows)
+            prepared = prepared.to(self.dtype, memory_format=self.layout)
+            yield prepared, targets, (stop - start) * processes / total, rows
 
     def _split(self, name: str) -> Split:
         """A split, moved to the device as a whole where it fits; otherwise it stays where it is, in

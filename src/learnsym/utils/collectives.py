@@ -20,6 +20,11 @@ class _AllReduceSum(torch.autograd.Function):
         return _AllReduceSum.apply(grad)
 
 
+def is_distributed() -> bool:
+    """Return whether several processes are joined in a run."""
+    return dist.is_available() and dist.is_initialized()
+
+
 def all_reduce_sum(x: Tensor) -> Tensor:
     """Return the sum of all processes' tensors, differentiable; x itself for one process."""
-    return _AllReduceSum.apply(x) if dist.is_available() and dist.is_initialized() else x
+    return _AllReduceSum.apply(x) if is_distributed() else x

@@ -1,4 +1,4 @@
-"""Random numbers that belong to examples, whichever process computes them.
+"""Draw random numbers that belong to examples, whichever process computes them.
 
 With several processes each one holds some rows of a global batch. All of them keep the same
 generator state, draw for the whole global batch and keep the rows that are theirs, so that a run
@@ -6,55 +6,63 @@ gives the same numbers for any number of processes.
 """
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 
 def generator(seed: int, purpose: str) -> torch.Generator:
-    """A generator of its own for each purpose, so that the split, say, does not depend on how the
-    rotations are drawn.
+    """Return a generator for one purpose, independent of those for other purposes.
+
+    So the split, say, does not depend on how the rotations are drawn.
     """
     digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:4], "little"))
 
 
-_rows: tuple[int, int, int] | None = None
+class BatchRows(NamedTuple):
+    """Rows `start:stop` of a global batch of `total` examples, those that a process holds."""
 
-
-@contextmanager
-def batch_shard(start: int, stop: int, total: int) -> Iterator[None]:
-    """Within this context the examples at hand are rows `start:stop` of a global batch of
-    `total`.
-    """
-    global _rows
-    if not 0 <= start <= stop <= total:
-        raise ValueError(f"rows {start}:{stop} do not lie in a batch of {total}")
-    before, _rows = _rows, (start, stop, total)
-    try:
-        yield
-    finally:
-        _rows = before
+    start: int
+    stop: int
+    total: int
 
 
 def batch_uniform(
     count: int,
     *shape: int,
+    rows: BatchRows | None = None,
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """Uniform numbers in [0, 1) for `count` examples: [count, *shape].
+    """Draw uniform numbers in [0, 1) for `count` examples.
 
-    `count` may be a multiple of the rows at hand (several copies of each example, the copies of one
-    example side by side).
+    Args:
+        count: examples, or a multiple of them (several copies of each, those of one side by side).
+        shape: of the numbers of one example.
+        rows: which examples of a global batch these are; None: all of them.
+        device: of the result.
+        dtype: of the result.
+
+    Returns:
+        [count, *shape].
+
+    Raises:
+        ValueError: `count` is no multiple of the rows, or they do not lie in the batch.
+
+    >>> one, two = torch.manual_seed(0).get_state(), batch_uniform(4)
+    >>> torch.set_rng_state(one)
+    >>> bool((batch_uniform(2, rows=BatchRows(1, 3, 4)) == two[1:3]).all())
+    True
     """
-    if _rows is None:
+    if rows is None:
         return torch.rand(count, *shape, device=device, dtype=dtype)
-    start, stop, total = _rows
-    copies, rest = divmod(count, stop - start) if stop > start else (0, count)
+    start, stop, total = rows
+    if not 0 <= start < stop <= total:
+        raise ValueError(f"Expected rows of a batch of {total}, got {start}:{stop}.")
+    copies, rest = divmod(count, stop - start)
     if rest:
-        raise ValueError(f"{count} draws for {stop - start} examples: not a whole number of copies")
+        raise ValueError(f"Expected draws for a multiple of {stop - start} examples, got {count}.")
     drawn = torch.rand(total * copies, *shape, device=device, dtype=dtype)
     return drawn[start * copies : stop * copies]

@@ -217,16 +217,19 @@ def test_fewer_of_a_file_are_drawn_by_the_seed(tmp_path, mine):
         ({"label": None}, r"mine\.npz has the arrays adjacency but not label"),
         (
             {"adjacency": np.zeros((30, 10, 9))},
-            r"'adjacency' is float64 of shape \[30, 10, 9\]; square matrices",
+            r"'adjacency' is float64 of shape \[30, 10, 9\]. Expected square matrices",
         ),
         ({"adjacency": np.zeros((30, 100))}, "square matrices"),
         ({"adjacency": np.zeros((0, 10, 10)), "label": np.zeros(0)}, "square matrices"),
         ({"adjacency": np.zeros((30, 8, 8))}, r"dataset\.nodes=10 nodes"),
-        ({"adjacency": np.full((30, 10, 10), 0.5)}, "not of simple graphs; 0 and 1, symmetric"),
+        (
+            {"adjacency": np.full((30, 10, 10), 0.5)},
+            "not of simple graphs. Expected 0 and 1, symmetric",
+        ),
         ({"adjacency": np.full((30, 10, 10), np.nan)}, "not of simple graphs"),
         ({"adjacency": np.ones((30, 10, 10))}, "zero diagonal"),
         ({"adjacency": np.triu(np.ones((30, 10, 10)), 1)}, "symmetric"),
-        ({"label": np.zeros(29)}, r"array 'label' is float64 of shape \[29\]; 30 numbers"),
+        ({"label": np.zeros(29)}, r"array 'label' is float64 of shape \[29\]. Expected 30 numbers"),
         ({"label": np.full(30, 2)}, "1 for a connected graph and 0 for another"),
     ],
 )

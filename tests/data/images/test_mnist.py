@@ -129,7 +129,10 @@ def test_a_file_of_ones_own_goes_first(tmp_path, twins, no_network):
     assert data.info.sizes == {"train": 30, "test": 10}
     assert "mine.npz" in data.info.provenance
     np.savez(tmp_path / "mine.npz", images=images[..., :20], labels=labels)
-    with pytest.raises(DataError, match=r"mine\.npz: images of shape \[1, 28, 20\].*dataset=npz"):
+    with pytest.raises(
+        DataError,
+        match=r"mine\.npz: Expected images of shape \[1, 28, 28\], got \[1, 28, 20\].*dataset=npz",
+    ):
         MNIST(str(tmp_path), file="mine.npz")
 
 
@@ -273,9 +276,9 @@ def test_a_missing_official_set_is_never_replaced_in_silence(tmp_path, twins, no
             "cannot be read as numbers|lines of 785 numbers",
         ),
         (lambda text: text + "0.5\n", "lines of 785 numbers"),
-        (lambda text: "2" + text[1:], "pixels outside"),
-        (lambda text: text + text, "60 examples; 30 would be right"),
-        (lambda text: "", "has 0 numbers"),
+        (lambda text: "2" + text[1:], r"784 pixels in \[0, 1\]"),
+        (lambda text: text + text, "Expected 30 examples, got 60"),
+        (lambda text: "", "got 0 numbers"),
     ],
 )
 def test_a_wrong_text_file_is_named(tmp_path, small_official, spoil, said):

@@ -48,8 +48,8 @@ def test_a_twin_has_the_very_pixels_of_its_six(tmp_path, made, no_network, kind,
 
 def test_the_two_twins_differ():
     picture = torch.arange(784).view(1, 1, 28, 28)
-    assert torch.equal(MNIST6HalfTurn.twin(picture).flatten(), torch.arange(783, -1, -1))
-    assert MNIST6Mirror.twin(picture)[0, 0, 0].tolist() == list(range(27, -1, -1))
+    assert torch.equal(MNIST6HalfTurn.second_version(picture).flatten(), torch.arange(783, -1, -1))
+    assert MNIST6Mirror.second_version(picture)[0, 0, 0].tolist() == list(range(27, -1, -1))
 
 
 @pytest.mark.parametrize(("kind", "twin"), KINDS)

@@ -107,7 +107,7 @@ WRONG = {
     ),
     "too few labels": (
         {"images": GOOD, "labels": LABELS[:5]},
-        r"int64 of shape \[5\]; 20 whole numbers",
+        r"int64 of shape \[5\]. Expected 20 whole numbers",
     ),
     "labels are not whole": ({"images": GOOD, "labels": LABELS + 0.5}, "whole numbers"),
     "negative labels": ({"images": GOOD, "labels": LABELS - 1}, "from 0 on"),
@@ -130,7 +130,7 @@ def test_a_wrong_array_is_named_in_one_sentence(tmp_path, arrays, said):
     with pytest.raises(DataError, match=said) as caught:
         NpzImages(str(tmp_path / "mine.npz"))
     assert "mine.npz" in str(caught.value)
-    assert "would be right" in str(caught.value)
+    assert "Expected" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -162,7 +162,7 @@ CORRUPT = {
 @pytest.mark.parametrize("write", CORRUPT.values(), ids=CORRUPT.keys())
 def test_a_corrupt_file_is_named_in_one_sentence(tmp_path, write):
     write(tmp_path / "mine.npz")
-    with pytest.raises(DataError, match=r"mine\.npz .*would be right") as caught:
+    with pytest.raises(DataError, match=r"mine\.npz .*Expected") as caught:
         read_npz(tmp_path / "mine.npz")
     assert "\n" not in str(caught.value)
 

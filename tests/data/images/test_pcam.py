@@ -111,7 +111,7 @@ def test_a_selection_reads_nothing_and_can_be_selected_from(pair):
 
 def test_it_becomes_a_tensor_on_a_device_piece_by_piece(pair, monkeypatch):
     lazy, held = pair
-    monkeypatch.setattr("learnsym.data.readers.hdf5.AT_A_TIME", 7)
+    monkeypatch.setattr("learnsym.data.readers.hdf5.CHUNK", 7)
     reads = []
     monkeypatch.setattr(
         Hdf5Images,
@@ -143,7 +143,7 @@ def test_files_that_are_not_right_are_named(tmp_path, pair):
         ("text.h5", "x", "cannot be opened"),
         ("missing.h5", "x", "cannot be opened"),
         ("x.h5", "z", "has x but no array 'z'"),
-        ("flat.h5", "x", r"shape \[3, 4\]; \[N, H, W, C\]"),
+        ("flat.h5", "x", r"shape \[N, H, W, C\], got \[3, 4\]"),
     ):
         with pytest.raises(DataError, match=said) as caught:
             Hdf5Images(tmp_path / name, key)
@@ -222,7 +222,7 @@ def test_gzipped_files_are_checked_and_unpacked_once(tmp_path, made, monkeypatch
     data = PCam(str(tmp_path))
     np.testing.assert_array_equal(data.splits["val"].inputs[:], made["valid"][0])
     assert len(list((tmp_path / "pcam").glob("*.h5"))) == 6
-    monkeypatch.setattr(pcam, "unzip", lambda archive: pytest.fail("unpacked again"))
+    monkeypatch.setattr(pcam, "gunzip", lambda archive: pytest.fail("unpacked again"))
     assert dict(PCam(str(tmp_path)).info.sizes) == {"train": 40, "val": 16, "test": 20}
     (tmp_path / "pcam" / "camelyonpatch_level_2_split_valid_y.h5").unlink()
     monkeypatch.setitem(pcam.CHECKSUMS, ("val", "y"), "md5:" + 32 * "0")
@@ -235,14 +235,15 @@ def test_a_broken_archive_leaves_no_file_behind(tmp_path):
     archive = tmp_path / "a.h5.gz"
     archive.write_bytes(gzip.compress(bytes(10**6))[:-20])
     with pytest.raises(DataError, match=r"a\.h5\.gz cannot be unpacked"):
-        pcam.unzip(archive)
+        pcam.gunzip(archive)
     assert list(tmp_path.iterdir()) == [archive]
 
 
 def test_missing_files_are_asked_for_and_then_said_where_to_put(tmp_path, no_network):
     with pytest.raises(
         DataError,
-        match=r"train_x\.h5\.gz.*put it into .*/pcam, or set paths\.data.*zenodo\.org/records/2546921",
+        match=r"train_x\.h5\.gz.*put it into .*/pcam, or set paths\.data"
+        r".*zenodo\.org/records/2546921",
     ):
         PCam(str(tmp_path))
     assert no_network == [
@@ -266,10 +267,14 @@ def test_names_and_checksums_are_those_of_torchvision():
         (
             "x",
             np.zeros((16, 96, 96, 1), np.uint8),
-            r"shape \[1, 96, 96\].*\[3, 96, 96\], torch.uint8, would be right",
+            r"Expected images of shape \[3, 96, 96\], torch.uint8, got \[1, 96, 96\]",
         ),
         ("x", np.zeros((16, 96, 96, 3), np.float32), "torch.float32"),
-        ("x", np.zeros((15, 96, 96, 3), np.uint8), "16 labels up to 1; 15 of 0 or 1"),
+        (
+            "x",
+            np.zeros((15, 96, 96, 3), np.uint8),
+            "Expected 15 labels of 0 or 1, got 16 labels up to 1",
+        ),
         ("y", np.full((16, 1, 1, 1), 2, np.uint8), "16 labels up to 2"),
     ],
 )

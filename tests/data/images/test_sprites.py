@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from learnsym.data.images.mario_iggy import MarioIggy, read_pair
-from learnsym.data.images.sprites import Sprites, draw_bird, draw_snail
+from learnsym.data.images.sprite_drawings import draw_bird, draw_snail
+from learnsym.data.images.sprites import MarioIggy, Sprites, read_sprites
 from learnsym.data.rotation import rotate_pixels
 from learnsym.errors import DataError
 
@@ -85,7 +85,7 @@ def test_the_file_is_found_by_its_names(tmp_path, name):
     (tmp_path / "mario_iggy").mkdir()
     write_pair(tmp_path / name)
     data = MarioIggy(str(tmp_path), train_size=8, test_size=200)
-    check_task(data, read_pair(tmp_path / name))
+    check_task(data, read_sprites(tmp_path / name))
     assert name.rpartition("/")[2] in data.info.provenance
 
 
@@ -120,7 +120,7 @@ def test_without_the_file_one_is_told_where_to_put_it(tmp_path):
 
 def test_real_mario_and_iggy(real_data):
     data = MarioIggy(real_data, train_size=8, test_size=400)
-    check_task(data, read_pair(data_file(real_data)))
+    check_task(data, read_sprites(data_file(real_data)))
 
 
 def data_file(folder):

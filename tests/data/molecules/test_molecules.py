@@ -180,11 +180,11 @@ def without_atoms(made):
         (lambda made: {"positions": None}, "but not positions"),
         (
             lambda made: {"homo": None},
-            r"dataset\.target=homo, but there is no array 'homo'; .* as in mu, my_energy",
+            r"dataset\.target=homo, but there is no array 'homo'.* as in mu, my_energy",
         ),
         (
             lambda made: {"homo": made["dipole"]},
-            r"array 'homo' is float64 of shape \[12, 3\]; one number for each of its 12",
+            r"array 'homo' is float64 of shape \[12, 3\]. Expected one number for each of its 12",
         ),
         (lambda made: {"homo": made["homo"][:5]}, r"array 'homo' is float64 of shape \[5\]"),
         (lambda made: {"homo": np.full(12, np.inf)}, "a target is not a finite number"),
@@ -194,16 +194,16 @@ def without_atoms(made):
         ),
         (
             lambda made: {"positions": made["positions"][:, :, :2]},
-            r"'positions' is float32 of shape \[12, 7, 2\]; .*\[12, 7, 3\]",
+            r"'positions' is float32 of shape \[12, 7, 2\]. Expected .*\[12, 7, 3\]",
         ),
         (
             lambda made: {"charges": made["charges"][0]},
-            r"'charges' is uint8 of shape \[7\]; atomic numbers, \[N, A\]",
+            r"'charges' is uint8 of shape \[7\]. Expected atomic numbers, \[N, A\]",
         ),
         (lambda made: {"charges": made["charges"] + 0.5}, "atomic numbers"),
         (
             changed_charges(16),
-            r"molecule 3 has an atom of atomic number 16 \(S\); molecules of H, C, N, O, F alone",
+            r"molecule 3 has an atom of atomic number 16 \(S\). Expected molecules of H, C, N",
         ),
         (changed_charges(-1), r"atomic number -1 \(no element\)"),
         (without_atoms, "molecule 5 has no atoms"),
@@ -215,7 +215,7 @@ def test_a_wrong_file_is_named(tmp_path, mine, change, said):
     with pytest.raises(DataError, match=said) as caught:
         Molecules("mine.npz", str(tmp_path))
     assert str(tmp_path / "mine.npz") in str(caught.value)
-    assert "would be right" in str(caught.value)
+    assert "Expected" in str(caught.value)
 
 
 def test_what_cannot_be_had_is_refused(tmp_path, mine):
@@ -292,27 +292,37 @@ def test_a_plain_xyz_file(tmp_path):
     ] == pytest.approx(2721.14)
 
 
+def test_atomic_numbers_for_symbols(tmp_path):
+    water = "3\nhomo=-0.{}\n8 0 0 0.119\n1 0 0.763 -0.477\n1 0 -0.763 -0.477\n"
+    (tmp_path / "water.xyz").write_text("".join(map(water.format, (2, 3, 4, 5))))
+    inputs, targets = everything(Molecules("water.xyz", str(tmp_path), test_fraction=0.25))
+    assert inputs[0, :, 3].tolist() == [8, 1, 1]
+    assert sorted(targets.tolist()) == pytest.approx([-27211.4 * k / 10 for k in (5, 4, 3, 2)])
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("", "holds no molecule"),
-        ("water\n\n", r"line 1 is 'water'; the number of atoms"),
-        ("0\nhomo=1\n", "line 1 is '0'"),
+        ("water\n\n", r"line 1: Expected the number of atoms of a molecule, got 'water'"),
+        ("0\nhomo=1\n", "line 1: .* got '0'"),
         ("2\nhomo=1\nH 0 0 0\n", "line 1 announces 2 atoms, but the file ends after line 3"),
         (
             "1\nlumo=1\nH 0 0 0\n",
-            r"line 2: dataset\.target=homo is not there; it has lumo, and homo=<number>",
+            r"line 2: dataset\.target=homo is not there. Expected homo=<number>, got lumo",
         ),
-        ("1\nhomo=high\nH 0 0 0\n", "line 2, homo: 'high'; a finite number"),
+        ("1\nhomo=high\nH 0 0 0\n", "line 2, homo: Expected a finite number, got 'high'"),
         ("1\nhomo=nan\nH 0 0 0\n", "a finite number"),
-        ("1\nhomo=1\nH 0 0\n", "line 3 has 3 columns"),
-        ("1\nhomo=1\nH 0 0 x\n", "line 3: 'x'; a finite number"),
-        ("1\nhomo=1\nXx 0 0 0\n", "line 3: 'Xx' is no element"),
+        ("1\nhomo=1\nH 0 0\n", "the molecule in lines 1 to 3 cannot be read"),
+        ("1\nhomo=1\nH 0 0 x\n", "lines 1 to 3 cannot be read .*'x'"),
+        ("1\nhomo=1\nXx 0 0 0\n", "lines 1 to 3 cannot be read .*'Xx'"),
+        ("1\nhomo=1 Properties=pos:R:3\n0 0 0\n", "line 2 has an atom that is no element"),
         (
-            "1\nhomo=1 Properties=pos:R:3\n0 0 0\n",
-            r"line 2: Properties=pos:R:3; species:S:1:pos:R:3",
+            "1\nhomo=1 Properties=species:S:1:pos:R:2\nH 0 0\n",
+            "lines 1 to 3 cannot be read .*wrong shape",
         ),
-        ("1\nhomo=1 Properties=species:S:1:pos:R:2\nH 0 0\n", "Properties=species:S:1:pos:R:2"),
+        ("1\nhomo=1\nX 0 0 0\n", "line 2 has an atom that is no element"),
+        ('1\nhomo=1 Lattice="5 0 0 0 5 0 0 0 5"\nH 0 0 0\n', "line 2 is periodic"),
         ("1\nhomo=1\nCl 0 0 0\n", r"molecule 0 has an atom of atomic number 17 \(Cl\)"),
     ],
 )
@@ -321,13 +331,78 @@ def test_a_wrong_xyz_file_is_named(tmp_path, text, said):
     with pytest.raises(DataError, match=said) as caught:
         Molecules("bad.xyz", str(tmp_path))
     assert "bad.xyz" in str(caught.value)
-    assert "would be right" in str(caught.value)
 
 
 def test_a_file_that_is_no_text(tmp_path):
     (tmp_path / "bad.xyz").write_bytes(b"\xff\xfe\x00\x01")
-    with pytest.raises(DataError, match=r"bad\.xyz cannot be read as text"):
+    with pytest.raises(
+        DataError, match=r"bad\.xyz: molecule 0 cannot be read \(UnicodeDecodeError"
+    ):
         Molecules("bad.xyz", str(tmp_path))
+
+
+# --- other formats
+
+
+def test_an_sdf_file_of_several_records(tmp_path):
+    """ase alone would read the first, without its fields."""
+    record = (
+        "water\n  made\n\n  3  2  0  0  0  0  0  0  0  0999 V2000\n"
+        "    0.0000    0.0000    0.1190 O   0  0\n    0.0000    0.7630   -0.4770 H   0  0\n"
+        "    0.0000   -0.7630   -0.4770 H   0  0\n  1  2  1  0\n  1  3  1  0\nM  END\n"
+        ">  <homo>  (1)\n-0.{}\n\n> <mu>\n1.5\n\n$$$$\n"
+    )
+    (tmp_path / "water.sdf").write_text("".join(map(record.format, (2, 3, 4, 5))))
+    inputs, targets = everything(Molecules("water.sdf", str(tmp_path), test_fraction=0.25))
+    assert sorted(targets.tolist()) == pytest.approx([-27211.4 * k / 10 for k in (5, 4, 3, 2)])
+    assert inputs[0, :, 3].tolist() == [8, 1, 1]
+    assert inputs[0, 2].tolist() == pytest.approx([0, -0.763, -0.477, 1])
+    other = Molecules("water.sdf", str(tmp_path), target="mu", test_fraction=0.25)
+    assert everything(other)[1].tolist() == [1.5] * 4
+
+
+@pytest.mark.parametrize("suffix", ["db", "json", "traj"])
+def test_files_of_ase(tmp_path, mine, suffix):
+    import ase.db
+    import ase.io
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    made, path = mine[0], tmp_path / f"mine.{suffix}"
+    molecules = [
+        ase.Atoms(z[z > 0], x[z > 0], info={"homo": float(homo)})
+        for z, x, homo in zip(made["charges"], made["positions"], made["homo"], strict=True)
+    ]
+    for atoms in molecules:
+        atoms.calc = SinglePointCalculator(atoms, energy=2.0)
+    if suffix == "traj":
+        ase.io.write(path, molecules)
+    else:
+        with ase.db.connect(str(path)) as rows:
+            for atoms in molecules:
+                rows.write(atoms, homo=atoms.info["homo"])
+    for found, expected in zip(
+        everything(Molecules(path.name, str(tmp_path))),
+        everything(Molecules("mine.npz", str(tmp_path))),
+        strict=True,
+    ):
+        assert torch.equal(found, expected)
+    energy = Molecules(path.name, str(tmp_path), target="energy", unit="ev")
+    assert everything(energy)[1].tolist() == [2000.0] * 12
+
+
+def test_molecules_after_an_empty_line_are_not_lost(tmp_path):
+    (tmp_path / "two.xyz").write_text("1\nhomo=1\nH 0 0 0\n\n\n1\nhomo=2\nH 1 0 0\n\n")
+    inputs, _ = everything(Molecules("two.xyz", str(tmp_path), test_fraction=0.5))
+    assert inputs[:, 0, 0].tolist() == [0, 1]
+
+
+def test_formats_that_hold_pickles_are_refused(tmp_path):
+    (tmp_path / "mine.trj").write_bytes(b"PickleTrajectory")
+    with pytest.raises(DataError, match=r"mine\.trj may hold pickled objects"):
+        Molecules("mine.trj", str(tmp_path))
+    (tmp_path / "mine.abc").write_bytes(b"nothing that is known")
+    with pytest.raises(DataError, match=r"mine\.abc: molecule 0 cannot be read"):
+        Molecules("mine.abc", str(tmp_path))
 
 
 # --- real data

@@ -6,8 +6,8 @@ import torch
 
 from learnsym.data.base import DataInfo, Split
 from learnsym.data.molecules.base import SHIFT, SPECIES, PointData, normal, rigid_motions
-from learnsym.data.molecules.files import molecule_info
-from learnsym.utils.rng import batch_shard
+from learnsym.data.molecules.examples import molecule_info
+from learnsym.utils.rng import BatchRows
 
 CHARGES = ([6, 1, 1, 8], [7], [9, 6, 1], [8, 1, 1, 6, 1])
 
@@ -144,8 +144,8 @@ def test_several_processes_draw_what_one_would():
     parts = []
     for rows in (range(1), range(1, 4)):
         torch.manual_seed(3)
-        with batch_shard(rows.start, rows.stop, 4):
-            parts.append(data.prepare(stored[rows.start : rows.stop], train=True))
+        held = BatchRows(rows.start, rows.stop, 4)
+        parts.append(data.prepare(stored[rows.start : rows.stop], train=True, rows=held))
     assert torch.allclose(parts[0], whole[:1, :4], atol=1e-6)
     assert torch.allclose(parts[1], whole[1:], atol=1e-6)
 

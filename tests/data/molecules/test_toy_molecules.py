@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from learnsym.data.molecules.base import rigid_motions
-from learnsym.data.molecules.toy import HEAVY, SIZES, ToyMolecules, make, toy_energy
+from learnsym.data.molecules.toy import HEAVY, SIZES, ToyMolecules, draw_molecules, toy_energy
 
 
 def test_sizes_and_elements_are_like_those_of_qm9():
-    charges, _ = make(8000, torch.Generator().manual_seed(0))
+    charges, _ = draw_molecules(8000, torch.Generator().manual_seed(0))
     atoms = (charges > 0).sum(1).double()
     expected = (
         torch.tensor([*SIZES], dtype=torch.float64),
@@ -25,7 +25,7 @@ def test_sizes_and_elements_are_like_those_of_qm9():
 
 
 def test_every_atom_has_a_bond():
-    charges, positions = make(50, torch.Generator().manual_seed(1))
+    charges, positions = draw_molecules(50, torch.Generator().manual_seed(1))
     there = charges > 0
     apart = torch.cdist(positions, positions)
     bonded = (apart > 0.999) & (apart < 1.501) & there[:, None] & there[:, :, None]
@@ -34,7 +34,7 @@ def test_every_atom_has_a_bond():
 
 
 def test_the_energy_is_an_invariant_and_depends_on_the_geometry():
-    charges, positions = make(20, torch.Generator().manual_seed(2))
+    charges, positions = draw_molecules(20, torch.Generator().manual_seed(2))
     energy = toy_energy(charges, positions)
     torch.manual_seed(0)
     torch.testing.assert_close(
@@ -48,7 +48,7 @@ def test_the_energy_is_an_invariant_and_depends_on_the_geometry():
 
 
 def test_the_energy_is_what_it_says():
-    charges, positions = make(3, torch.Generator().manual_seed(3))
+    charges, positions = draw_molecules(3, torch.Generator().manual_seed(3))
     for row in range(3):
         atoms = [(z, p) for z, p in zip(charges[row].tolist(), positions[row], strict=True) if z]
         total = sum(

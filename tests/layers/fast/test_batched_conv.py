@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.autograd import gradcheck
 
 from learnsym.layers.fast.batched_conv import (
-    FEW,
-    neighbours,
-    sent_back,
+    FEW_CHANNELS,
+    gather_taps,
     space_mean,
+    sum_taps,
     tanh_pool_norm,
     tap_conv,
 )
@@ -45,7 +45,7 @@ def dense_conv(images: Tensor, kernel: Tensor, taps: tuple[int, ...]) -> Tensor:
     ("seen", "members"), [(1, 3), (3, 3), (1, 1)], ids=["shared", "own", "one"]
 )
 @pytest.mark.parametrize("shape", [(5, 4), (1, 1)], ids=["5x4", "1x1"])
-@pytest.mark.parametrize("channels", [3, FEW])
+@pytest.mark.parametrize("channels", [3, FEW_CHANNELS])
 def test_tap_conv_is_a_masked_convolution(taps, seen, members, shape, channels):
     images = random(seen, 2, *shape, channels, seed=1).requires_grad_()
     kernel = random(members, len(taps), channels, 4, seed=2).requires_grad_()
@@ -84,32 +84,32 @@ def test_tap_conv_of_views():
 
 def test_neighbours():
     images = torch.arange(1.0, 10).view(1, 1, 3, 3, 1)
-    seen = neighbours(images, tuple(range(9)))
+    seen = gather_taps(images, tuple(range(9)))
     assert seen[0, 0, 1, 1].tolist() == list(range(1, 10)), "the taps of the middle, row by row"
     assert seen[0, 0, 0, 0].tolist() == [0, 0, 0, 0, 1, 2, 0, 4, 5]
-    assert neighbours(images, (7, 0))[0, 0, 1, 1].tolist() == [8, 1], (
+    assert gather_taps(images, (7, 0))[0, 0, 1, 1].tolist() == [8, 1], (
         "in the order that was asked for"
     )
 
 
 @each
-@pytest.mark.parametrize("channels", [2, FEW])
+@pytest.mark.parametrize("channels", [2, FEW_CHANNELS])
 def test_sent_back_is_the_adjoint(taps, channels):
     images, parts = (
         random(2, 3, 4, 5, channels, seed=6),
         random(2, 3, 4, 5, len(taps), channels, seed=7),
     )
     there, back = (
-        (neighbours(images, taps) * parts.flatten(4)).sum(),
-        (images * sent_back(parts, taps)).sum(),
+        (gather_taps(images, taps) * parts.flatten(4)).sum(),
+        (images * sum_taps(parts, taps)).sum(),
     )
     torch.testing.assert_close(there, back, rtol=1e-12, atol=1e-12)
 
 
 def test_what_is_kept_from_inference_serves_in_training():
     images, kernel = (
-        random(1, 2, 3, 7, FEW).requires_grad_(),
-        random(1, 5, FEW, 2, seed=1).requires_grad_(),
+        random(1, 2, 3, 7, FEW_CHANNELS).requires_grad_(),
+        random(1, 5, FEW_CHANNELS, 2, seed=1).requires_grad_(),
     )
     with torch.inference_mode():
         tap_conv(images, kernel, TAPS["cross"])

@@ -3,16 +3,16 @@
 import pytest
 import torch
 
-from learnsym.layers.fast.scatter_taps import Gather, Scatter, runs_of
-from learnsym.layers.group_conv import disc
+from learnsym.layers.continuous_conv import disc_taps
+from learnsym.layers.fast.scatter_taps import gather, scatter, tap_runs
 
 
 @pytest.mark.parametrize("size", [1, 3, 5, 7])
 def test_runs_cover_the_taps_once(size):
-    taps = disc(size)[0].tolist()
+    taps = disc_taps(size)[0].tolist()
     covered = [
         (place, tap + place - start)
-        for start, stop, tap in runs_of(taps)
+        for start, stop, tap in tap_runs(taps)
         for place in range(start, stop)
     ]
     assert covered == [(place, tap) for tap, place in enumerate(taps)]
@@ -21,10 +21,10 @@ def test_runs_cover_the_taps_once(size):
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_scatter_is_a_permutation_and_an_index_copy(dtype):
     torch.manual_seed(0)
-    taps = disc(5)[0]
+    taps = disc_taps(5)[0]
     leaf = torch.randn(2, 3, 4, 2, len(taps), dtype=torch.float64, requires_grad=True)
     values = leaf.transpose(1, 2)  # as a kernel comes: a view
-    found = Scatter.apply(values, runs_of(taps.tolist()), 25, dtype)
+    found = scatter(values, tap_runs(taps.tolist()), 25, dtype)
     expected = (
         torch.zeros(2, 4, 3, 2, 25, dtype=torch.float64).index_copy(4, taps, values).to(dtype)
     )
@@ -36,15 +36,11 @@ def test_scatter_is_a_permutation_and_an_index_copy(dtype):
 
 
 def test_both_are_differentiable_twice():
-    runs = runs_of(disc(3)[0].tolist())
+    runs = tap_runs(disc_taps(3)[0].tolist())
     values = torch.randn(2, 5, dtype=torch.float64, requires_grad=True)
     dense = torch.randn(2, 9, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(
-        lambda v: Scatter.apply(v, runs, 9, torch.float64).sin(), values
-    )
+    assert torch.autograd.gradcheck(lambda v: scatter(v, runs, 9, torch.float64).sin(), values)
+    assert torch.autograd.gradgradcheck(lambda v: scatter(v, runs, 9, torch.float64).sin(), values)
     assert torch.autograd.gradgradcheck(
-        lambda v: Scatter.apply(v, runs, 9, torch.float64).sin(), values
-    )
-    assert torch.autograd.gradgradcheck(
-        lambda d: Gather.apply(d, runs, (2, 5), (5, 1), torch.float64).sin(), dense
+        lambda d: gather(d, runs, (2, 5), (5, 1), torch.float64).sin(), dense
     )

@@ -1,20 +1,15 @@
-"""CIFAR-10 and CIFAR-100, from the canonical pickles (checked by torchvision before they are
-opened) or from plain .npz files.
-"""
+"""CIFAR-10 and CIFAR-100, from the canonical pickles or from plain .npz files."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
-import torch
-
-from learnsym.data.augment import AugmentName
-from learnsym.data.base import Form, ImageData, Split
-from learnsym.data.download import unpack
-from learnsym.data.from_files import Parts, check, from_file_or
+from learnsym.data.base import DataInfo, ExampleSpec, Split
+from learnsym.data.images.base import Parts, PublishedImages
 from learnsym.data.readers.arrays import read_files
-from learnsym.data.splits import choose, classification_info, take
 from learnsym.errors import DataError
-from learnsym.schema import Count, Fraction, Positive, Size
+from learnsym.schema import Positive
 
 SHAPE = (3, 32, 32)
 SIZES = {"train": 50_000, "test": 10_000}
@@ -33,116 +28,65 @@ wardrobe whale willow_tree wolf woman worm
 """
 
 
-class CIFAR10(ImageData):
-    """Photographs, 3 x 32 x 32, ten classes, 50 000 for training and 10 000 for testing."""
+@dataclass(eq=False)
+class CIFAR10(PublishedImages):
+    """Photographs, 3 x 32 x 32, ten classes, 50 000 for training and 10 000 for testing.
 
-    name = "cifar10"
-    form = Form(SHAPE, 10)
-    base_folder = "cifar-10-batches-py"
-    class_names = CLASSES
-    torchvision_class = "CIFAR10"
+    Plain NAME_train*.npz and NAME_test*.npz in `data_dir` are read where the canonical files are
+    not complete. Other arguments: see `PublishedImages`, `SplitImages` and `SplitSettings`.
 
-    def __init__(
-        self,
-        data_dir: str = "data",
-        file: str | list[str] | None = None,
-        test_fraction: Fraction = 0.2,
-        train_size: Size | None = None,
-        val_size: Count = 0,
-        test_size: Size | None = None,
-        augment: AugmentName = "none",
-        mean: tuple[float, float, float] | None = None,
-        std: tuple[Positive, Positive, Positive] | None = None,
-        seed: Count = 0,
-    ) -> None:
-        """Args:
-        data_dir: folder where the canonical files, or plain NAME_train*.npz and NAME_test*.npz,
-            are looked for first and the canonical ones downloaded to otherwise.
-        file: .npz file, list of files or pattern to read instead.
-        test_fraction: part of `file` held out for testing if it has no test set of its own.
-        train_size, test_size: at most so many, drawn at random; None takes all.
-        val_size: so many are held out from the training part.
-        augment: fixed augmentation of the training images.
+    Args:
         mean, std: a network sees (x - mean) / std of pixels x in [0, 1], channel by channel;
             None: those of ImageNet.
-        seed: of the splits.
-        """
+    """
 
-        def found() -> Parts:
-            return load_plain(type(self), data_dir) or load_canonical(type(self), data_dir)
+    mean: tuple[float, float, float] | None = None
+    std: tuple[Positive, Positive, Positive] | None = None
+    name = "cifar10"
+    spec = ExampleSpec(SHAPE, 10)
+    class_names: ClassVar[tuple[str, ...]] = CLASSES
+    channel_mean, channel_std = MEAN, STD
+    torchvision_class: ClassVar[str] = "CIFAR10"
 
-        train, test, source = from_file_or(
-            found, file, data_dir, test_fraction, seed, SHAPE, len(self.class_names)
-        )
-        splits = take(
-            train, test, choose(len(train), len(test), train_size, val_size, test_size, seed)
-        )
-        mean, std = mean or MEAN, std or STD
-        super().__init__(
-            classification_info(self.name, splits, self.class_names, mean, std, source),
-            splits,
-            augment,
-        )
+    def describe(self, splits: Mapping[str, Split], source: str) -> DataInfo:
+        """Take the statistics that were asked for."""
+        info = super().describe(splits, source)
+        return replace(info, mean=self.mean or MEAN, std=self.std or STD)
+
+    def load_published(self) -> Parts:
+        """Return the images of the canonical files, or of plain ones."""
+        import torchvision.datasets
+
+        canonical = getattr(torchvision.datasets, self.torchvision_class)
+        folder = Path(self.data_dir).expanduser()
+        paths = {part: sorted(folder.glob(f"{self.name}_{part}*.npz")) for part in SIZES}
+        complete = any((folder / sub / canonical.base_folder).is_dir() for sub in ("", self.name))
+        if any(paths.values()) and not complete:
+            return self._load_plain(folder, paths)
+        return self.load_torchvision(canonical, {"train": True}, {"train": False})
+
+    def _load_plain(self, folder: Path, paths: dict[str, list[Path]]) -> Parts:
+        """Read files of images and labels, those of a part in alphabetical order."""
+        parts, source = {}, f"Plain .npz files in {folder}"
+        for name, files in paths.items():
+            if not files:
+                raise DataError(
+                    f"{self.name}: there are {self.name}_*.npz files in {folder}, but no "
+                    f"{self.name}_{name}*.npz. Expected at least one."
+                )
+            part = parts[name] = read_files([str(path) for path in files], "", "classification")[0]
+            self.check(part, f"{files[0]} and the other files")
+            complete = len(part) == SIZES[name]
+            count = f"all {SIZES[name]}" if complete else f"only {len(part)} of {SIZES[name]}"
+            source += f"; {name} images: {count}"
+        return parts["train"], parts["test"], f"{source}."
 
 
+@dataclass(eq=False)
 class CIFAR100(CIFAR10):
     """Photographs, 3 x 32 x 32, a hundred classes, 50 000 for training and 10 000 for testing."""
 
     name = "cifar100"
-    form = Form(SHAPE, 100)
-    base_folder = "cifar-100-python"
+    spec = ExampleSpec(SHAPE, 100)
     class_names = tuple(HUNDRED_CLASSES.split())
     torchvision_class = "CIFAR100"
-
-
-def load_plain(kind: type[CIFAR10], data_dir: str) -> Parts | None:
-    """Plain .npz files NAME_train*.npz and NAME_test*.npz in `data_dir`, each kind in alphabetical
-    order; None if there are none.
-
-    The canonical files, where they are complete, go first: there may be a part of the data only in
-    the plain ones.
-    """
-    folder, name = Path(data_dir).expanduser(), kind.name
-    paths = {part: sorted(folder.glob(f"{name}_{part}*.npz")) for part in SIZES}
-    if not any(paths.values()) or any(
-        (folder / sub / kind.base_folder).is_dir() for sub in ("", name)
-    ):
-        return None
-    parts = {}
-    source = f"Plain .npz files in {folder}"
-    for part, found in paths.items():
-        if not found:
-            raise DataError(
-                f"{name}: there are {name}_*.npz files in {folder} but no {name}_{part}*.npz; one of that name would be right."
-            )
-        parts[part] = read_files([str(path) for path in found], "", "classification")[0]
-        check(parts[part], SHAPE, len(kind.class_names), f"{found[0]} and its like")
-        whole = len(parts[part]) == SIZES[part]
-        source += f"; {part} images: " + (
-            f"all {SIZES[part]}" if whole else f"only {len(parts[part])} of {SIZES[part]}"
-        )
-    return parts["train"], parts["test"], f"{source}."
-
-
-def load_canonical(kind: type[CIFAR10], data_dir: str) -> Parts:
-    """Both parts from the canonical pickles. torchvision compares their md5 before it opens them: a
-    forged one is never run.
-    """
-    import torchvision.datasets
-
-    canonical = getattr(torchvision.datasets, kind.torchvision_class)
-    root = unpack(kind.name, canonical, data_dir, ("", kind.name))
-    train, test = (_split(canonical, root, train) for train in (True, False))
-    return train, test, f"Canonical files in {root / canonical.base_folder}."
-
-
-def _split(canonical: Any, root: Path, train: bool) -> Split:
-    try:
-        data = canonical(root, train=train, download=False)
-    except RuntimeError as error:
-        raise DataError(
-            f"{root / canonical.base_folder} lacks a file or has one that differs from the canonical one (md5); none was opened; "
-            f"the contents of {canonical.filename} would be right."
-        ) from error
-    pixels = torch.from_numpy(data.data).permute(0, 3, 1, 2).contiguous()
-    return Split(pixels, torch.tensor(data.targets))

@@ -1,5 +1,6 @@
-"""Random graphs of two blocks: is the graph connected? A question that no renumbering changes
-(optimisation dynamics).
+"""Random graphs of two blocks: is the graph connected? (optimisation dynamics).
+
+No renumbering of the nodes changes the answer.
 """
 
 from pathlib import Path
@@ -8,25 +9,42 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learnsym.data.base import Form, ImageData, Split
-from learnsym.data.readers.arrays import find_named, read_npz
-from learnsym.data.splits import classification_info, generator
+from learnsym.data.base import DataInfo, ExampleSpec, ImageData, Split
+from learnsym.data.readers.arrays import describe, find_named, is_binary, read_npz
+from learnsym.data.splits import draw_examples
 from learnsym.errors import DataError
 from learnsym.schema import Count, Fraction, Size
+from learnsym.utils.rng import generator
 
 CLASSES = ("disconnected", "connected")
 
 
 class Graphs(ImageData):
-    """Adjacency matrices as images, 1 x 10 x 10, 0/1, symmetric with a zero diagonal; class 1: the
-    graph is connected.
+    """Adjacency matrices as images, 1 x 10 x 10, 0/1; class 1: the graph is connected.
 
     The stochastic block model: two blocks of equal size, an edge between two nodes of one block
     with one probability, of different blocks with another, the nodes in random order. `prepare`
     gives A - 0.5.
+
+    Args:
+        data_dir: folder where a relative `file` is looked for if it is not in the current one.
+        file: .npz file of training graphs to read instead of making them: adjacency [N, n, n]
+            and label [N], 0/1 both.
+        relabel: compute the labels of `file` anew (those of the published file,
+            stoch_block.npz, call 42 disconnected graphs connected). Labels of generated graphs
+            are always exact.
+        count: so many training graphs are made, or drawn at random from `file`.
+        test_size: so many test graphs are made, with or without `file`.
+        nodes: of a graph, an even number: half of them in each block.
+        p_inside, p_across: probability of an edge inside a block and across.
+        seed: of the graphs.
+
+    Raises:
+        DataError: an odd number of nodes; or the file is missing, not of this form, or has less
+            than `count` graphs.
     """
 
-    form = Form((1, 10, 10), 2)
+    spec = ExampleSpec((1, 10, 10), 2)
 
     def __init__(
         self,
@@ -40,63 +58,46 @@ class Graphs(ImageData):
         p_across: Fraction = 0.05,
         seed: Count = 0,
     ) -> None:
-        """Args:
-            data_dir: folder where a relative `file` is looked for if it is not in the current one.
-            file: .npz file of training graphs to read instead of making them: adjacency [N, n, n]
-                and label [N], 0/1 both.
-            relabel: compute the labels of `file` anew (those of the published file,
-                stoch_block.npz, call 42 disconnected graphs connected). Labels of graphs made here
-                are always exact.
-            count: so many training graphs are made, or drawn at random from `file`.
-            test_size: so many test graphs are made, with or without `file`.
-            nodes: of a graph, an even number: half of them in each block.
-            p_inside, p_across: probability of an edge inside a block and across.
-            seed: of the graphs.
-
-        Raises:
-            DataError: an odd number of nodes; or the file is missing, not of this form, or has less
-                than `count` graphs.
-        """
         if nodes < 2 or nodes % 2:
             raise DataError(
-                f"dataset.nodes={nodes}: two blocks of equal size take an even number of nodes, at least 2."
+                f"dataset.nodes={nodes}: two blocks of equal size take an even number of nodes, at "
+                "least 2."
             )
         model = (
-            f"the two-block model ({nodes} nodes, edges with probability {p_inside:g} inside and {p_across:g} across a block, "
-            f"seed {seed})"
+            f"the two-block model ({nodes} nodes, edges with probability {p_inside:g} inside and "
+            f"{p_across:g} across a block, seed {seed})"
         )
 
-        def make(part: str, size: int) -> Split:
-            graphs = block_graphs(
-                size, nodes, p_inside, p_across, generator(seed, f"{part} graphs")
-            )
-            return Split(graphs, connected(graphs[:, 0]).long())
+        def generate(split: str, size: int) -> Split:
+            draws = generator(seed, f"{split} graphs")
+            return _label(block_graphs(size, nodes, p_inside, p_across, draws))
 
         if file is None:
-            train = make("train", count)
+            train = generate("train", count)
             source = f"Graphs of {model}, labelled by exact connectivity."
         else:
             path = find_named(file, data_dir)[0]
-            train = draw(read_graphs(path, nodes), count, seed, path)
-            exact = connected(train.inputs[:, 0]).long()
-            wrong = int((train.targets != exact).sum())
+            train = draw_examples(_read_graphs(path, nodes), count, seed)
+            exact = _label(train.tensor)
+            wrong = int((train.targets != exact.targets).sum())
             source = (
-                f"Read from {path}; {wrong} of its {count} labels differ from the exact connectivity, and all are "
-                f"{'computed anew' if relabel else 'kept as they are there'}. The test graphs are not from the file: they are "
-                f"made, of {model}, and labelled exactly."
+                f"Read from {path}; {wrong} of its {count} labels differ from the exact "
+                "connectivity, and all are "
+                f"{'computed anew' if relabel else 'kept as they are there'}. The test graphs are "
+                f"not from the file: they are made, of {model}, and labelled exactly."
             )
-            train = Split(train.inputs, exact) if relabel else train
-        splits = {"train": train, "test": make("test", test_size)}
-        super().__init__(
-            classification_info("graphs", splits, CLASSES, (0.5,), (1.0,), source), splits
-        )
+            train = exact if relabel else train
+        splits = {"train": train, "test": generate("test", test_size)}
+        info = DataInfo.of("graphs", splits, source, class_names=CLASSES, mean=(0.5,), std=(1.0,))
+        super().__init__(info, splits)
 
 
 def block_graphs(
     count: int, nodes: int, p_inside: float, p_across: float, draws: torch.Generator
 ) -> Tensor:
-    """Adjacency matrices [count, 1, nodes, nodes] of the two-block model, float32 0/1, the nodes
-    shuffled.
+    """Draw shuffled adjacency matrices [count, 1, nodes, nodes] of the two-block model.
+
+    They are float32, 0/1.
     """
     # A random order of the nodes of which the first half is one block: that is which block each
     # node of a shuffled graph is in.
@@ -107,11 +108,10 @@ def block_graphs(
 
 
 def connected(adjacency: Tensor) -> Tensor:
-    """Whether each graph [N, n, n] (symmetric; an edge where it is not 0) is in one piece: bool
-    [N], exact.
+    """Tell which graphs [N, n, n] (edges are not 0) are connected: bool [N].
 
-    (A + I)^k is positive where a path of at most k edges leads; squaring it until k >= n - 1
-    reaches whatever can be reached.
+    Exact: (A + I)^k is positive where a path of at most k edges leads; squaring it until k >= n - 1
+    reaches all that can be reached.
 
     >>> connected(torch.tensor([[[0.0, 1.0], [1.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]]))
     tensor([ True, False])
@@ -119,51 +119,33 @@ def connected(adjacency: Tensor) -> Tensor:
     nodes = adjacency.shape[-1]
     reach = ((adjacency != 0) | torch.eye(nodes, dtype=torch.bool, device=adjacency.device)).float()
     for _ in range((nodes - 1).bit_length()):
-        reach = (
-            reach @ reach > 0
-        ).float()  # 0/1 again at once: the numbers of paths would overflow
+        reach = (reach @ reach > 0).float()  # 0/1 at once: the numbers of paths would overflow
     return (reach > 0).all(-1).all(-1)
 
 
-def read_graphs(path: Path, nodes: int) -> Split:
-    """The graphs of a file with arrays adjacency [N, n, n] and label [N], as `Graphs` holds them;
-    DataError if they are not.
-    """
+def _label(graphs: Tensor) -> Split:
+    """Label graphs [N, 1, n, n] by connectivity."""
+    return Split(graphs, connected(graphs[:, 0]).long())
+
+
+def _read_graphs(path: Path, nodes: int) -> Split:
+    """Read arrays adjacency [N, n, n] and label [N] as `Graphs` holds them."""
     arrays = read_npz(path, ("adjacency", "label"))
     matrices, labels = arrays["adjacency"], arrays["label"]
-    here = f"{path}: array 'adjacency' is {matrices.dtype} of shape {list(matrices.shape)}"
+    got = f"{path}: array 'adjacency' is {describe(matrices)}"
     if matrices.ndim != 3 or matrices.shape[1] != matrices.shape[2] or 0 in matrices.shape:
-        raise DataError(f"{here}; square matrices, [N, n, n], would be right.")
+        raise DataError(f"{got}. Expected square matrices, [N, n, n].")
     if matrices.shape[1] != nodes:
-        raise DataError(
-            f"{here}, but the test graphs have dataset.nodes={nodes} nodes; as many, an even number, would be right."
-        )
+        raise DataError(f"{got}, but the test graphs have dataset.nodes={nodes} nodes.")
     symmetric = is_binary(matrices) and (matrices == matrices.transpose(0, 2, 1)).all()
     if not symmetric or np.diagonal(matrices, axis1=1, axis2=2).any():
         raise DataError(
-            f"{here}, but not of simple graphs; 0 and 1, symmetric with a zero diagonal, would be right."
+            f"{got}, but not of simple graphs. Expected 0 and 1, symmetric with a zero diagonal."
         )
     if labels.shape != (len(matrices),) or not is_binary(labels):
         raise DataError(
-            f"{path}: array 'label' is {labels.dtype} of shape {list(labels.shape)}; {len(matrices)} numbers, 1 for a connected "
-            "graph and 0 for another, would be right."
+            f"{path}: array 'label' is {describe(labels)}. Expected {len(matrices)} numbers, 1 for "
+            "a connected graph and 0 for another."
         )
-    return Split(
-        torch.from_numpy(matrices.astype(np.float32))[:, None],
-        torch.from_numpy(labels.astype(np.int64)),
-    )
-
-
-def is_binary(array: np.ndarray) -> bool:
-    """Whether it holds numbers, all of them 0 or 1."""
-    return array.dtype.kind in "biuf" and bool(np.isin(array, (0, 1)).all())
-
-
-def draw(part: Split, count: int, seed: int, path: Path) -> Split:
-    """`count` examples of a file, drawn at random and in their order; all of them as they are."""
-    if count > len(part):
-        raise DataError(
-            f"dataset.count={count} asks for more examples than {path} has; at most {len(part)} is valid."
-        )
-    kept = torch.randperm(len(part), generator=generator(seed, "train"))[:count].sort().values
-    return Split(part.inputs[kept], part.targets[kept])
+    graphs = torch.from_numpy(matrices.astype(np.float32))[:, None]
+    return Split(graphs, torch.from_numpy(labels.astype(np.int64)))

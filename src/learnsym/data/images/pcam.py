@@ -1,22 +1,15 @@
-"""PatchCamelyon (Veeling et al. 2018): is there tumour tissue in the middle of a patch? Read batch
-by batch from its files.
-"""
+"""PatchCamelyon (Veeling et al. 2018): tumour tissue in patches of slides."""
 
-import gzip
-import os
-import shutil
-import tempfile
-import zlib
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from learnsym.data.augment import AugmentName
-from learnsym.data.base import Form, ImageData, Split
-from learnsym.data.download import download, find
+from learnsym.data.base import DataInfo, ExampleSpec, ImageData, Split
+from learnsym.data.download import download, find, gunzip
 from learnsym.data.readers.hdf5 import Hdf5Images, open_array
-from learnsym.data.splits import classification_info, generator
+from learnsym.data.splits import draw_rows
 from learnsym.errors import DataError
 from learnsym.schema import Count, Size
 
@@ -28,7 +21,10 @@ SUBFOLDERS = ("pcam", "")
 FILE_NAME = "camelyonpatch_level_2_split_{}_{}.h5"
 PUBLISHED = {"train": "train", "val": "valid", "test": "test"}
 URL = "https://zenodo.org/records/2546921/files/{}"
-HINT = "its six files, camelyonpatch_level_2_split_{train,valid,test}_{x,y}.h5.gz (8 GB), are on the page zenodo.org/records/2546921"
+HINT = (
+    "its six files, camelyonpatch_level_2_split_{train,valid,test}_{x,y}.h5.gz (8 GB), are on the "
+    "page zenodo.org/records/2546921"
+)
 # md5 of the gzipped files, those of torchvision's PCAM (its authors' page names those of "valid"
 # and "test" the other way round, from before the files were exchanged). We had no copy to compute
 # them from ourselves.
@@ -43,13 +39,25 @@ CHECKSUMS = {
 
 
 class PCam(ImageData):
-    """Patches of slides, 3 x 96 x 96, without (0) or with (1) tumour: 262 144 for training, 32 768
-    each to validate and test.
+    """Patches of slides, 3 x 96 x 96, without (0) or with (1) tumour.
 
-    The pictures stay in their files and are read batch by batch (`learnsym.data.readers.hdf5`).
+    262 144 for training, 32 768 each to validate and test. The pictures stay in their files and are
+    read batch by batch (`learnsym.data.readers.hdf5`).
+
+    Args:
+        data_dir: folder where the HDF5 files (gzipped or not; also in pcam) are looked for
+            first and downloaded to otherwise.
+        train_size, val_size, test_size: at most so many of the published splits, drawn at
+            random; None takes all, and val_size=0 leaves out the validation set.
+        augment: fixed augmentation of the training images.
+        seed: of the subsets.
+
+    Raises:
+        DataError: a file is missing or is not what it should be, or has fewer pictures than are
+            asked for.
     """
 
-    form = Form(SHAPE, 2)
+    spec = ExampleSpec(SHAPE, 2)
 
     def __init__(
         self,
@@ -60,96 +68,54 @@ class PCam(ImageData):
         augment: AugmentName = "none",
         seed: Count = 0,
     ) -> None:
-        """Args:
-            data_dir: folder where the HDF5 files (gzipped or not; also in pcam) are looked for
-                first and downloaded to otherwise.
-            train_size, val_size, test_size: at most so many of the published splits, drawn at
-                random; None takes all, and val_size=0 leaves out the validation set.
-            augment: fixed augmentation of the training images.
-            seed: of the subsets.
-
-        Raises:
-            DataError: a file is missing or is not what it should be, or has fewer pictures than are
-                asked for.
-        """
-        sizes = {"train": train_size, "val": val_size, "test": test_size}
-        splits, source = {}, []
-        for part, size in sizes.items():
+        splits, counts = {}, []
+        for name, size in (("train", train_size), ("val", val_size), ("test", test_size)):
             if size == 0:
                 continue
-            images, labels = load(part, data_dir)
-            found = "all" if len(images) == SIZES[part] else f"only {len(images)} of"
-            source.append(f"{part} images: {found} {SIZES[part]}")
-            splits[part] = subset(part, images, labels, size, seed)
-            folder = images.path.parent
-        provenance = f"Published splits in {folder}, read from the files as they are needed; {'; '.join(source)}."
-        super().__init__(
-            classification_info("pcam", splits, CLASSES, MEAN, STD, provenance), splits, augment
+            images, labels = _load(name, data_dir)
+            complete = len(images) == SIZES[name]
+            counts.append(
+                f"{name} images: {'all' if complete else f'only {len(images)} of'} {SIZES[name]}"
+            )
+            rows = draw_rows(len(images), size, seed, name, f"dataset.{name}_size")
+            splits[name] = Split(images.select(rows), labels[rows])
+        provenance = (
+            f"Published splits in {images.path.parent}, read from the files as they are needed; "
+            f"{'; '.join(counts)}."
         )
+        info = DataInfo.of("pcam", splits, provenance, class_names=CLASSES, mean=MEAN, std=STD)
+        super().__init__(info, splits, augment)
 
 
-def load(part: str, data_dir: str) -> tuple[Hdf5Images, Tensor]:
-    """All images, in their file, and labels [N] (int64) of a part, "train", "val" or "test"."""
-    images = Hdf5Images(locate(part, "x", data_dir), "x")
+def _load(name: str, data_dir: str) -> tuple[Hdf5Images, Tensor]:
+    """Return all images of a split, in their file, and their labels [N] (int64)."""
+    images = Hdf5Images(_locate(name, "x", data_dir), "x")
     if images.shape[1:] != SHAPE or images.dtype != torch.uint8:
         raise DataError(
-            f"{images.path}: images of shape {list(images.shape[1:])}, {images.dtype}; "
-            f"{list(SHAPE)}, torch.uint8, would be right (in the file itself the channels come last)."
+            f"{images.path}: Expected images of shape {list(SHAPE)}, torch.uint8, got "
+            f"{list(images.shape[1:])}, {images.dtype} (in the file the channels come last)."
         )
-    path = locate(part, "y", data_dir)
+    path = _locate(name, "y", data_dir)
     labels = torch.from_numpy(open_array(path, "y")[()]).long().flatten()
     if len(labels) != len(images) or not ((labels == 0) | (labels == 1)).all():
         raise DataError(
-            f"{path}: {len(labels)} labels up to {int(labels.max())}; {len(images)} of 0 or 1 would be right."
+            f"{path}: Expected {len(images)} labels of 0 or 1, got {len(labels)} labels up to "
+            f"{int(labels.max())}."
         )
     return images, labels
 
 
-def subset(part: str, images: Hdf5Images, labels: Tensor, size: int | None, seed: int) -> Split:
-    """`size` of the images, drawn at random, in their order (a smaller subset is part of a larger
-    one); nothing is read.
-    """
-    if size is None:
-        return Split(images, labels)
-    if size > len(images):
-        raise DataError(
-            f"dataset.{part}_size={size} asks for more {part} images than there are; at most {len(images)} is valid."
-        )
-    rows = torch.randperm(len(images), generator=generator(seed, part))[:size].sort().values
-    return Split(images.select(rows), labels[rows])
-
-
-def locate(part: str, what: str, data_dir: str) -> Path:
-    """The HDF5 file of images ("x") or labels ("y"), unpacked beside its .gz, or downloaded, if it
-    has not been.
-    """
-    name = FILE_NAME.format(PUBLISHED[part], what)
-    path = find(data_dir, SUBFOLDERS, (name,))
-    if path is not None:
+def _locate(name: str, axis: str, data_dir: str) -> Path:
+    """Return the file of images ("x") or labels ("y"), downloaded if need be."""
+    file = FILE_NAME.format(PUBLISHED[name], axis)
+    if path := find(data_dir, SUBFOLDERS, (file,)):
         return path
-    lying = find(data_dir, SUBFOLDERS, (f"{name}.gz",))
-    folder = lying.parent if lying else Path(data_dir).expanduser() / SUBFOLDERS[0]
+    packed = find(data_dir, SUBFOLDERS, (f"{file}.gz",))
+    folder = packed.parent if packed else Path(data_dir).expanduser() / SUBFOLDERS[0]
     try:
         archive = download(
-            "pcam", f"{name}.gz", folder, [URL.format(f"{name}.gz")], CHECKSUMS[part, what]
+            "pcam", f"{file}.gz", folder, [URL.format(f"{file}.gz")], CHECKSUMS[name, axis]
         )
     except DataError as error:
         raise DataError(f"{str(error).rstrip('.')}; {HINT}.") from error
-    return unzip(archive)
-
-
-def unzip(archive: Path) -> Path:
-    """What is in a .gz file, beside it; moved into place at once, so that a run killed half-way
-    leaves no half file.
-    """
-    path = archive.with_suffix("")
-    try:
-        with tempfile.TemporaryDirectory(dir=archive.parent) as scratch:
-            with gzip.open(archive) as packed, (Path(scratch) / path.name).open("wb") as unpacked:
-                shutil.copyfileobj(packed, unpacked, 2**20)
-            os.replace(Path(scratch) / path.name, path)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(
-            f"{archive} cannot be unpacked ({error}); unpack it by hand (gunzip) and set paths.data to that folder."
-        ) from error
-    return path
+    return gunzip(archive)

@@ -1,9 +1,7 @@
-"""Triangles and pentagons, one in each small image: where is which? A segmentation task
-(optimisation dynamics).
+"""Triangles and pentagons, one in each small image: where is which? (optimisation dynamics).
 
-The published images (simpshape.npz) were measured, by fitting the drawing below to 600 of them (rms
-error of the ink: median
-0.006), and are imitated. In all of them the shape points to the right, has one grey, and is
+The published images (simpshape.npz) were measured, by fitting the drawing below to 600 of them, and
+are imitated. In all of them the shape points to the right, has one grey, and is
 stretched vertically; what varies is which shape it is, where, and how large. It is cut off at a
 window narrower than the image. Not imitated: one image in 25 is squeezed or cut a little more, and
 there are rings one or two of 256 grey levels deep around a shape, the traces of a compression.
@@ -17,12 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learnsym.data.base import DataInfo, Form, ImageData, Split
-from learnsym.data.images.graphs import draw, is_binary
-from learnsym.data.readers.arrays import as_images, find_named, read_npz
-from learnsym.data.splits import generator
+from learnsym.data.base import DataInfo, ExampleSpec, ImageData, Split
+from learnsym.data.readers.arrays import as_images, find_named, is_binary, read_npz
+from learnsym.data.splits import draw_examples
 from learnsym.errors import DataError
 from learnsym.schema import Count, Size, Task
+from learnsym.utils.rng import generator
 
 SIDE = 14
 """Pixels of an image, across and down; all lengths here are in pixels."""
@@ -43,21 +41,33 @@ BLUR = 0.481
 """Standard deviation of the Gaussian that smooths the edges."""
 FINE = 6
 """Points per pixel, across and down, at which a shape is drawn before it is smoothed."""
-AT_A_TIME = 256
+_CHUNK = 256
 """Images drawn at once: FINE squared times their memory is needed."""
 AbsentMask = Literal["zeros", "ones"]
 
 
 class Shapes(ImageData):
-    """Images 1 x 14 x 14 of one dark filled triangle or pentagon on a bright ground; targets [N, 2,
-    14, 14]: a mask of each.
+    """Images 1 x 14 x 14 of a dark triangle or pentagon, and masks [2, 14, 14].
 
     Targets are float32, 1 where the triangle (first) or the pentagon (second) is. `prepare` gives x
     - 0.5.
+
+    Args:
+        data_dir: folder where a relative `file` is looked for if it is not in the current one.
+        file: .npz file of training images to read instead of drawing them: img in [0, 1], trig
+            and pent 0/1, each [N, 14, 14], the mask of the shape that is absent all one value.
+        absent_mask: what the mask of the absent shape is: all "zeros", or all "ones" as in the
+            published file.
+        count: so many training images are made, or drawn at random from `file`.
+        test_size: so many test images are made, with or without `file`.
+        seed: of the images.
+
+    Raises:
+        DataError: the file is missing, not of this form, or has less than `count` images.
     """
 
     task: Task = "segmentation"  # so that a network can be refused before the images are drawn
-    form = Form((1, SIDE, SIDE), 2, "segmentation")
+    spec = ExampleSpec((1, SIDE, SIDE), 2, "segmentation")
 
     def __init__(
         self,
@@ -68,70 +78,48 @@ class Shapes(ImageData):
         test_size: Size = 500,
         seed: Count = 0,
     ) -> None:
-        """Args:
-            data_dir: folder where a relative `file` is looked for if it is not in the current one.
-            file: .npz file of training images to read instead of drawing them: img in [0, 1], trig
-                and pent 0/1, each [N, 14, 14], the mask of the shape that is absent all one value.
-            absent_mask: what the mask of the absent shape is: all "zeros", or all "ones" as in the
-                published file.
-            count: so many training images are made, or drawn at random from `file`.
-            test_size: so many test images are made, with or without `file`.
-            seed: of the images.
-
-        Raises:
-            DataError: the file is missing, not of this form, or has less than `count` images.
-        """
         source = f"Shapes drawn by code after the published ones (seed {seed})."
         if file is None:
             train = draw_shapes(count, seed, "train")
         else:
             path = find_named(file, data_dir)[0]
-            train = draw(read_shapes(path), count, seed, path)
+            train = draw_examples(_read_shapes(path), count, seed)
             source = f"Training images from {path}; the test images are not from the file. {source}"
-        parts = {"train": train, "test": draw_shapes(test_size, seed, "test")}
-        splits = {name: with_absent(part, absent_mask) for name, part in parts.items()}
-        info = DataInfo(
-            name="shapes",
+        examples = {"train": train, "test": draw_shapes(test_size, seed, "test")}
+        splits = {name: _fill_absent(split, absent_mask) for name, split in examples.items()}
+        info = DataInfo.of(
+            "shapes",
+            splits,
+            f"{source} The mask of the absent shape is all {absent_mask}.",
             task=self.task,
-            input_shape=(1, SIDE, SIDE),
-            num_outputs=len(CLASSES),
             class_names=CLASSES,
-            target_unit="",
             mean=(0.5,),
             std=(1.0,),
-            sizes={name: len(split) for name, split in splits.items()},
-            provenance=f"{source} The mask of the absent shape is all {absent_mask}.",
         )
         super().__init__(info, splits)
 
 
-def with_absent(split: Split, absent_mask: AbsentMask) -> Split:
-    """The same with the masks of absent shapes, which are all one value, set to zeros or ones."""
-    filled = torch.full_like(split.targets, float(absent_mask == "ones"))
-    return Split(
-        split.inputs, torch.where(is_absent(split.targets)[..., None, None], filled, split.targets)
-    )
-
-
 def is_absent(masks: Tensor) -> Tensor:
-    """Which masks [N, K, H, W] are all one value: bool [N, K]. A shape is neither nowhere nor
-    everywhere.
-    """
+    """Tell which masks [N, K, H, W] are all one value: bool [N, K]."""
     return masks.flatten(2).amin(2) == masks.flatten(2).amax(2)
+
+
+def _fill_absent(split: Split, absent_mask: AbsentMask) -> Split:
+    """Set the masks of absent shapes to zeros or ones."""
+    absent = is_absent(split.targets)[..., None, None]
+    return Split(split.inputs, split.targets.masked_fill(absent, float(absent_mask == "ones")))
 
 
 # --- drawing
 
 
-def draw_shapes(count: int, seed: int, part: str) -> Split:
-    """Images [count, 1, 14, 14] of shapes drawn at random and their masks, zeros where absent; both
-    float32.
-    """
-    draws = torch.rand(count, 4, generator=generator(seed, f"{part} shapes"))
+def draw_shapes(count: int, seed: int, split: str) -> Split:
+    """Draw shapes at random: images [count, 1, 14, 14] and masks, zeros where absent."""
+    draws = torch.rand(count, 4, generator=generator(seed, f"{split} shapes"))
     which = (draws[:, 0] < 0.5).long()
     radius = RADIUS[0] + (RADIUS[1] - RADIUS[0]) * draws[:, 1]
     centre = SIDE / 2 + torch.tensor(OFFSET) * (2 * draws[:, 2:] - 1)
-    batches = zip(*(t.split(AT_A_TIME) for t in (which, radius, centre)), strict=True)
+    batches = zip(*(t.split(_CHUNK) for t in (which, radius, centre)), strict=True)
     ink = torch.cat([render(*batch) for batch in batches])
     # Inside is where at least half of a pixel's ink is, as in the published masks.
     masks = (
@@ -142,7 +130,7 @@ def draw_shapes(count: int, seed: int, part: str) -> Split:
 
 
 def render(which: Tensor, radius: Tensor, centre: Tensor) -> Tensor:
-    """Ink in [0, 1], [N, 14, 14], of one polygon each.
+    """Return the ink in [0, 1], [N, 14, 14], of one polygon each.
 
     Args:
         which: 0 for a triangle, 1 for a pentagon, [N].
@@ -152,7 +140,7 @@ def render(which: Tensor, radius: Tensor, centre: Tensor) -> Tensor:
     point = (torch.arange(SIDE * FINE) + 0.5) / FINE
     x, y = (point - centre[:, axis, None] for axis in (0, 1))
     covered = torch.ones(len(which), SIDE * FINE, SIDE * FINE)
-    for normals, apothem in zip(*half_planes(), strict=True):  # of one edge of each kind of polygon
+    for normals, apothem in zip(*_half_planes(), strict=True):  # an edge of each kind of polygon
         to_x, to_y = normals[which].unbind(1)
         distance = (
             (apothem[which] * radius)[:, None, None]
@@ -162,62 +150,58 @@ def render(which: Tensor, radius: Tensor, centre: Tensor) -> Tensor:
         # The part of a fine square inside the edge: it saves a much finer grid, as many edges run
         # along it.
         covered = torch.minimum(covered, (distance * FINE + 0.5).clamp(0, 1))
-    across, down = (smoothing(point, half) for half in WINDOW)
+    across, down = (_smoothing(point, half) for half in WINDOW)
     return down @ covered @ across.T
 
 
-def half_planes() -> tuple[Tensor, Tensor]:
-    """Outer unit normals [5, 2, 2] (edge, kind, x and y) and distances from the centre [5, 2] per
-    unit of radius.
+def _half_planes() -> tuple[Tensor, Tensor]:
+    """Return outer unit normals [5, 2, 2] and apothems [5, 2] of the edges.
 
-    The polygons have a corner on the right and are stretched along y. The triangle's edges come
-    more than once.
+    Axes are edge, kind, and x and y. Apothems are distances from the centre per unit of radius. The
+    polygons have a corner on the right and are stretched along y. The triangle's edges come more
+    than once.
     """
     normals, apothems = torch.empty(max(SIDES), len(SIDES), 2), torch.empty(max(SIDES), len(SIDES))
     for kind, sides in enumerate(SIDES):
         angle = math.pi / sides * (2 * (torch.arange(max(SIDES)) % sides) + 1)
         normal = torch.stack([angle.cos(), angle.sin() / STRETCH], dim=1)
         length = normal.norm(dim=1)
-        normals[:, kind], apothems[:, kind] = (
-            normal / length[:, None],
-            math.cos(math.pi / sides) / length,
-        )
+        normals[:, kind] = normal / length[:, None]
+        apothems[:, kind] = math.cos(math.pi / sides) / length
     return normals, apothems
 
 
-def smoothing(point: Tensor, half_window: float) -> Tensor:
-    """Weights [14, P] with which the pixels of a row see its fine points [P], none outside the
-    window.
-    """
+def _smoothing(point: Tensor, half_window: float) -> Tensor:
+    """Return weights [14, P] of fine points in the pixels of a row."""
     pixel = torch.arange(SIDE) + 0.5
     weights = torch.exp(-((pixel[:, None] - point) ** 2) / (2 * BLUR**2))
-    seen = ((half_window - (point - SIDE / 2).abs()) * FINE + 0.5).clamp(0, 1)
-    return weights / weights.sum(1, keepdim=True) * seen
+    inside = ((half_window - (point - SIDE / 2).abs()) * FINE + 0.5).clamp(0, 1)
+    return weights / weights.sum(1, keepdim=True) * inside
 
 
 # --- reading
 
 
-def read_shapes(path: Path) -> Split:
-    """The images of a file and their masks as they are there; DataError if it is not of the form
-    that `Shapes` says.
-    """
+def _read_shapes(path: Path) -> Split:
+    """Read the images of a file and their masks as they are."""
     arrays = read_npz(path, ("img", "trig", "pent"))
     for name in ("img", "trig", "pent"):
         array = arrays[name]
         if array.shape != (len(arrays["img"]), SIDE, SIDE) or len(array) == 0:
             raise DataError(
-                f"{path}: array {name!r} is {list(array.shape)}; [N, {SIDE}, {SIDE}], N alike, would be right."
+                f"{path}: array {name!r} is {list(array.shape)}. Expected [N, {SIDE}, {SIDE}], N "
+                "alike."
             )
         if name != "img" and not is_binary(array):
             raise DataError(
-                f"{path}: array {name!r} is not of 0 and 1 alone; a mask, 1 inside the shape, would be right."
+                f"{path}: array {name!r} is not of 0 and 1 alone. Expected a mask, 1 inside the "
+                "shape."
             )
     masks = torch.from_numpy(np.stack([arrays["trig"], arrays["pent"]], axis=1).astype(np.float32))
     present = (~is_absent(masks)).sum(1)
     if (present != 1).any():
         raise DataError(
-            f"{path}: {int((present != 1).sum())} images show both shapes or none; exactly one mask per image that is not all "
-            "one value would be right."
+            f"{path}: {int((present != 1).sum())} images show both shapes or none. Expected "
+            "exactly one mask per image that is not all one value."
         )
     return Split(as_images(arrays["img"], path, "img"), masks)

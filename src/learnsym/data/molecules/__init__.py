@@ -1,1 +1,1 @@
-"""TODO: what this package is for."""
+"""Data sets of molecules, which are clouds of points."""

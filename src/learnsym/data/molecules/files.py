@@ -1,193 +1,99 @@
-"""The user's own molecules, in plain .npz or extended .xyz files, one property as the target."""
+"""A user's molecules, in plain .npz files or in any format that ase reads."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+import torch.nn.functional as F
 
-from learnsym.data.base import DataInfo, Split
-from learnsym.data.molecules.base import PointAugmentName, PointData
-from learnsym.data.molecules.elements import check_elements
-from learnsym.data.molecules.units import QM9_UNITS, Unit, reported
-from learnsym.data.readers.arrays import find_named, read_npz
-from learnsym.data.readers.xyz import read_xyz
-from learnsym.data.splits import choose, split_off_test, take
+from learnsym.data.base import Split
+from learnsym.data.molecules.examples import Arrays, SplitMolecules, as_examples
+from learnsym.data.molecules.units import QM9_UNITS, Unit
+from learnsym.data.readers.arrays import describe, find_named, read_npz
+from learnsym.data.readers.structures import read_structures
 from learnsym.errors import DataError
-from learnsym.schema import Count, Fraction, Size
-
-Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Atomic numbers [N, A] with 0 for padding, positions [N, A, 3] in angstrom, values of the target
-[N]."""
 
 
-class Molecules(PointData):
-    """A .npz with charges [N, A] (atomic numbers, 0 = padding), positions [N, A, 3] (angstrom) and
-    one array [N] per property, or extended .xyz files with the property in the second line of every
-    molecule.
+@dataclass(eq=False)
+class Molecules(SplitMolecules):
+    """Molecules in .npz, (extended) .xyz, .sdf, .db and other files of ase.
 
-    The target is reported in meV if it is an energy. All examples are shuffled by `seed` before
-    they are split.
-    """
+    A .npz has charges [N, A] (atomic numbers, 0 = padding), positions [N, A, 3] (angstrom) and one
+    array [N] per property. In other files the property belongs to every molecule: `homo=-0.25` in
+    the second line of extended .xyz, a field of .sdf, a key of .db. The target is reported in meV
+    if it is an energy. All examples are shuffled by `seed` before they are split. Other arguments:
+    see `SplitMolecules` and `SplitSettings`.
 
-    def __init__(
-        self,
-        file: str | list[str],
-        data_dir: str = "data",
-        target: str = "homo",
-        unit: Unit | None = None,
-        test_fraction: Fraction = 0.2,
-        train_size: Size | None = None,
-        val_size: Count = 0,
-        test_size: Size | None = None,
-        augment: PointAugmentName = "none",
-        center: bool = True,
-        seed: Count = 0,
-    ) -> None:
-        """Args:
+    Args:
         file: a file, a list of files or a pattern; several are read one after the other.
         data_dir: folder where a relative name is looked for if it is not in the current one.
         target: which property.
         unit: of that property in the file; None: as in QM9, for its properties.
-        test_fraction: part held out for testing.
-        train_size, test_size: at most so many, drawn at random; None takes all.
-        val_size: so many are held out from the training part.
-        augment, center: see `PointData`.
-        seed: of the splits.
-        """
-        unit = unit or unit_of(target)
-        paths = find_named(file, data_dir)
-        parts = [as_examples(reader(path)(path, target), str(path), unit) for path in paths]
+    """
+
+    file: str | list[str]
+    data_dir: str = "data"
+    target: str = "homo"
+    unit: Unit | None = None
+
+    def __post_init__(self) -> None:
+        unit = self.unit or _unit_of(self.target)
+        paths = find_named(self.file, self.data_dir)
+        parts = [as_examples(_read(path, self.target), str(path), unit) for path in paths]
         names = ", ".join(map(str, paths))
-        source = f"{target} ({unit} in the file) of the molecules of {names}."
-        splits = split_molecules(
-            concatenate(parts), test_fraction, train_size, val_size, test_size, seed, names
-        )
-        super().__init__(
-            molecule_info("molecules", splits, reported(unit)[1], f"{source} {how_split(seed)}"),
-            splits,
-            augment,
-            center,
-        )
+        source = f"{self.target} ({unit} in the file) of the molecules of {names}."
+        self.finish("molecules", _concatenate(parts), unit, source, names)
 
 
-def unit_of(target: str) -> Unit:
-    """The unit of a property of QM9 in QM9's files; a DataError for others."""
+def _unit_of(target: str) -> Unit:
+    """Return the unit of a property of QM9 in QM9's files."""
     if target.lower() not in QM9_UNITS:
         raise DataError(
-            f"dataset.unit=null with dataset.target={target}: no property of QM9 has this name ({', '.join(QM9_UNITS)}), so its "
-            "unit in the file must be said, such as dataset.unit=hartree."
+            f"dataset.unit=null with dataset.target={target}: no property of QM9 has this name "
+            f"({', '.join(QM9_UNITS)}), so its unit in the file must be given, such as "
+            "dataset.unit=hartree."
         )
     return QM9_UNITS[target.lower()]
 
 
-def reader(path: Path) -> Callable[[Path, str], Arrays]:
-    """What reads a file with such a name."""
-    return read_xyz if path.suffix in (".xyz", ".extxyz") else read_arrays
+def _read(path: Path, target: str) -> Arrays:
+    return _read_arrays(path, target) if path.suffix == ".npz" else read_structures(path, target)
 
 
-def read_arrays(path: Path, target: str) -> Arrays:
-    """The arrays of a .npz file; a DataError says which one is missing or of another form."""
+def _read_arrays(path: Path, target: str) -> Arrays:
+    """Return the arrays of a .npz file after a check of their form."""
     arrays = read_npz(path, ("charges", "positions"))
     charges, positions = arrays["charges"], arrays["positions"]
-    properties = [
-        k
-        for k, a in arrays.items()
-        if a.ndim == 1 and a.dtype.kind in "iuf" and len(a) == len(charges)
-    ]
-    if (
-        charges.ndim != 2
-        or 0 in charges.shape
-        or charges.dtype.kind not in "iuf"
-        or (charges != np.rint(charges)).any()
-    ):
+    numbers = charges.ndim == 2 and charges.size > 0 and charges.dtype.kind in "iuf"
+    if not numbers or (charges != np.rint(charges)).any():
         raise DataError(
-            f"{path}: array 'charges' is {_form(charges)}; atomic numbers, [N, A] with 0 for padding, would be right."
+            f"{path}: array 'charges' is {describe(charges)}. Expected atomic numbers, [N, A] with "
+            "0 for padding."
         )
     if positions.shape != (*charges.shape, 3) or positions.dtype.kind != "f":
         raise DataError(
-            f"{path}: array 'positions' is {_form(positions)}; numbers {[*charges.shape, 3]} would be right."
+            f"{path}: array 'positions' is {describe(positions)}. Expected numbers "
+            f"{[*charges.shape, 3]}."
         )
+    properties = {
+        name: array
+        for name, array in arrays.items()
+        if array.shape == (len(charges),) and array.dtype.kind in "iuf"
+    }
     if target not in properties:
-        what = (
-            f"array {target!r} is {_form(arrays[target])}"
-            if target in arrays
-            else f"there is no array {target!r}"
-        )
+        missing = f"there is no array {target!r}"
+        if target in arrays:
+            missing = f"array {target!r} is {describe(arrays[target])}"
         raise DataError(
-            f"{path}: dataset.target={target}, but {what}; one number for each of its {len(charges)} molecules would be right, "
-            f"as in {', '.join(properties) or 'none of its arrays'}."
+            f"{path}: dataset.target={target}, but {missing}. Expected one number for each of its "
+            f"{len(charges)} molecules, as in {', '.join(properties) or 'none of its arrays'}."
         )
-    return charges.astype(np.int64), positions, arrays[target]
+    return charges.astype(np.int64), positions, properties[target]
 
 
-def _form(array: np.ndarray) -> str:
-    return f"{array.dtype} of shape {list(array.shape)}"
-
-
-def as_examples(arrays: Arrays, where: str, unit: Unit) -> Split:
-    """Molecules [N, A, 4] as `PointData` holds them, targets [N, 1] in the reported unit, float64:
-    total energies need it.
-    """
-    charges, positions, values = arrays
-    check_elements(charges, where)
-    there = charges != 0
-    for name, numbers in (("a position", positions[there]), ("a target", values)):
-        if not np.isfinite(numbers).all():
-            raise DataError(f"{where}: {name} is not a finite number; finite ones would be right.")
-    order = np.argsort(~there, axis=1, kind="stable")[
-        :, : there.sum(1).max()
-    ]  # the atoms first, the padding last
-    held = np.concatenate([np.where(there[..., None], positions, 0), charges[..., None]], -1)
-    inputs = torch.from_numpy(np.take_along_axis(held, order[..., None], 1).astype(np.float32))
-    return Split(inputs, torch.from_numpy(values.astype(np.float64) * reported(unit)[0])[:, None])
-
-
-def concatenate(parts: list[Split]) -> Split:
-    """Several files as one, padded to the largest molecule of all."""
+def _concatenate(parts: list[Split]) -> Split:
+    """Join files, padded to the largest molecule of all."""
     most = max(part.inputs.shape[1] for part in parts)
-
-    def padded(inputs: Tensor) -> Tensor:
-        return torch.nn.functional.pad(inputs, (0, 0, 0, most - inputs.shape[1]))
-
-    return Split(
-        torch.cat([padded(part.inputs) for part in parts]),
-        torch.cat([part.targets for part in parts]),
-    )
-
-
-def split_molecules(
-    everything: Split,
-    test_fraction: float,
-    train_size: int | None,
-    val_size: int,
-    test_size: int | None,
-    seed: int,
-    what: str,
-) -> dict[str, Split]:
-    """Training, validation and test part, all drawn at random by the seed."""
-    train, test = split_off_test(everything, test_fraction, seed, what)
-    return take(train, test, choose(len(train), len(test), train_size, val_size, test_size, seed))
-
-
-def how_split(seed: int) -> str:
-    """For the provenance."""
-    return f"The parts were drawn at random (seed {seed}); median and mean absolute deviation are those of the training part."
-
-
-def molecule_info(name: str, splits: dict[str, Split], unit: str, provenance: str) -> DataInfo:
-    """The description of molecules with one number as the target, in `unit`."""
-    return DataInfo(
-        name=name,
-        task="regression",
-        input_shape=tuple(splits["train"].inputs.shape[1:]),
-        num_outputs=1,
-        class_names=(),
-        target_unit=unit,
-        mean=(),
-        std=(),
-        sizes={part: len(split) for part, split in splits.items()},
-        provenance=provenance,
-        target_error="absolute",
-    )
+    padded = [F.pad(part.tensor, (0, 0, 0, most - part.inputs.shape[1])) for part in parts]
+    return Split(torch.cat(padded), torch.cat([part.targets for part in parts]))

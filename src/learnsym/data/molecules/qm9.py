@@ -1,27 +1,22 @@
-"""QM9 (Ramakrishnan et al. 2014) as torch-geometric has it: 130 831 molecules of H, C, N, O and F,
-19 properties.
-"""
+"""QM9 (Ramakrishnan et al. 2014) by torch-geometric: 130 831 molecules, 19 properties."""
 
 import contextlib
 import io
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from learnsym.data.molecules.base import PointAugmentName, PointData
-from learnsym.data.molecules.files import (
-    Arrays,
-    as_examples,
-    how_split,
-    molecule_info,
-    split_molecules,
-)
-from learnsym.data.molecules.units import Unit, reported
+from learnsym.data.molecules.examples import Arrays, SplitMolecules, as_examples
+from learnsym.data.molecules.units import Unit
 from learnsym.errors import DataError
-from learnsym.schema import Count, Size
+from learnsym.schema import Count, Fraction
+
+if TYPE_CHECKING:
+    from torch_geometric.datasets import QM9 as PublishedQM9  # noqa: N811
 
 Energy = Literal[
     "homo", "lumo", "gap", "zpve", "U0", "U", "H", "G", "U0_atom", "U_atom", "H_atom", "G_atom"
@@ -39,92 +34,66 @@ TARGETS: dict[Target, Unit] = {
 }
 """The columns of torch-geometric's y, in order, and their units: it has converted energies by
 27.211386 eV per hartree (and those of atomisation by 0.04336414 eV per kcal/mol)."""
-TEST_FRACTION = 0.1
-"""Of 130 831 molecules: 13 083."""
 
 
-class QM9(PointData):
-    """The usual split (Anderson et al. 2019): 100 000 molecules for training, 17 748 for
-    validation, 13 083 for testing.
+@dataclass(eq=False)
+class QM9(SplitMolecules):
+    """The usual split of QM9 (Anderson et al. 2019).
 
-    The 3 054 molecules whose geometry is not consistent are left out, as torch-geometric does.
-    Energies are reported in meV.
-    """
+    100 000 molecules for training, 17 748 for validation, 13 083 for testing. The 3 054 molecules
+    whose geometry is not consistent are left out, as torch-geometric does. Energies are reported in
+    meV. Other arguments: see `SplitMolecules` and `SplitSettings`.
 
-    def __init__(
-        self,
-        data_dir: str = "data",
-        target: Target = "homo",
-        train_size: Size | None = None,
-        val_size: Count = 17_748,
-        test_size: Size | None = None,
-        augment: PointAugmentName = "none",
-        center: bool = True,
-        seed: Count = 0,
-    ) -> None:
-        """Args:
+    Args:
         data_dir: folder that has, or gets, torch-geometric's files in its sub-folder qm9.
         target: which of the 19 properties.
-        train_size, test_size: at most so many, drawn at random; None takes all that the other
-            parts leave.
-        val_size: so many are for validation.
-        augment, center: see `PointData`.
-        seed: of the split.
-        """
-        unit = TARGETS[target]
-        root = Path(data_dir).expanduser() / "qm9"
-        everything = as_examples(as_arrays(load(root), target), f"QM9 in {root}", unit)
-        splits = split_molecules(
-            everything, TEST_FRACTION, train_size, val_size, test_size, seed, f"QM9 in {root}"
-        )
-        source = (
-            f"{target} of {len(everything)} molecules of QM9, read by torch-geometric in {root}."
-        )
-        super().__init__(
-            molecule_info("qm9", splits, reported(unit)[1], f"{source} {how_split(seed)}"),
-            splits,
-            augment,
-            center,
-        )
-
-
-def load(root: Path) -> Any:
-    """torch-geometric's data set in this folder, downloaded if it is not there.
-
-    Raises:
-        DataError: there is no torch-geometric, or it could not get or read the files.
     """
-    own = "dataset=molecules dataset.file=FILE reads molecules without it"
+
+    data_dir: str = "data"
+    target: Target = "homo"
+    test_fraction: Fraction = field(init=False, default=0.1)
+    val_size: Count = field(default=17_748, kw_only=True)
+
+    def __post_init__(self) -> None:
+        unit = TARGETS[self.target]
+        root = Path(self.data_dir).expanduser() / "qm9"
+        examples = as_examples(_as_arrays(_load(root), self.target), f"QM9 in {root}", unit)
+        source = (
+            f"{self.target} of {len(examples)} molecules of QM9, read by torch-geometric in {root}."
+        )
+        self.finish("qm9", examples, unit, source, f"QM9 in {root}")
+
+
+def _load(root: Path) -> "PublishedQM9":
+    """Return torch-geometric's data set in this folder, downloaded if need be."""
+    other = "dataset=molecules dataset.file=FILE reads molecules without it"
     try:
-        from torch_geometric.datasets import QM9 as Published
+        from torch_geometric.datasets import QM9 as Published  # noqa: N811
     except ImportError as error:
         raise DataError(
-            f"dataset=qm9 needs torch-geometric, which cannot be imported ({error}): uv sync --extra molecules, or pip install "
-            f"torch-geometric; {own}."
+            f"dataset=qm9 needs torch-geometric, which cannot be imported ({error}): pip install "
+            f"torch-geometric; {other}."
         ) from error
     try:
-        # It prints what it does.
-        with (
+        with (  # it prints what it does
             contextlib.redirect_stderr(io.StringIO()),
             contextlib.redirect_stdout(io.StringIO()),
             tensors_only(),
         ):
             return Published(str(root))
-    except (
-        Exception
-    ) as error:  # of its downloads and of reading what lies there: of many kinds, not documented
-        reason = (
-            str(error).partition("\n")[0].partition(". ")[0].rstrip(".")
-        )  # no advice that follows it
+    except Exception as error:  # it does not say what its downloads and readers raise
+        reason = str(error).partition("\n")[0].partition(". ")[0].rstrip(".")  # without its advice
         raise DataError(
-            f"dataset=qm9: torch-geometric could not get or read QM9 in {root} ({type(error).__name__}: {reason}); put its "
-            f"qm9_v3.pt into {root / 'raw'}, or set paths.data to a folder that has qm9/raw/qm9_v3.pt; {own}."
+            f"dataset=qm9: torch-geometric could not get or read QM9 in {root} "
+            f"({type(error).__name__}: {reason}); put its qm9_v3.pt into {root / 'raw'}, or set "
+            f"paths.data to a folder that has qm9/raw/qm9_v3.pt; {other}."
         ) from error
 
 
 @contextlib.contextmanager
 def tensors_only() -> Iterator[None]:
-    """torch.load within reads tensors and plain containers alone, whatever its caller says:
+    """Let torch.load read tensors and plain containers alone, against its caller's wish.
+
     torch-geometric, where it meets anything else in a file, would load it as a pickle, which may
     run code.
     """
@@ -140,16 +109,15 @@ def tensors_only() -> Iterator[None]:
             os.environ[name] = before
 
 
-def as_arrays(published: Any, target: Target) -> Arrays:
-    """Atomic numbers [N, A] (0 = padding), positions [N, A, 3] in angstrom, and the target [N] in
-    torch-geometric's unit.
-    """
-    z, pos, y = (getattr(published, name).numpy() for name in ("z", "pos", "y"))
+def _as_arrays(published: "PublishedQM9", target: Target) -> Arrays:
+    """Pad torch-geometric's molecules; the target stays in its unit."""
+    charges_flat, positions_flat = published.z.numpy(), published.pos.numpy()
     starts = np.asarray(published.slices["z"])
     counts = np.diff(starts)
     molecule = np.repeat(np.arange(len(counts)), counts)
-    place = np.arange(len(z)) - starts[molecule]
+    atom = np.arange(len(charges_flat)) - starts[molecule]
     charges = np.zeros((len(counts), counts.max()), np.int64)
     positions = np.zeros((*charges.shape, 3), np.float32)
-    charges[molecule, place], positions[molecule, place] = z, pos
-    return charges, positions, y[:, list(TARGETS).index(target)]
+    charges[molecule, atom] = charges_flat
+    positions[molecule, atom] = positions_flat
+    return charges, positions, published.y.numpy()[:, list(TARGETS).index(target)]

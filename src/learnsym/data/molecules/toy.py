@@ -1,120 +1,98 @@
-"""Molecules made by code, with as many atoms as QM9's, and a smooth invariant of the geometry as
-the target; needs no files.
-"""
+"""Molecules made by code, with an invariant of the geometry as the target."""
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from learnsym.data.base import Split
 from learnsym.data.molecules.base import PointAugmentName, PointData
-from learnsym.data.molecules.files import as_examples, molecule_info
-from learnsym.data.splits import generator
+from learnsym.data.molecules.examples import as_examples, molecule_info
 from learnsym.schema import Count, Size
+from learnsym.utils.rng import generator
 
-_FROM_THREE = (
-    2,
-    1,
-    0,
-    2,
-    1,
-    3,
-    13,
-    24,
-    62,
-    135,
-    289,
-    501,
-    791,
-    1027,
-    1298,
-    1395,
-    1446,
-    909,
-    995,
-    340,
-    488,
-    55,
-    180,
-    3,
-    37,
-    0,
-    3,
-)
-SIZES = dict(enumerate(_FROM_THREE, 3))
+_COUNTS = [2, 1, 0, 2, 1, 3, 13, 24, 62, 135, 289, 501, 791, 1027, 1298, 1395, 1446, 909]
+_COUNTS += [995, 340, 488, 55, 180, 3, 37, 0, 3]
+SIZES = dict(enumerate(_COUNTS, 3))
 """Number of atoms -> how many of 10 000 random molecules of QM9 (without fluorine) have it; 18.1 on
 average."""
 HEAVY = {6: 0.72, 7: 0.11, 8: 0.16, 9: 0.01}
 """Shares among the heavy atoms, of which there are at most nine."""
 RANGE = 1.5
-"""Angstrom: over which two atoms of a toy know of each other."""
+"""Angstrom: standard deviation of the Gaussian of the distance in the energy."""
 
 
+@dataclass(eq=False)
 class ToyMolecules(PointData):
-    """Trees of atoms, bonds of 1.0 to 1.5 angstrom in random directions, and an "energy" in meV
-    that no motion changes.
+    """Trees of atoms with an invariant "energy".
 
-    E = 100 sum_i mean_j (Z_j / 6) exp(-r_ij^2 / (2 RANGE^2)) over the heavy atoms i and all atoms
-    j.
-    """
+    Bonds are 1.0 to 1.5 angstrom long, in random directions. The energy is
 
-    def __init__(
-        self,
-        train_size: Size = 1000,
-        val_size: Count = 0,
-        test_size: Size = 500,
-        augment: PointAugmentName = "none",
-        center: bool = True,
-        seed: Count = 0,
-    ) -> None:
-        """Args:
-        train_size, val_size, test_size: molecules made for each part.
+    E = 100 sum_i mean_j (Z_j / 6) exp(-r_ij^2 / (2 RANGE^2)) in meV, over the heavy atoms i and all
+    atoms j.
+
+    Args:
+        train_size, val_size, test_size: molecules made for each split.
         augment, center: see `PointData`.
         seed: of the molecules.
-        """
-        splits = {}
-        for part, count in {"train": train_size, "val": val_size, "test": test_size}.items():
-            if count:
-                charges, positions = make(count, generator(seed, f"{part} molecules"))
-                energies = toy_energy(charges, positions)
-                splits[part] = as_examples(
-                    (charges.numpy(), positions.numpy(), energies.numpy()), part, "mev"
-                )
-        source = f"Toy molecules of QM9's sizes with a made-up invariant energy (seed {seed})."
-        super().__init__(
-            molecule_info("toy_molecules", splits, "mev", source), splits, augment, center
-        )
+    """
+
+    train_size: Size = 1000
+    val_size: Count = 0
+    test_size: Size = 500
+    augment: PointAugmentName = "none"
+    center: bool = True
+    seed: Count = 0
+
+    def __post_init__(self) -> None:
+        sizes = {"train": self.train_size, "val": self.val_size, "test": self.test_size}
+        splits = {
+            name: toy_split(count, generator(self.seed, f"{name} molecules"))
+            for name, count in sizes.items()
+            if count
+        }
+        source = f"Toy molecules of QM9's sizes with a made-up invariant energy (seed {self.seed})."
+        info = molecule_info("toy_molecules", splits, "mev", source)
+        super().__init__(info, splits, self.augment, self.center)
 
 
-def make(count: int, draws: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Atomic numbers [count, 29] with 0 for padding, heavy atoms first, and positions [count, 29,
-    3] in angstrom, float64.
+def toy_split(count: int, draws: torch.Generator) -> Split:
+    """Draw molecules with their energies, as `PointData` holds them."""
+    charges, positions = draw_molecules(count, draws)
+    energies = toy_energy(charges, positions)
+    return as_examples((charges.numpy(), positions.numpy(), energies.numpy()), "toys", "mev")
 
-    Every atom but the first hangs on an earlier one, a hydrogen atom on a heavy one.
+
+def draw_molecules(count: int, draws: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw trees of atoms, each of which hangs on an earlier heavy one.
+
+    Returns:
+        Atomic numbers [count, 29] with 0 for padding, heavy atoms first, and positions [count, 29,
+        3] in angstrom, float64.
     """
     most, rows = max(SIZES), torch.arange(count)
-    atoms = min(SIZES) + torch.multinomial(
-        torch.tensor([*SIZES.values()]).double(), count, replacement=True, generator=draws
-    )
+    weights = torch.tensor([*SIZES.values()]).double()
+    atoms = min(SIZES) + torch.multinomial(weights, count, replacement=True, generator=draws)
     heavy = (atoms // 2).clamp(max=9).clamp(min=1)
-    kinds = torch.multinomial(
-        torch.tensor([*HEAVY.values()]), count * most, replacement=True, generator=draws
-    ).view(count, most)
-    place = torch.arange(most)
-    charges = torch.where(place < heavy[:, None], torch.tensor([*HEAVY])[kinds], 1)
-    charges = torch.where(place < atoms[:, None], charges, 0)
+    shares = torch.tensor([*HEAVY.values()])
+    elements = torch.multinomial(shares, count * most, replacement=True, generator=draws)
+    index = torch.arange(most)
+    charges = torch.tensor([*HEAVY])[elements.view(count, most)]
+    charges = torch.where(index < heavy[:, None], charges, 1)
+    charges = torch.where(index < atoms[:, None], charges, 0)
     positions = torch.zeros(count, most, 3, dtype=torch.float64)
     for atom in range(1, most):
-        before = heavy.clamp(max=atom)  # heavy atoms that it may hang on
-        parent = (torch.rand(count, generator=draws) * before).long()
+        candidates = heavy.clamp(max=atom)
+        parent = (torch.rand(count, generator=draws) * candidates).long()
         direction = torch.randn(count, 3, generator=draws, dtype=torch.float64)
         length = 1 + 0.5 * torch.rand(count, 1, generator=draws, dtype=torch.float64)
-        positions[:, atom] = positions[rows, parent] + length * direction / direction.norm(
-            dim=1, keepdim=True
-        )
+        bond = length * direction / direction.norm(dim=1, keepdim=True)
+        positions[:, atom] = positions[rows, parent] + bond
     return charges, torch.where((charges > 0)[..., None], positions, 0.0)
 
 
 def toy_energy(charges: Tensor, positions: Tensor) -> Tensor:
-    """E [N] in meV (see `ToyMolecules`) of atomic numbers [N, A] and positions [N, A, 3]."""
+    """Return the energies [N] in meV (see `ToyMolecules`)."""
     squared = (positions[:, :, None] - positions[:, None]).square().sum(-1)
     nearness = torch.exp(-squared / (2 * RANGE**2)) * (charges[:, None] / 6)
     return 100 * (nearness.sum(2) * (charges > 1)).sum(1) / (charges > 0).sum(1)

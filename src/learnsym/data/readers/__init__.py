@@ -1,1 +1,1 @@
-"""TODO: what this package is for."""
+"""Readers of files: idx, text, HDF5, .npz and molecules."""

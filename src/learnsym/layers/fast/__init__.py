@@ -1,1 +1,1 @@
-"""TODO: what this package is for."""
+"""The functions of some layers with a hand-written backward pass."""

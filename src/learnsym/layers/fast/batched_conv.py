@@ -1,10 +1,9 @@
-"""Convolutions on few taps, and tanh with pooling and layer norm, for many members with channels
-innermost: [M, B, H, W, C].
+"""Convolutions on few taps, and tanh, pooling and layer norm, for many members at a time.
 
-Autograd's own backward of the same formulas takes more than twice the time: it reduces over inner
-strides, and fills and adds a whole tensor for every slice. Both functions are once differentiable,
-but where second derivatives are asked for (`learnsym.utils.double_backward`) they leave it to
-autograd.
+Channels are innermost: [M, B, H, W, C]. Autograd's own backward of the same formulas is slower on a
+CPU: it reduces over inner strides, and fills and adds a whole tensor for every slice. Both
+functions are once differentiable, but where second derivatives are asked for
+(`learnsym.utils.double_backward`) they leave it to autograd.
 """
 
 from functools import lru_cache
@@ -12,84 +11,90 @@ from functools import lru_cache
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
+from learnsym.layers.fast.context import Context
 from learnsym.utils.double_backward import double_backward_enabled
+
+FEW_CHANNELS = 8
+"""Below so many channels, sums of bags are slower than copies of slices."""
+_EPSILON = 1e-5
+_Taps = tuple[int, ...]
+_Bags = tuple[Tensor, Tensor]
+"""Rows of all bags, one after the other, and where each bag begins."""
 
 
 def tap_conv(images: Tensor, kernel: Tensor, taps: tuple[int, ...]) -> Tensor:
-    """Convolutions of M members with zeros beyond the border.
+    """Convolve images of M members, with zeros beyond the border.
 
     Args:
         images: [M, B, H, W, C], or [1, B, H, W, C] if all members see the same.
         kernel: [M, taps, C, C'].
-        taps: places in a 3 x 3 kernel, row by row; tap 3 r + s joins output (i, j) to input (i + r
+        taps: indices in a 3 x 3 kernel, row by row; tap 3 r + s joins output (i, j) to input (i + r
             - 1, j + s - 1).
 
     Returns:
         [M, B, H, W, C'].
     """
     if double_backward_enabled():
-        seen = slices(images, taps).flatten(1, 3).expand(len(kernel), -1, -1)
-        return torch.bmm(seen, kernel.flatten(1, 2)).unflatten(1, images.shape[1:4])
+        return _multiply(_slice_taps(images, taps), kernel)
     return _TapConv.apply(images, kernel, taps)
 
 
 def tanh_pool_norm(x: Tensor, pool: bool) -> Tensor:
-    """tanh, average pool 2 (if `pool`; even sides) and layer norm over space without parameters:
-    [M, B, H, W, C] to the same, or to [M, B, H/2, W/2, C].
+    """Apply tanh, average pool 2 (if `pool`; even sides) and layer norm over space.
+
+    The norm has no parameters. [M, B, H, W, C] to the same, or to [M, B, H/2, W/2, C].
     """
     if double_backward_enabled():
-        squashed = x.tanh()
-        pooled = average_pool(squashed) if pool else squashed
-        flat = pooled.flatten(2, 3).flatten(0, 1)
-        centred = flat - space_mean(flat)
-        return (centred * torch.rsqrt(space_mean(centred.square()) + _TanhPoolNorm.EPS)).view(
-            pooled.shape
-        )
+        pooled = average_pool(x.tanh()) if pool else x.tanh()
+        return _layer_norm(pooled)[0].view(pooled.shape)
     return _TanhPoolNorm.apply(x, pool)
+
+
+def _multiply(patches: Tensor, kernel: Tensor) -> Tensor:
+    """Multiply [M or 1, B, H, W, taps C] with [M, taps, C, C'] to [M, B, H, W, C']."""
+    rows = patches.flatten(1, 3).expand(len(kernel), -1, -1)
+    return torch.bmm(rows, kernel.flatten(1, 2)).unflatten(1, patches.shape[1:4])
 
 
 class _TapConv(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, images: Tensor, kernel: Tensor, taps: tuple[int, ...]) -> Tensor:
-        seen = (
-            neighbours(images, taps).flatten(1, 3).expand(len(kernel), -1, -1)
-        )  # [M, B H W, taps C]
-        ctx.save_for_backward(seen, kernel)
+    def forward(ctx: Context, images: Tensor, kernel: Tensor, taps: _Taps) -> Tensor:
+        patches = gather_taps(images, taps)
+        ctx.save_for_backward(patches, kernel)
         ctx.taps, ctx.shape = taps, images.shape
-        return torch.bmm(seen, kernel.flatten(1, 2)).unflatten(1, images.shape[1:4])
+        return _multiply(patches, kernel)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, Tensor, None]:
-        seen, kernel = ctx.saved_tensors
+    def backward(ctx: Context, grad: Tensor) -> tuple[Tensor | None, Tensor, None]:
+        patches, kernel = ctx.saved_tensors
         grad = grad.flatten(1, 3)
-        of_kernel = torch.bmm(seen.mT, grad).view(kernel.shape)
+        rows = patches.flatten(1, 3).expand(len(kernel), -1, -1)
+        grad_kernel = torch.bmm(rows.mT, grad).view(kernel.shape)
         if not ctx.needs_input_grad[0]:
-            return None, of_kernel, None
-        spread = torch.bmm(grad, kernel.flatten(1, 2).mT)
-        members, batch, height, width, channels = ctx.shape
-        parts = spread.view(-1, batch, height, width, len(ctx.taps), channels)
-        of_images = sent_back(parts, ctx.taps)
-        return (
-            of_images if members == len(parts) else of_images.sum(0, keepdim=True),
-            of_kernel,
-            None,
-        )
+            return None, grad_kernel, None
+        grad_patches = torch.bmm(grad, kernel.flatten(1, 2).mT)
+        members, *space, channels = ctx.shape
+        grad_patches = grad_patches.view(-1, *space, len(ctx.taps), channels)
+        grad_images = sum_taps(grad_patches, ctx.taps)
+        if members < len(grad_images):
+            grad_images = grad_images.sum(0, keepdim=True)
+        return grad_images, grad_kernel, None
 
 
-def neighbours(images: Tensor, taps: tuple[int, ...]) -> Tensor:
-    """[M, B, H, W, C] to [M, B, H, W, taps C]: what every tap sees, zeros beyond the border."""
+def gather_taps(images: Tensor, taps: tuple[int, ...]) -> Tensor:
+    """Return the pixels that each tap sees, [M, B, H, W, C] to [M, B, H, W, taps C]."""
     height, width, channels = images.shape[2:]
-    if channels < FEW:
-        return slices(images, taps)
-    seen, _ = _links(images.shape[0] * images.shape[1], height, width, taps, images.device)
-    return _bag_sums(images, seen).view(*images.shape[:4], -1)
+    if channels < FEW_CHANNELS:
+        return _slice_taps(images, taps)
+    bags, _ = _tap_bags(images.shape[0] * images.shape[1], height, width, taps, images.device)
+    return _bag_sums(images, bags).view(*images.shape[:4], -1)
 
 
-def slices(images: Tensor, taps: tuple[int, ...]) -> Tensor:
-    """`neighbours` by slices; differentiable any number of times."""
+def _slice_taps(images: Tensor, taps: _Taps) -> Tensor:
+    """Do the same as `gather_taps` by slices; differentiable any number of times."""
     height, width = images.shape[2:4]
     padded = F.pad(images, (0, 0, 1, 1, 1, 1))
     return torch.cat(
@@ -97,95 +102,89 @@ def slices(images: Tensor, taps: tuple[int, ...]) -> Tensor:
     )
 
 
-def sent_back(parts: Tensor, taps: tuple[int, ...]) -> Tensor:
-    """The adjoint of `neighbours`: [M, B, H, W, taps, C] to [M, B, H, W, C]."""
-    _, seen_by = _links(parts.shape[0] * parts.shape[1], *parts.shape[2:4], taps, parts.device)
-    return _bag_sums(parts, seen_by).view(*parts.shape[:4], -1)
+def sum_taps(patches: Tensor, taps: tuple[int, ...]) -> Tensor:
+    """Apply the adjoint of `gather_taps`: [M, B, H, W, taps, C] to [M, B, H, W, C]."""
+    images = patches.shape[0] * patches.shape[1]
+    _, bags = _tap_bags(images, *patches.shape[2:4], taps, patches.device)
+    return _bag_sums(patches, bags).view(*patches.shape[:4], -1)
 
 
-FEW = 8
-"""Below so many channels, sums of bags are slower than copies of slices."""
-Bags = tuple[Tensor, Tensor]
-"""Rows of all bags, one after the other, and where each bag begins."""
-
-
-def _bag_sums(x: Tensor, bags: Bags) -> Tensor:
-    """The sum of every bag's rows of x [..., C], zero for an empty one: one pass, where slices
-    would take one for every tap.
-    """
+def _bag_sums(x: Tensor, bags: _Bags) -> Tensor:
+    """Sum every bag's rows of x [..., C], zero for an empty one, in one pass."""
     return F.embedding_bag(bags[0], x.reshape(-1, x.shape[-1]), bags[1], mode="sum")
 
 
 @lru_cache(maxsize=16)
 @torch.inference_mode(False)  # what is kept from test time must serve in training too
-def _links(
-    images: int, height: int, width: int, taps: tuple[int, ...], device: torch.device
-) -> tuple[Bags, Bags]:
-    """For every pixel and tap, the pixel that it sees; for every pixel, the pixels and taps that
-    see it.
-    """
+def _tap_bags(
+    images: int, height: int, width: int, taps: _Taps, device: torch.device
+) -> tuple[_Bags, _Bags]:
+    """Return for every pixel and tap the pixel that it sees, and for every pixel its taps."""
     tap = torch.tensor(taps)
     row, column = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     row, column = row.unsqueeze(2) + tap // 3 - 1, column.unsqueeze(2) + tap % 3 - 1  # [H, W, taps]
     inside = ((row >= 0) & (row < height) & (column >= 0) & (column < width)).flatten()
     pixel, link = (row * width + column).flatten()[inside], inside.nonzero().flatten()
-    found = []
-    for rows, sizes, total in (
-        (pixel, inside.long(), height * width),
-        (link[pixel.argsort(stable=True)], pixel.bincount(minlength=height * width), len(inside)),
-    ):
-        everywhere = rows + total * torch.arange(images).unsqueeze(1)
-        ends = sizes.repeat(images).cumsum(0)
-        found.append((everywhere.flatten().to(device), (ends - sizes.repeat(images)).to(device)))
-    return found[0], found[1]
+    links_of_pixels = link[pixel.argsort(stable=True)]
+    counts = pixel.bincount(minlength=height * width)
+    return (
+        _repeat_bags(pixel, inside.long(), height * width, images, device),
+        _repeat_bags(links_of_pixels, counts, len(inside), images, device),
+    )
+
+
+def _repeat_bags(
+    rows: Tensor, sizes: Tensor, total: int, images: int, device: torch.device
+) -> _Bags:
+    """Repeat the bags of one image, of `total` rows, for all images."""
+    repeated = rows + total * torch.arange(images).unsqueeze(1)
+    sizes = sizes.repeat(images)
+    return repeated.flatten().to(device), (sizes.cumsum(0) - sizes).to(device)
 
 
 class _TanhPoolNorm(torch.autograd.Function):
-    EPS = 1e-5
-
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor, pool: bool) -> Tensor:
+    def forward(ctx: Context, x: Tensor, pool: bool) -> Tensor:
         squashed = x.tanh()
         pooled = average_pool(squashed) if pool else squashed
-        flat = pooled.flatten(2, 3).flatten(0, 1)  # [M B, pixels, C]
-        centred = flat - space_mean(flat)
-        scale = torch.rsqrt(space_mean(centred.square()) + _TanhPoolNorm.EPS)
-        normal = centred.mul_(scale)
+        normal, scale = _layer_norm(pooled)
         ctx.save_for_backward(squashed, normal, scale)
         ctx.pool = pool
         return normal.view(pooled.shape)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Context, grad: Tensor) -> tuple[Tensor, None]:
         squashed, normal, scale = ctx.saved_tensors
         grad = grad.reshape(normal.shape)
         along, level = scale * space_mean(grad * normal), scale * space_mean(grad)
-        inner = torch.addcmul(-level, grad, scale).addcmul_(
-            normal, along, value=-1
-        )  # (grad - level - normal along) scale
+        # inner = (grad - level - normal along) scale
+        inner = torch.addcmul(-level, grad, scale).addcmul_(normal, along, value=-1)
         if not ctx.pool:
             return torch.ops.aten.tanh_backward(inner.view(squashed.shape), squashed), None
         members, batch, height, width, channels = squashed.shape
         quarter = inner.div_(4).view(members, batch, height // 2, 1, width // 2, 1, channels)
         blocks = squashed.view(members, batch, height // 2, 2, width // 2, 2, channels)
-        return torch.ops.aten.tanh_backward(quarter.expand(blocks.shape), blocks).reshape(
-            squashed.shape
-        ), None
+        grad_x = torch.ops.aten.tanh_backward(quarter.expand(blocks.shape), blocks)
+        return grad_x.reshape(squashed.shape), None
+
+
+def _layer_norm(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Normalise over pixels; return [M B, pixels, C] and the scales [M B, 1, C]."""
+    flat = x.flatten(2, 3).flatten(0, 1)
+    centred = flat - space_mean(flat)
+    scale = torch.rsqrt(space_mean(centred.square()) + _EPSILON)
+    return centred * scale, scale
 
 
 def average_pool(x: Tensor) -> Tensor:
-    """Average pool 2 of [M, B, H, W, C] (even sides) to [M, B, H/2, W/2, C]; torch's own for
-    channels that lie innermost.
-    """
+    """Apply average pool 2 to [M, B, H, W, C] (even sides): [M, B, H/2, W/2, C]."""
     planes = x.flatten(0, 1).permute(0, 3, 1, 2)
     return F.avg_pool2d(planes, 2).permute(0, 2, 3, 1).unflatten(0, x.shape[:2])
 
 
 def space_mean(x: Tensor) -> Tensor:
-    """Mean over pixels [N, 1, C] of [N, pixels, C], as a product: torch's own sum over a middle
-    axis is several times slower.
-    """
+    """Average over pixels, [N, pixels, C] to [N, 1, C], as a product: faster than torch.mean."""
     pixels = x.shape[1]
     weights = x.new_full((1, 1, pixels), 1 / pixels).expand(len(x), -1, -1)
     return torch.bmm(weights, x)

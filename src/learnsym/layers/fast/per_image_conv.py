@@ -1,37 +1,36 @@
-"""One convolution per image, each image with a kernel of its own that has few taps."""
+"""Convolve each image with a kernel of its own that has few taps."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from learnsym.layers.fast.context import Context
 from learnsym.utils.double_backward import double_backward_enabled
 
-Corners = tuple[tuple[int, int], ...]
+TapPositions = tuple[tuple[int, int], ...]
 """The taps of a kernel as (row, column)."""
-CHUNK_BYTES = {"cpu": 32e6}
-"""Size of the buffer of gathered pixels: on a CPU what its cache nearly holds is quickest;
-elsewhere `ELSEWHERE`."""
-ELSEWHERE = 1e9
+_CHUNK_BYTES = {"cpu": 32e6}
+"""Size of the buffer of gathered pixels by device: on a CPU about what its cache holds."""
+_CHUNK_BYTES_ELSEWHERE = 1e9
 
 
 def per_image_conv(
-    images: Tensor, kernels: Tensor, corners: Corners, padding: int, side: int
+    images: Tensor, kernels: Tensor, taps: TapPositions, padding: int, side: int
 ) -> Tensor:
-    """The convolution (as torch means it) of each image with its own kernel, stride 1.
+    """Convolve (as torch means it) each image with its own kernel, stride 1.
 
-    A grouped conv2d computes the same, but also the taps that are zero, and several times more
-    slowly: here the pixels under the taps are gathered for some images at a time and multiplied
-    with their kernels. The gathered pixels are not kept for the backward pass. Differentiable once
-    (but see `learnsym.utils.double_backward`).
+    A grouped conv2d computes the same, but also the taps that are zero: here the pixels under the
+    taps are gathered for some images at a time and multiplied with their kernels. The gathered
+    pixels are not kept for the backward pass. Differentiable once (but see
+    `learnsym.utils.double_backward`).
 
     Args:
         images: [B, C, H, W].
         kernels: [B, C', C, taps].
-        corners: (row, column) of each tap in a kernel of side x side.
+        taps: (row, column) of each tap in a kernel of side x side.
         padding: zeros on each side.
         side: of the kernel, with its empty taps.
 
@@ -41,73 +40,73 @@ def per_image_conv(
     if torch.is_autocast_enabled(images.device.type):
         dtype = torch.get_autocast_dtype(images.device.type)
         images, kernels = images.to(dtype), kernels.to(dtype)
-    if double_backward_enabled():
-        height, width = (n + 2 * padding - side + 1 for n in images.shape[-2:])
-        padded = F.pad(images, [padding] * 4)
-        seen = torch.stack(
-            [padded[..., row : row + height, column : column + width] for row, column in corners], 2
-        )
-        return torch.bmm(kernels.flatten(2), seen.flatten(1, 2).flatten(2)).unflatten(
-            -1, (height, width)
-        )
-    return _PerImageConv.apply(images, kernels, corners, padding, side)
+    function = _plain if double_backward_enabled() else _PerImageConv.apply
+    return function(images, kernels, taps, padding, side)
+
+
+def patches(padded: Tensor, taps: TapPositions, height: int, width: int) -> list[Tensor]:
+    """Return the pixels [..., height, width] that each tap sees."""
+    return [padded[..., row : row + height, column : column + width] for row, column in taps]
+
+
+def _plain(images: Tensor, kernels: Tensor, taps: TapPositions, padding: int, side: int) -> Tensor:
+    padded = F.pad(images, [padding] * 4)
+    height, width = (n - side + 1 for n in padded.shape[-2:])
+    pixels = torch.stack(patches(padded, taps, height, width), 2).flatten(1, 2).flatten(2)
+    return torch.bmm(kernels.flatten(2), pixels).unflatten(-1, (height, width))
 
 
 class _PerImageConv(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, images: Tensor, kernels: Tensor, corners: Corners, padding: int, side: int
+        ctx: Context, images: Tensor, kernels: Tensor, taps: TapPositions, padding: int, side: int
     ) -> Tensor:
         ctx.save_for_backward(images, kernels)
-        ctx.settings = corners, padding
-        height, width = (n + 2 * padding - side + 1 for n in images.shape[-2:])
+        ctx.taps, ctx.padding = taps, padding
+        padded = F.pad(images, [padding] * 4)
+        height, width = (n - side + 1 for n in padded.shape[-2:])
         out = images.new_empty(len(images), kernels.shape[1], height * width)
-        for rows, pixels in _gathered(F.pad(images, [padding] * 4), corners, height, width):
+        for rows, pixels in _gathered(padded, taps, height, width):
             torch.bmm(kernels[rows].flatten(2), pixels, out=out[rows])
         return out.unflatten(-1, (height, width))
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Context, grad: Tensor) -> tuple[Tensor | None, ...]:
         images, kernels = ctx.saved_tensors
-        corners, padding = ctx.settings
+        padded = F.pad(images, [ctx.padding] * 4)
         height, width = grad.shape[-2:]
         grad = grad.flatten(2)
-        padded = F.pad(images, [padding] * 4)
-        of_images = torch.zeros_like(padded) if ctx.needs_input_grad[0] else None
-        of_kernels = torch.empty_like(kernels)
-        for rows, pixels in _gathered(padded, corners, height, width):
-            torch.bmm(grad[rows], pixels.transpose(1, 2), out=of_kernels[rows].flatten(2))
-            if of_images is not None:
+        grad_padded = torch.zeros_like(padded) if ctx.needs_input_grad[0] else None
+        grad_kernels = torch.empty_like(kernels)
+        for rows, pixels in _gathered(padded, ctx.taps, height, width):
+            torch.bmm(grad[rows], pixels.transpose(1, 2), out=grad_kernels[rows].flatten(2))
+            if grad_padded is not None:
                 # The buffer is free again: it takes the gradient of the gathered pixels.
                 torch.bmm(kernels[rows].flatten(2).transpose(1, 2), grad[rows], out=pixels)
-                parts = pixels.view(len(pixels), -1, len(corners), height, width)
-                for tap, (row, column) in enumerate(corners):
-                    of_images[rows, :, row : row + height, column : column + width].add_(
-                        parts[:, :, tap]
-                    )
-        if of_images is not None:
-            of_images = of_images[
-                ...,
-                padding : of_images.shape[-2] - padding,
-                padding : of_images.shape[-1] - padding,
-            ]
-        return of_images, of_kernels, None, None, None
+                grad_pixels = pixels.view(len(pixels), -1, len(ctx.taps), height, width)
+                targets = patches(grad_padded[rows], ctx.taps, height, width)
+                for tap, target in enumerate(targets):
+                    target.add_(grad_pixels[:, :, tap])
+        grad_images = None if grad_padded is None else F.pad(grad_padded, [-ctx.padding] * 4)
+        return grad_images, grad_kernels, None, None, None
 
 
 def _gathered(
-    padded: Tensor, corners: Corners, height: int, width: int
+    padded: Tensor, taps: TapPositions, height: int, width: int
 ) -> Iterator[tuple[slice, Tensor]]:
-    """For some images at a time: which, and the pixels under each tap, [b, C * taps, H' * W'], in a
-    buffer that is used again.
+    """Yield some images at a time with the pixels under each tap, [b, C * taps, H' * W'].
+
+    The pixels are in a buffer that is used again.
     """
     count, channels = padded.shape[:2]
-    each = channels * len(corners) * height * width * padded.element_size()
-    chunk = max(1, min(count, int(CHUNK_BYTES.get(padded.device.type, ELSEWHERE) / each)))
-    buffer = padded.new_empty(chunk, channels, len(corners), height, width)
+    image_bytes = channels * len(taps) * height * width * padded.element_size()
+    chunk_bytes = _CHUNK_BYTES.get(padded.device.type, _CHUNK_BYTES_ELSEWHERE)
+    chunk = max(1, min(count, int(chunk_bytes / image_bytes)))
+    buffer = padded.new_empty(chunk, channels, len(taps), height, width)
     for start in range(0, count, chunk):
         rows = slice(start, min(start + chunk, count))
         pixels = buffer[: rows.stop - start]
-        for tap, (row, column) in enumerate(corners):
-            pixels[:, :, tap].copy_(padded[rows, :, row : row + height, column : column + width])
+        for tap, seen in enumerate(patches(padded[rows], taps, height, width)):
+            pixels[:, :, tap].copy_(seen)
         yield rows, pixels.view(len(pixels), -1, height * width)

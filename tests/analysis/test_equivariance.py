@@ -3,17 +3,15 @@ refused."""
 
 import pytest
 import torch
+from blobs import blobs
 from torch import nn
 
-from learnsym.analysis.assertions import (
+from learnsym.analysis.equivariance import (
     assert_equivariant,
-    assert_invariant,
-    blobs,
+    equivariance_error,
     equivariance_errors,
-    mirror_images,
-    quarter_turns,
-    rotations,
 )
+from learnsym.analysis.transforms import Rotation, mirror_images, quarter_turns
 
 
 def test_a_known_error_is_measured():
@@ -36,7 +34,7 @@ def test_equivariant_map_and_its_broken_twin():
 
 def test_not_a_number_is_a_failure():
     with pytest.raises(AssertionError, match="turned: nan"):
-        assert_invariant(lambda v: v, torch.ones(1, 2), {"turned": lambda v: v * float("nan")})
+        assert_equivariant(lambda v: v, torch.ones(1, 2), {"turned": lambda v: v * float("nan")})
 
 
 def test_a_module_is_measured_in_evaluation_and_left_alone():
@@ -44,6 +42,18 @@ def test_a_module_is_measured_in_evaluation_and_left_alone():
     assert equivariance_errors(net, torch.randn(3, 4), {"same": lambda v: v}) == {"same": 0.0}
     assert net.training
     assert next(net.parameters()).dtype == torch.float32
+
+
+def test_the_error_of_a_network_is_the_largest():
+    x, turns = torch.randn(2, 1, 6, 6), quarter_turns()
+    net = nn.Conv2d(1, 1, 3, padding=1)
+    errors = equivariance_errors(net, x, turns, outputs=turns)
+    assert equivariance_error(net, x, turns, equivariant=True) == max(errors.values())
+    assert equivariance_error(net, x, list(turns.values()), equivariant=True) == max(
+        errors.values()
+    )
+    alone = equivariance_error(net, x, Rotation(180.0))
+    assert alone == equivariance_errors(net, x, turns)["180 degrees"]
 
 
 def test_spread_sees_what_a_constant_hides():
@@ -68,7 +78,7 @@ def test_senseless_questions_are_refused():
 def test_blobs_and_rotations_turn_the_same_way():
     still, turned = blobs(2, 3, 33), blobs(2, 3, 33, 90)
     torch.testing.assert_close(torch.rot90(still, 1, (-2, -1)), turned)
-    by_interpolation = rotations(33)["33 degrees"](still)
+    by_interpolation = Rotation(33.0)(still)
     # bilinear interpolation of Gaussians two pixels wide is off by up to 7 % of their height; the
     # wrong sense by all of it
     assert (by_interpolation - blobs(2, 3, 33, 33)).abs().max() < 0.1
