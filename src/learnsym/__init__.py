@@ -14,7 +14,8 @@ _MODULES = {
     "groups.base": "LieGroup",
     "groups.permutation": "CyclicShifts1d CyclicShifts2d PermutationGroup QuarterTurns "
     "ShiftsAndQuarterTurns SymmetricGroup",
-    "distributions.base": "LearnedSymmetry learned_symmetry penalty",
+    "distributions.base": "LearnedRange LearnedSymmetry learned_symmetry parameter_groups penalty "
+    "symmetry_step",
     "distributions.sampling": "FullSampling PartialSampling",
     "distributions.group_sampler": "GroupSampler",
     "distributions.uniform_lie_algebra": "UniformLieAlgebra",
@@ -33,7 +34,6 @@ _MODULES = {
     "dynamics.c4_conv": "C4Conv",
     "analysis.equivariance": "assert_equivariant equivariance_error",
     "analysis.transforms": "Rotation mirror_images quarter_turns",
-    "training.loop": "parameter_groups",
     "data.base": "Data DataInfo ImageData Split",
     "run.mode": "Mode Outcome ResultsMode",
     "run.context": "RunContext",
