@@ -105,7 +105,8 @@ def main() -> int:
     parser.add_argument("--repetitions", default=200, type=int)
     options = parser.parse_args()
     print(
-        f"torch {torch.__version__}, {options.device}, {torch.get_num_threads()} threads, {options.repetitions} repetitions"
+        f"torch {torch.__version__}, {options.device}, {torch.get_num_threads()} threads, "
+        f"{options.repetitions} repetitions"
     )
     held = True
     for shape in SHAPES:
@@ -114,7 +115,8 @@ def main() -> int:
         held &= faster >= FASTER_THAN_TEXTBOOK and share <= OF_WARP_ONLY
         times = ", ".join(f"{name} {1e3 * seconds:.2f} ms" for name, seconds in found.items())
         print(
-            f"{'x'.join(map(str, shape))}: {times}; textbook / ours {faster:.2f} (>= 2), ours / warp only {share:.2f} (<= 1.6)"
+            f"{'x'.join(map(str, shape))}: {times}; textbook / ours {faster:.2f} (>= 2), ours / "
+            f"warp only {share:.2f} (<= 1.6)"
         )
     print("both claims held" if held or options.device != "cpu" else "a claim failed")
     return 0 if held or options.device != "cpu" else 1

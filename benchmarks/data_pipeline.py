@@ -106,7 +106,8 @@ def compare(
     ours_rate, theirs_rate = (statistics.median(rates[key]) for key in ("ours", "theirs"))
     ratio = ours_rate / theirs_rate
     print(
-        f"{name}: {ours_rate:,.0f} images/s, DataLoader {theirs_rate:,.0f} images/s, ratio {ratio:.1f}"
+        f"{name}: {ours_rate:,.0f} images/s, DataLoader {theirs_rate:,.0f} images/s, ratio "
+        f"{ratio:.1f}"
     )
     return ratio
 

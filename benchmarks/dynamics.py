@@ -379,7 +379,8 @@ def check() -> None:
     )
     worst = torch.stack([(ours - theirs).abs().max() for ours, theirs in pairs]).max()
     print(
-        f"steps of ours and of the textbook, and what is measured, differ by at most {worst:.1e} in float64",
+        f"steps of ours and of the textbook, and what is measured, differ by at most {worst:.1e} "
+        f"in float64",
         flush=True,
     )
     if not worst < 1e-10:
@@ -443,7 +444,8 @@ def race(name: str, options: argparse.Namespace) -> bool:
         }
         if not cheap:
             print(
-                f"{name}: the textbook makes {options.plain_passes} of {PASSES} augmented passes, and their time is scaled up"
+                f"{name}: the textbook makes {options.plain_passes} of {PASSES} augmented passes, "
+                f"and their time is scaled up"
             )
     next(iter(ours.values()))()  # warm
     taken: dict[str, list[float]] = {who: [] for who in (*ours, *rivals)}
@@ -475,7 +477,7 @@ def race(name: str, options: argparse.Namespace) -> bool:
 def peak_memory(name: str, options: argparse.Namespace) -> bool:
     """Of a fresh process; before all else, for a process starts with its parent's peak."""
     setting = f"d.disable_malloc_trim(); d.torch.set_num_threads({options.threads})"
-    code = f"import dynamics as d; {setting}; d.our_step(d.flows_of('translation', {options.images}, 2))"
+    code = f"import dynamics as d; {setting}; d.our_step(d.flows_of('translation', {options.images}, 2))"  # noqa: E501
     subprocess.run([sys.executable, "-c", code], check=True, cwd=sys.path[0])
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
     print(f"{name}: peak {peak:.2f} GB (<= {MOST_GB})", flush=True)

@@ -188,7 +188,8 @@ def check() -> None:
     ]
     worst = float(torch.stack(errors).max())
     print(
-        f"outputs, gradients and running statistics of both differ by at most {worst:.1e} in float64",
+        f"outputs, gradients and running statistics of both differ by at most {worst:.1e} in "
+        f"float64",
         flush=True,
     )
     if not worst < 1e-10:
@@ -265,7 +266,8 @@ def race(options: argparse.Namespace) -> bool:
     }
     for who, found in best.items():
         print(
-            f"{who}: {found['seconds']:.3f} s a step, {found['own_gb']:.2f} GB, process {found['process_gb']:.2f} GB",
+            f"{who}: {found['seconds']:.3f} s a step, {found['own_gb']:.2f} GB, process "
+            f"{found['process_gb']:.2f} GB",
             flush=True,
         )
     held = True
@@ -273,12 +275,14 @@ def race(options: argparse.Namespace) -> bool:
         ours, plain = best["ours" + setting], best["plain" + setting]
         faster, part = plain["seconds"] / ours["seconds"], ours["own_gb"] / plain["own_gb"]
         print(
-            f"ours is {faster:.2f} times as fast (>= {FASTER}), with {part:.2f} of the memory (<= {SMALLER}){setting}"
+            f"ours is {faster:.2f} times as fast (>= {FASTER}), with {part:.2f} of the memory (<= "
+            f"{SMALLER}){setting}"
         )
         held &= faster >= FASTER and part <= SMALLER
     hours = 500 * 100_000 / options.batch * best["ours, memory kept"]["seconds"] / 3600
     print(
-        f"500 epochs of 100 000 molecules would take ours {hours:.1f} h, that is {500 / 60 / hours:.2f} epochs a minute"
+        f"500 epochs of 100 000 molecules would take ours {hours:.1f} h, that is "
+        f"{500 / 60 / hours:.2f} epochs a minute"
     )
     return held
 
@@ -308,7 +312,8 @@ def main() -> int:
         print(json.dumps(measure(options)))
         return 0
     print(
-        f"torch {torch.__version__}, {options.device}, {options.threads} threads, {options.precision}, batch {options.batch}",
+        f"torch {torch.__version__}, {options.device}, {options.threads} threads, "
+        f"{options.precision}, batch {options.batch}",
         flush=True,
     )
     # A process starts with its parent's peak of memory: nothing is computed in this one.

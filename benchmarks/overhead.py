@@ -208,7 +208,8 @@ def sweep(options: argparse.Namespace) -> bool:
     faster = found["local"] / found["joblib"]
     times = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in found.items())
     print(
-        f"sweep of {options.jobs} jobs: {times}; {faster:.2f} times as fast (>= {FASTER_SIDE_BY_SIDE})",
+        f"sweep of {options.jobs} jobs: {times}; {faster:.2f} times as fast (>= "
+        f"{FASTER_SIDE_BY_SIDE})",
         flush=True,
     )
     return faster >= FASTER_SIDE_BY_SIDE

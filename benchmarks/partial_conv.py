@@ -360,7 +360,8 @@ def main() -> int:
         )
         return 0
     print(
-        f"torch {torch.__version__}, {options.device}, {torch.get_num_threads()} threads, batch {BATCH}"
+        f"torch {torch.__version__}, {options.device}, {torch.get_num_threads()} threads, batch "
+        f"{BATCH}"
     )
     held = True
     for case in options.case:
@@ -400,10 +401,13 @@ def compare(case: str, precision: str, options: argparse.Namespace) -> bool:
     ratio, memory = theirs["seconds"] / ours["seconds"], ours["peak_gb"] / theirs["peak_gb"]
     claim = CLAIMS.get((case, precision))
     print(
-        f"{case}, {precision}: ours {ours['seconds']:.3f} s ({kept['seconds']:.3f} with memory kept), "
+        f"{case}, {precision}: ours {ours['seconds']:.3f} s ({kept['seconds']:.3f} with memory "
+        f"kept), "
         f"textbook {theirs['seconds']:.3f} s, ratio {ratio:.2f}"
-        f"{f' (>= {claim})' if claim else ''}; memory {ours['peak_gb']:.2f} against {theirs['peak_gb']:.2f} GB; "
-        f"convolutions at {ours['gflops']:.0f} GFLOP/s, {100 * ours['outside']:.1f} % of the time outside them "
+        f"{f' (>= {claim})' if claim else ''}; memory {ours['peak_gb']:.2f} against "
+        f"{theirs['peak_gb']:.2f} GB; "
+        f"convolutions at {ours['gflops']:.0f} GFLOP/s, {100 * ours['outside']:.1f} % of the time "
+        f"outside them "
         f"({100 * kept['outside']:.1f} % with memory kept)"
     )
     held = claim is None or ratio >= claim

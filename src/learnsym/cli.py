@@ -10,7 +10,7 @@ import sys
 import traceback
 import warnings
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -28,6 +28,7 @@ from learnsym.config.search_path import CONFIG_DIR
 from learnsym.config.validate import check_top_level
 from learnsym.errors import ConfigError, LearnSymError
 from learnsym.run.launch_env import launch_env, wait_for_other_ranks, wait_for_rank_zero
+from learnsym.schema import PlainDict
 from learnsym.utils.files import write_atomically
 
 WHY_NOT_OPTUNA = (
@@ -100,7 +101,7 @@ def _single_job(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) 
 
 def _job_of_sweep(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> None:
     settings = HydraConfig.get()
-    record: dict[str, Any] = {"overrides": overrides, "status": "failed"}
+    record: PlainDict = {"overrides": overrides, "status": "failed"}
     record |= {"directory": None, "error": None}
     sweep = Path(settings.sweep.dir)
     try:

@@ -1,20 +1,17 @@
-"""What went wrong, for a person: one sentence, no traceback. `main.py` prints it and exits with
-`exit_code`.
-"""
+"""What a person can put right: one sentence, which `main.py` prints before it exits."""
 
 
 class LearnSymError(Exception):
-    """Something the user can put right. The message is one sentence that names what was found and
-    what would be valid.
+    """Base of errors that the user can put right.
+
+    The message is one sentence that names what was found and what would be valid.
     """
 
     exit_code = 2
 
 
 class ConfigError(LearnSymError):
-    """A key, value, type, choice or combination that is not valid: said before anything is
-    built.
-    """
+    """A key, value, type, choice or combination is not valid."""
 
 
 class DataError(LearnSymError):
@@ -26,8 +23,9 @@ class CheckpointError(LearnSymError):
 
 
 class RunError(LearnSymError):
-    """A run could not go on (numbers that are not finite, a full disk); what it had computed is
-    kept.
+    """A run could not go on (numbers that are not finite, a full disk).
+
+    What it had computed is kept.
     """
 
     exit_code = 1

@@ -1,11 +1,11 @@
-"""Types that carry a range, so that a constructor's signature says all that a valid argument must
-be.
+"""Types that carry a range, so that a signature says what a valid argument is.
 
-`learnsym.config.build` checks every configured value against these annotations before anything is
-built; a notebook may pass plain numbers.
+`learnsym.config.validate` checks every configured value against these annotations before anything
+is built; a notebook may pass plain numbers.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le
 
@@ -24,3 +24,7 @@ Task = Literal["classification", "regression", "segmentation"]
 decides the shape of the outputs, the loss, the metrics and how test-time copies are averaged."""
 AngleCut = Literal["half_turn", "identity"]
 """Where the circle is cut open, so that an angle is a number."""
+PlainDict = dict[str, Any]
+"""Plain containers and values, as in JSON: rows, results, configurations, checkpoints."""
+PlainMapping = Mapping[str, Any]
+"""Plain containers and values that are only read."""

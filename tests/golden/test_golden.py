@@ -38,7 +38,8 @@ def test_first_losses(preset, folder):
         assert len(losses) == len(wanted[name]) == STEPS
         off = [k for k in range(STEPS) if apart(losses[k], wanted[name][k]) > tolerance(preset, k)]
         assert not off, (
-            f"{name}: step {off[0]} has {losses[off[0]]:.10g}, not {wanted[name][off[0]]:.10g}: has a formula or recipe changed?"
+            f"{name}: step {off[0]} has {losses[off[0]]:.10g}, not {wanted[name][off[0]]:.10g}: "
+            f"has a formula or recipe changed?"
         )
 
 

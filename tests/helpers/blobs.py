@@ -8,8 +8,8 @@ def blobs(count: int, channels: int, side: int, degrees: float = 0.0, seed: int 
     """Draw smooth images [count, channels, side, side], rotated without interpolation, in float64.
 
     Each channel is a sum of six Gaussians inside a disc of half the image's width, evaluated at the
-    rotated pixel centres: what a network makes of a rotation by any angle can be measured free of the
-    error of resampling.
+    rotated pixel centres: what a network makes of a rotation by any angle can be measured free of
+    the error of resampling.
     """
     generator = torch.Generator().manual_seed(seed)
     radius, heights = torch.rand(2, count, channels, 6, generator=generator, dtype=torch.float64)

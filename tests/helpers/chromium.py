@@ -34,7 +34,7 @@ class Browser:
         self._folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         to_read, self._to = os.pipe()
         self._from, to_write = os.pipe()
-        pipes = f'exec 3<&{to_read} 4>&{to_write}; exec "$@"'  # the browser reads its orders from 3 and answers on 4
+        pipes = f'exec 3<&{to_read} 4>&{to_write}; exec "$@"'  # the browser reads its orders from 3 and answers on 4  # noqa: E501
         self._process = subprocess.Popen(
             [
                 "bash",
@@ -157,7 +157,8 @@ class Browser:
         """Press and release the mouse in the middle of an element."""
         script = (
             f"(e => {{ e.scrollIntoView({{block: 'center'}}); const b = e.getBoundingClientRect(); "
-            f"return [b.x + b.width / 2, b.y + b.height / 2]; }})(document.querySelector({json.dumps(selector)}))"
+            f"return [b.x + b.width / 2, b.y + b.height / 2]; "
+            f"}})(document.querySelector({json.dumps(selector)}))"
         )
         x, y = self.ask(script)
         for kind in ("mousePressed", "mouseReleased"):

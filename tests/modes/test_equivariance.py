@@ -235,7 +235,7 @@ def test_maps_too_small_for_a_turn_are_left_out():
 
 
 def test_groups_that_do_not_act_on_the_inputs():
-    with pytest.raises(ConfigError, match="clouds of points. Try group=rotation"):
+    with pytest.raises(ConfigError, match=r"clouds of points. Try group=rotation"):
         transforms_of("shift_x", (), False, (9, 4))
     with pytest.raises(ConfigError, match="square images, and these have 8 x 9"):
         transforms_of("shift_x", (), False, (1, 8, 9))

@@ -92,7 +92,8 @@ SETTINGS = [
         ["net=resnet"],
         [
             "net=resnet",
-            "Valid: augerino, augerino_partial, c4_conv, ckresnet, conv13, conv5, e2_steerable, gcnn, ",
+            "Valid: augerino, augerino_partial, c4_conv, ckresnet, conv13, conv5, e2_steerable, "
+            "gcnn, ",
         ],
     ),
     (["net=null"], ["net=null", "Valid: augerino"]),
@@ -130,7 +131,8 @@ SETTINGS = [
         ["base_group=su2"],
         [
             "base_group=su2",
-            "Valid: affine2, affine3, cn, dn, e2, permutation, quarter_turns, rotation2, se2, se3, shift_turns, shift_x,",
+            "Valid: affine2, affine3, cn, dn, e2, permutation, quarter_turns, rotation2, se2, se3, "
+            "shift_turns, shift_x,",
             "shift_xy, so3, t3, translation2, trivial3",
         ],
     ),

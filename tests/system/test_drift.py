@@ -12,11 +12,11 @@ import torch
 ROOT = Path(__file__).parents[2]
 KINDS = ("cross", "skew", "nonunitary")
 LAYERS = ["conv0", "conv1", "conv2", "linear"]
-SMALL = ("scale=smoke", "dataset.file=noise.npz", "dataset.side=12", "net.side=12", "net.channels=[3,4,4]",
+SMALL = ("scale=smoke", "dataset.file=noise.npz", "dataset.side=12", "net.side=12", "net.channels=[3,4,4]",  # noqa: E501
          "dataset.train_size=25", "dataset.test_size=15", "train.batch_size=20")  # fmt: skip
 """The presets with pictures of our own instead of MNIST: 5 steps an epoch of all rotations, 2 of
 the data as they are."""
-BY_HAND = ("mode=drift", "train/optimizer=sgd", "train.optimizer.momentum=0", "train.optimizer.nesterov=false",
+BY_HAND = ("mode=drift", "train/optimizer=sgd", "train.optimizer.momentum=0", "train.optimizer.nesterov=false",  # noqa: E501
            "train/schedule=constant")  # fmt: skip
 
 

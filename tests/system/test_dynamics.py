@@ -9,11 +9,11 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 ARMS = ("nominal", "equivariant", "augmented")
-GRAPHS = ("experiment=dynamics/permutation", "scale=smoke", "dataset.count=20", "dataset.test_size=10", "net.channels=[3]",
+GRAPHS = ("experiment=dynamics/permutation", "scale=smoke", "dataset.count=20", "dataset.test_size=10", "net.channels=[3]",  # noqa: E501
           "net.features=4", "net.hidden=[3]")  # fmt: skip
 """The permutation experiment, made tiny."""
 CLASSIFIED, SEGMENTED = ("accuracy",), ("pixel_accuracy", "iou")
-PLAIN = ("mode=dynamics", "train/optimizer=sgd", "train.optimizer.momentum=0", "train.optimizer.nesterov=false",
+PLAIN = ("mode=dynamics", "train/optimizer=sgd", "train.optimizer.momentum=0", "train.optimizer.nesterov=false",  # noqa: E501
          "train/schedule=constant")  # fmt: skip
 LINEAR = ("net=projected_linear", "base_group=permutation", "dataset=graphs")
 
@@ -286,22 +286,22 @@ def test_a_training_that_diverges_says_so(main):
     [
         (("mode=dynamics", "net=conv5", "dataset.train_size=9"), "net=projected_linear; Conv5"),
         (("mode=dynamics", *LINEAR), "train.optimizer: mode=dynamics is plain gradient descent"),
-        (("mode=dynamics", *LINEAR, "train/optimizer=sgd"), "train.optimizer: mode=dynamics is plain gradient descent"),
+        (("mode=dynamics", *LINEAR, "train/optimizer=sgd"), "train.optimizer: mode=dynamics is plain gradient descent"),  # noqa: E501
         ((*GRAPHS, "train.optimizer.momentum=0.9"), "without momentum=0.9"),
         ((*GRAPHS, "train.optimizer.weight_decay=0.1"), "without weight_decay=0.1"),
         ((*GRAPHS, "train/schedule=cosine"), "Try train/schedule=constant"),
-        ((*GRAPHS, "train.schedule.warmup_epochs=1"), "train.schedule: mode=dynamics has a constant step size"),
-        ((*GRAPHS, "train.clip_norm=0.5"), "train.clip_norm=0.5 would have no effect with mode=dynamics"),
-        ((*GRAPHS, "train.max_steps=1"), "train.max_steps=1 would have no effect with mode=dynamics"),
-        ((*GRAPHS, "trainer.channels_last=true"), "trainer.channels_last=True would have no effect with mode=dynamics. Try false"),
+        ((*GRAPHS, "train.schedule.warmup_epochs=1"), "train.schedule: mode=dynamics has a constant step size"),  # noqa: E501
+        ((*GRAPHS, "train.clip_norm=0.5"), "train.clip_norm=0.5 would have no effect with mode=dynamics"),  # noqa: E501
+        ((*GRAPHS, "train.max_steps=1"), "train.max_steps=1 would have no effect with mode=dynamics"),  # noqa: E501
+        ((*GRAPHS, "trainer.channels_last=true"), "trainer.channels_last=True would have no effect with mode=dynamics. Try false"),  # noqa: E501
         ((*GRAPHS, "trainer.precision=bf16-mixed"), "Try 32-true or 64-true"),
-        ((*PLAIN, "net=projected_linear", "base_group=se2", "dataset=digits"), "base_group: SE2 cannot stand"),
-        ((*PLAIN, "net=projected_linear", "base_group=quarter_turns", "dataset=shapes", "net.features=32"),
+        ((*PLAIN, "net=projected_linear", "base_group=se2", "dataset=digits"), "base_group: SE2 cannot stand"),  # noqa: E501
+        ((*PLAIN, "net=projected_linear", "base_group=quarter_turns", "dataset=shapes", "net.features=32"),  # noqa: E501
          "features=32 does not go with a segmentation"),
-        ((*GRAPHS, "net.features=null", "net.hidden=[]"), "features=null does not go with a classification"),
+        ((*GRAPHS, "net.features=null", "net.hidden=[]"), "features=null does not go with a classification"),  # noqa: E501
         ((*GRAPHS, "mode.groups=[turns]"), "mode.groups"),
         ((*GRAPHS, "mode.ensemble_chunk=0"), "mode.ensemble_chunk"),
-        ((*GRAPHS, "augmentation.passes=exact"), "augmentation.passes=exact: SymmetricGroup(10) has 3628800 elements"),
+        ((*GRAPHS, "augmentation.passes=exact"), "augmentation.passes=exact: SymmetricGroup(10) has 3628800 elements"),  # noqa: E501
         ((*GRAPHS, "base_group.n=9"), "net does not fit dataset=graphs"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",

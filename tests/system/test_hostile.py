@@ -1,8 +1,8 @@
 """Files from somebody else: none of them runs code or makes us allocate what it only claims to
 hold; a sentence names each.
 
-More of them: tests/data/test_npz.py, test_photographs.py (pickles), tests/system/test_command_lines.py
-(checkpoints, targets).
+More of them: tests/data/test_npz.py, test_photographs.py (pickles),
+tests/system/test_command_lines.py (checkpoints, targets).
 """
 
 import gzip
@@ -50,7 +50,7 @@ def executed(tmp_path):
 HARMFUL = {
     "a function of the system": "os.system",
     "a function of torch": "torch.hub.load",
-    "a class of torch that starts a program": "torch.distributed.elastic.multiprocessing.subprocess_handler.SubprocessHandler",
+    "a class of torch that starts a program": "torch.distributed.elastic.multiprocessing.subprocess_handler.SubprocessHandler",  # noqa: E501
     "a class of torch that builds extensions": "torch.utils.cpp_extension.BuildExtension",
     "a class of torch that reads packages of code": "torch.package.PackageImporter",
     "a network of torch that executes text": "torch.fx.GraphModule",
@@ -109,11 +109,13 @@ PRESETS = {
         "hydra.callbacks.x._target_=subprocess.check_call",
     ),
     "a callback of a place that Hydra trusts": (
-        "hydra: {callbacks: {x: {_target_: pathlib.Path.mkdir, self: {_target_: pathlib.Path, _args_: [executed]}}}}",
+        "hydra: {callbacks: {x: {_target_: pathlib.Path.mkdir, self: {_target_: pathlib.Path, "
+        "_args_: [executed]}}}}",
         "hydra.callbacks.x",
     ),
     "a log handler": (
-        "hydra: {job_logging: {version: 1, root: {handlers: [x]}, handlers: {x: {(): pathlib.Path.mkdir, self: executed}}}}",
+        "hydra: {job_logging: {version: 1, root: {handlers: [x]}, handlers: {x: {(): "
+        "pathlib.Path.mkdir, self: executed}}}}",
         "hydra.job_logging.handlers.x.()=pathlib.Path.mkdir",
     ),
     "a launcher": (
@@ -331,7 +333,7 @@ def test_an_idx_file_that_claims_terabytes(tmp_path, ending):
     path.write_bytes(gzip.compress(content) if ending else content)
     with pytest.raises(
         DataError,
-        match=r"images.* at most \d+ bytes of data where its header says \[2147483648, 1024, 1024\]",
+        match=r"images.* at most \d+ bytes of data where its header says \[2147483648, 1024, 1024\]",  # noqa: E501
     ):
         read_idx(path, 3)
 

@@ -160,7 +160,7 @@ def test_the_environment_may_name_packages(monkeypatch, no_plugins):
     monkeypatch.setenv(VARIABLE, "json, xml")
     assert get_class("net", "json.decoder.JSONDecoder") is json.JSONDecoder
     # What a module of a package has imported from elsewhere stays out.
-    with pytest.raises(ConfigError, match="expected a class|only classes"):
+    with pytest.raises(ConfigError, match=r"expected a class|only classes"):
         get_class("net", "json.decoder.scanner")
 
 

@@ -110,7 +110,8 @@ def test_metrics_and_a_list_of_patterns(main, runs):
     [
         (
             ["runs=none/*"],
-            "runs=none/*: there is no run; directories of runs, a sweep's or a folder of runs are wanted.",
+            "runs=none/*: there is no run; directories of runs, a sweep's or a folder of runs are "
+            "wanted.",
         ),
         (
             ["runs=runs/*", "mode.metrics=[test_los]"],

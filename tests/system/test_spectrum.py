@@ -148,8 +148,10 @@ def test_a_process_that_is_killed(tmp_path, main):
     words = (*SMALL, *NET, "mode.order=20", "mode.batch_size=4", "mode.probes=0")
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     code = (
-        "import runpy, sys; from learnsym.modes.spectrum import Spectrum; Spectrum.seconds_between_writes = 0.0; "
-        f"sys.argv = ['main.py', *sys.argv[1:]]; runpy.run_path({str(ROOT / 'main.py')!r}, run_name='__main__')"
+        "import runpy, sys; from learnsym.modes.spectrum import Spectrum; "
+        "Spectrum.seconds_between_writes = 0.0; "
+        f"sys.argv = ['main.py', *sys.argv[1:]]; runpy.run_path({str(ROOT / 'main.py')!r}, "
+        f"run_name='__main__')"
     )
     victim = subprocess.Popen(
         [sys.executable, "-c", code, *words, "paths.out=killed"],

@@ -128,7 +128,8 @@ def test_an_unwritable_table_is_a_failure(main, tiny, monkeypatch):
 
     def full(path, content):
         raise RunError(
-            f"{path} cannot be written (No space left on device); what was there before is unchanged."
+            f"{path} cannot be written (No space left on device); what was there before is "
+            f"unchanged."
         )
 
     monkeypatch.setattr(report, "write_atomically", full)

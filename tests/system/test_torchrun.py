@@ -342,5 +342,5 @@ def test_a_sweep_is_not_for_torchrun(main, monkeypatch, tiny):
     assert done.code == 2
     assert (
         done.err.strip()
-        == "error: -m: torchrun starts the processes of a single run; a sweep is started without it."
+        == "error: -m: torchrun starts the processes of a single run; a sweep is started without it."  # noqa: E501
     )

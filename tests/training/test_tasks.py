@@ -263,7 +263,7 @@ def test_a_network_has_to_give_what_the_task_needs():
             ConfigError, match=rf"expected outputs \[2\] for {task}, got \[2, 8, 8\] from Conv2d"
         ):
             dry_forward(maps, data_of(task))
-    said = r"dataset=made: expected outputs \[2, 8, 8\] for segmentation, got \[2\] from Conv5\. Try net=proj"
+    said = r"dataset=made: expected outputs \[2, 8, 8\] for segmentation, got \[2\] from Conv5\. Try net=proj"  # noqa: E501
     with pytest.raises(ConfigError, match=said):
         dry_forward(Conv5(1, 2, width=2), data_of("segmentation"))
     with pytest.raises(ConfigError, match=r"got \[3, 8, 8\] from Conv2d"):

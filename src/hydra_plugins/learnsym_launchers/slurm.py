@@ -8,12 +8,13 @@ import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hydra.core.config_store import ConfigStore
 
 from hydra_plugins.learnsym_launchers._jobs import Job, SweepLauncher, SweepTask
 from learnsym.errors import ConfigError
+from learnsym.schema import PlainDict
 from learnsym.utils.files import write_atomically
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class SlurmConf:
             "export OMP_NUM_THREADS=$SLURM_CPUS_PER_TASK",
         ]
     )
-    additional_parameters: dict[str, Any] = field(default_factory=lambda: {"requeue": True})
+    additional_parameters: PlainDict = field(default_factory=lambda: {"requeue": True})
 
 
 ConfigStore.instance().store(
@@ -111,7 +112,7 @@ class SlurmLauncher(SweepLauncher):
         """The folder of what the jobs print, a folder each."""
         return self.folder / "slurm"
 
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> PlainDict:
         """Return the settings by the names that submitit has for them."""
         settings = {k: v for k, v in self.settings.items() if v is not None}
         if "setup" in settings:

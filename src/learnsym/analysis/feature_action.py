@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
 from learnsym.errors import ConfigError
+from learnsym.schema import PlainDict
 
 Action = Literal["trivial", "channels first", "pixels first"]
 """On numbers [B, F]: none, or that on a flattened map [C, s, s] or [s, s, C]."""
@@ -120,7 +121,7 @@ class FeatureActions(TorchFunctionMode):
         self._variants[id(x)] = variants
 
     def __torch_function__(
-        self, function: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+        self, function: Any, types: Any, args: Any = (), kwargs: PlainDict | None = None
     ) -> Any:
         """Call a function of torch's, also on the variants of its inputs."""
         call = (args, kwargs or {})

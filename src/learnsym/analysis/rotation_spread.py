@@ -36,7 +36,7 @@ def rotation_spread(
     total = torch.zeros((), dtype=torch.float64, device=device)
     with evaluating(net):
         for rows in torch.arange(count).split(_BATCH):
-            stored = split.inputs[rows.to(split.inputs.device)].to(device)
+            stored = split.inputs[rows.to(split.targets.device)].to(device)
             points = data.prepare(stored).to(dtype)
             outputs = [
                 seeded_forward(net, rotate_clouds(points, rotation)).double()

@@ -1,13 +1,13 @@
 """Objects from a configuration: every node with a `_target_` becomes an instance of that class."""
 
 import inspect
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from learnsym.config.allowed_classes import get_class
 from learnsym.errors import ConfigError
+from learnsym.schema import PlainDict, PlainMapping
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,6 +29,17 @@ def build(cfg: DictConfig, path: str, **supplied: Any) -> Any:
     if not isinstance(node, DictConfig) or "_target_" not in node:
         raise ConfigError(f"{path}: expected a node with a _target_, got {node}.")
     return _build(OmegaConf.to_container(node, resolve=True), path, supplied)
+
+
+def to_plain(cfg: DictConfig, resolve: bool = True) -> PlainDict:
+    """Return a configuration in plain containers.
+
+    Args:
+        cfg: the configuration.
+        resolve: replace interpolations by their values.
+    """
+    plain: PlainDict = OmegaConf.to_container(cfg, resolve=resolve)  # type: ignore[assignment]
+    return plain
 
 
 def dry_build(cfg: DictConfig) -> "nn.Module | None":
@@ -54,7 +65,7 @@ def dry_build(cfg: DictConfig) -> "nn.Module | None":
     return net
 
 
-def dummy_data_spec(cfg: DictConfig) -> dict[str, Any]:
+def dummy_data_spec(cfg: DictConfig) -> PlainDict:
     """Return what the data set would supply to a network, with two outputs."""
     cls: Any = get_class("dataset", cfg.dataset["_target_"])
     channels = cls.in_channels if cls.kind == "points" else 3
@@ -62,7 +73,7 @@ def dummy_data_spec(cfg: DictConfig) -> dict[str, Any]:
     return {"in_channels": channels, "num_outputs": 2, "task": task}
 
 
-def _build(node: Any, path: str, supplied: Mapping[str, Any], dry: bool = False) -> Any:
+def _build(node: Any, path: str, supplied: PlainMapping, dry: bool = False) -> Any:
     if not isinstance(node, dict) or "_target_" not in node:
         return node
     cls: Any = get_class(path, node["_target_"])

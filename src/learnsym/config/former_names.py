@@ -1,6 +1,6 @@
 """Names that classes had in earlier versions, so that old checkpoints and runs can be read."""
 
-from typing import Any
+from learnsym.schema import PlainDict
 
 PREFIX = "learnsym."
 CURRENT = {
@@ -63,21 +63,21 @@ EARLIER = {
 FORMER = {new: old for old, new in CURRENT.items()}
 
 
-def with_current_names(node: Any) -> Any:
+def with_current_names(node: PlainDict) -> PlainDict:
     """Return a plain configuration with the present names of its classes.
 
     >>> with_current_names({"_target_": "learnsym.kernels.siren.Siren", "hidden": 32})
     {'_target_': 'learnsym.kernels.siren.SIREN', 'hidden': 32}
     """
-    return _renamed(node, EARLIER | CURRENT)
+    return dict(_renamed(node, EARLIER | CURRENT))  # type: ignore[call-overload]
 
 
-def with_former_names(node: Any) -> Any:
+def with_former_names(node: PlainDict) -> PlainDict:
     """Return a plain configuration with the names that hashes of runs are made of."""
-    return _renamed(node, FORMER)
+    return dict(_renamed(node, FORMER))  # type: ignore[call-overload]
 
 
-def _renamed(node: Any, names: dict[str, str]) -> Any:
+def _renamed(node: object, names: dict[str, str]) -> object:
     if isinstance(node, list):
         return [_renamed(value, names) for value in node]
     if not isinstance(node, dict):

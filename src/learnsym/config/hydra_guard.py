@@ -68,9 +68,9 @@ def _targets(config: DictConfig, path: str, names: tuple[str, ...]) -> Iterator[
     yield from _walk(plain, path, names)
 
 
-def _walk(node: Any, path: str, names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    items = node.items() if isinstance(node, dict) else ()
-    for key, value in enumerate(node) if isinstance(node, list) else items:
+def _walk(node: object, path: str, names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    items = list(enumerate(node)) if isinstance(node, list) else []
+    for key, value in node.items() if isinstance(node, dict) else items:
         if key in names:
             yield f"{path}.{key}", str(value)
         yield from _walk(value, f"{path}.{key}", names)

@@ -20,7 +20,7 @@ def _softplus(raw: float) -> float:
     return math.log1p(math.exp(raw))
 
 
-def _at_scale(full: Any, cpu: Any, smoke: Any, *, _root_: DictConfig) -> Any:
+def _at_scale(full: object, cpu: object, smoke: object, *, _root_: DictConfig) -> object:
     """Return the value for the run's scale."""
     choices = {"full": full, "cpu": cpu, "smoke": smoke}
     scale = _root_.get("scale", "full")

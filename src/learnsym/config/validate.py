@@ -19,11 +19,11 @@ from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from learnsym.config.allowed_classes import get_class
 from learnsym.config.search_path import choice_file, choices_of
 from learnsym.errors import ConfigError
-from learnsym.schema import Count
+from learnsym.schema import Count, PlainDict
 
 SUPPLIED = frozenset({"in_channels", "num_outputs", "task", "params", "points_per_example"})
 """Constructor arguments that the run supplies, from the data set or the network, never the YAML."""
-TOP_LEVEL: dict[str, Any] = {
+TOP_LEVEL: PlainDict = {
     "scale": Literal["full", "cpu", "smoke"],
     "seed": Count,
     "debug": bool,
@@ -121,13 +121,15 @@ def unknown_key(path: str, key: str, valid: list[str]) -> str:
     )
 
 
-def _check_value(path: str, value: Any, hint: Any) -> None:
+def _check_value(path: str, value: object, hint: Any) -> None:
     if isinstance(value, DictConfig) and "_target_" in value:
         _check_class(path, value, hint)
         return
     plain = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
     try:
-        adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+        adapter: TypeAdapter[Any] = TypeAdapter(
+            hint, config=ConfigDict(arbitrary_types_allowed=True)
+        )
     except PydanticUserError as error:
         if isinstance(hint, type):
             raise _needs_choice(path, plain, hint) from error
@@ -146,7 +148,7 @@ def _check_value(path: str, value: Any, hint: Any) -> None:
         raise ConfigError(f"{path}{inner}={_shown(plain)}: {' or '.join(reasons)}.") from error
 
 
-def _needs_choice(path: str, plain: Any, hint: Any) -> ConfigError:
+def _needs_choice(path: str, plain: object, hint: object) -> ConfigError:
     """Return the error for a plain value where an object belongs."""
     group = path.replace(".", "/")
     options = choices_of(group)
@@ -156,7 +158,7 @@ def _needs_choice(path: str, plain: Any, hint: Any) -> ConfigError:
     return ConfigError(f"{path}={_shown(plain)}: {advice}.")
 
 
-def _check_class(path: str, node: DictConfig, hint: Any) -> None:
+def _check_class(path: str, node: DictConfig, hint: object) -> None:
     bases = tuple(h for h in (typing.get_args(hint) or (hint,)) if isinstance(h, type))
     cls = get_class(path, node["_target_"])
     if not bases or issubclass(cls, bases):
@@ -177,9 +179,9 @@ def _choices_that_build(path: str, bases: tuple[type, ...]) -> Iterator[str]:
             yield choice
 
 
-def _names(classes: typing.Iterable[Any]) -> str:
+def _names(classes: typing.Iterable[object]) -> str:
     return " or ".join(getattr(c, "__name__", str(c)) for c in classes)
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     return "null" if value is None else str(value)

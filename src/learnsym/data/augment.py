@@ -56,15 +56,12 @@ def flip_crop(images: Tensor, rows: BatchRows | None = None) -> Tensor:
     device = images.device
     draws = batch_uniform(count, 3, rows=rows, device=device)
     top, left = (draws[:, :2] * (2 * PADDING + 1)).long().unbind(1)
-    rows = top[:, None] + torch.arange(height, device=device)
+    pixel_rows = top[:, None] + torch.arange(height, device=device)
     columns = left[:, None] + torch.arange(width, device=device)
     columns = torch.where(draws[:, 2:] < 0.5, columns.flip(1), columns)
     padded = F.pad(images, (PADDING,) * 4)
-    flat = (
-        (rows[:, :, None] * (width + 2 * PADDING) + columns[:, None, :])
-        .view(count, 1, -1)
-        .expand(-1, channels, -1)
-    )
+    flat = pixel_rows[:, :, None] * (width + 2 * PADDING) + columns[:, None, :]
+    flat = flat.view(count, 1, -1).expand(-1, channels, -1)
     return padded.flatten(2).gather(2, flat).view(images.shape)
 
 

@@ -49,7 +49,7 @@ class GroupAugmentation:
             return
         for _ in range(self.passes):
             tables = torch.stack([self.group.sample(len(split), g) for g in generators])
-            chunks = tables.to(split.inputs.device).split(batch_size, dim=1)  # [M, B, points]
+            chunks = tables.to(split.targets.device).split(batch_size, dim=1)  # [M, B, points]
             for batch, chunk in zip(split_batches(split, batch_size), chunks, strict=True):
                 yield self.transform(batch, chunk)
 
@@ -57,7 +57,7 @@ class GroupAugmentation:
         self, split: Split, batch_size: int, generators: list[torch.Generator]
     ) -> Iterator[Batch]:
         counts = None if self.passes == "exact" else self._counts(split, self.passes, generators)
-        tables = self.group.elements().to(split.inputs.device)
+        tables = self.group.elements().to(split.targets.device)
         pairs = torch.arange(self.group.order * len(split), device=tables.device)
         for chunk in pairs.split(batch_size):
             element, example = chunk // len(split), chunk % len(split)
@@ -73,7 +73,7 @@ class GroupAugmentation:
         )  # [M, N, passes]
         counts = torch.zeros(*elements.shape[:2], self.group.order, dtype=split.inputs.dtype)
         counts.scatter_add_(2, elements, torch.ones_like(elements, dtype=counts.dtype))
-        return counts.to(split.inputs.device)
+        return counts.to(split.targets.device)
 
     def transform(self, batch: Batch, tables: Tensor) -> Batch:
         """Act by tables [M or 1, B, points] on images and masks."""

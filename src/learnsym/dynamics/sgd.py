@@ -61,7 +61,7 @@ class MiniBatchSGD:
             )
         self.copies = 1 if self.batching == "plain" else self.group.order
         self.steps_per_epoch = -(-len(self.split) * self.copies // self.batch_size)
-        self._tables = self.group.elements().to(self.split.inputs.device)
+        self._tables = self.group.elements().to(self.split.targets.device)
         self._order: tuple[int, Tensor] | None = None
 
     def step(self) -> Tensor:
@@ -91,7 +91,7 @@ class MiniBatchSGD:
         if self._order is None or self._order[0] != epoch:
             draws = member_generators(self.seed, self.members, f"{self.batching} epoch {epoch}")
             rows = torch.stack([self._member_order(g) for g in draws])
-            self._order = epoch, rows.to(self.split.inputs.device)
+            self._order = epoch, rows.to(self.split.targets.device)
         return self._order[1]
 
     def _member_order(self, draws: torch.Generator) -> Tensor:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from learnsym.figures.style import COLOURS, label_axes, new_figure, save
-from learnsym.results.collect import Json
+from learnsym.schema import PlainDict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -70,7 +70,7 @@ def _draw_members(
     axes.plot(*median, line, color=colour, linewidth=2.2, label=label)
 
 
-def draw_drift(path: Path, runs: Mapping[str, Sequence[Json]]) -> None:
+def draw_drift(path: Path, runs: Mapping[str, Sequence[PlainDict]]) -> None:
     """Draw the distance from E per epoch and per step of a free training from equivariant weights.
 
     Args:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from learnsym.figures.style import COLOURS, label_axes, new_figure, save
 from learnsym.groups.point_groups import Elements, wrap_angle
-from learnsym.results.collect import Json
+from learnsym.schema import PlainMapping
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +26,7 @@ _PANELS = {
 }
 
 
-def draw_layer_errors(path: Path, rows: Mapping[str, Mapping[str, Json]]) -> None:
+def draw_layer_errors(path: Path, rows: Mapping[str, Mapping[str, PlainMapping]]) -> None:
     """Draw a panel of features on the group and one of their maximum, a line for each transform.
 
     Args:

@@ -18,8 +18,9 @@ from learnsym.figures.style import (
     save,
 )
 from learnsym.figures.width import Rows
-from learnsym.results.collect import Json, Run
+from learnsym.results.collect import Run
 from learnsym.results.symmetry import short_name
+from learnsym.schema import PlainDict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,7 +47,9 @@ def layers_that_learn(net: "nn.Module") -> "dict[str, GroupSampler]":
     return samplers if any(m.learned for m in samplers.values()) else {}
 
 
-def draw_learned_layers(path: Path, rows: Rows, net: "nn.Module", response: Json | None) -> None:
+def draw_learned_layers(
+    path: Path, rows: Rows, net: "nn.Module", response: PlainDict | None
+) -> None:
     """Draw what every layer learned, and below how it came about and the response to rotations."""
     samplers = layers_that_learn(net)
     panels = ["rotation"] if rows else []

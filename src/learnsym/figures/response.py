@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from learnsym.figures.style import COLOURS, add_legend, colours, draw_band, label_axes
-from learnsym.results.collect import Json
+from learnsym.schema import PlainDict
 
 if TYPE_CHECKING:  # what ends a sweep draws figures without torch
     from matplotlib.axes import Axes
@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # what ends a sweep draws figures without torch
 
     from learnsym.data.base import Data
 
-Curve = Json
+Curve = PlainDict
 """angles_deg, probability, per_class and classes, of `learnsym.analysis.angle_response`."""
 _COLUMNS = 8
 

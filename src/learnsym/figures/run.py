@@ -9,8 +9,8 @@ from learnsym.figures.learned_symmetry import draw_learned_layers, layers_that_l
 from learnsym.figures.response import draw_augmented_images, draw_response
 from learnsym.figures.style import new_figure, save
 from learnsym.figures.width import Rows, draw_bands, draw_box, draw_widths
-from learnsym.results.collect import Json
 from learnsym.run.directory import RunDirectory
+from learnsym.schema import PlainDict
 
 if TYPE_CHECKING:  # what ends a sweep draws figures without torch
     from matplotlib.axes import Axes
@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # what ends a sweep draws figures without torch
 
     from learnsym.data.base import Data
 
-Curves = Json
+Curves = PlainDict
 
 
 def draw_run(directory: RunDirectory, net: "nn.Module", data: "Data", curves: Curves) -> list[Path]:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from learnsym.figures.style import COLOURS, Look, add_legend, colours, label_axes, new_figure, save
-from learnsym.results.collect import Json
+from learnsym.schema import PlainDict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Curve = Json
+Curve = PlainDict
 """What `learnsym.modes.spectrum` writes: matrix, eigenvalues, bounds, grid, density, z, n_eff,
 regularisation."""
 Runs = Mapping[str, Sequence[Curve]]
@@ -26,7 +26,7 @@ def draw_spectrum(path: Path, curve: Curve) -> None:
 
 def draw_spectra(path: Path, runs: Runs) -> None:
     """Draw several networks, and N_eff against the level of regularisation if that differs."""
-    levels: Json = {x: curves[0].get("regularisation") for x, curves in runs.items()}
+    levels: PlainDict = {x: curves[0].get("regularisation") for x, curves in runs.items()}
     by_level = None not in levels.values() and len(set(levels.values())) == len(levels) > 1
     if by_level:
         runs = {f"λ = {levels[label]:g}": curves for label, curves in runs.items()}

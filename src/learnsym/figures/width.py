@@ -17,12 +17,12 @@ from learnsym.figures.style import (
     pi_ticks,
     save,
 )
-from learnsym.results.collect import Json
+from learnsym.schema import PlainDict
 
 if TYPE_CHECKING:  # what ends a sweep draws figures without torch
     from matplotlib.axes import Axes
 
-Rows = Sequence[Json]
+Rows = Sequence[PlainDict]
 """metrics.jsonl: one mapping for each epoch."""
 _TRUTH: Look = {"color": "black", "linestyle": "--", "linewidth": 1}
 

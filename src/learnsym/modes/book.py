@@ -15,10 +15,11 @@ from learnsym.config.search_path import CONFIG_DIR
 from learnsym.errors import ConfigError
 from learnsym.report import experiments_page as page
 from learnsym.report.fidelity import fidelity_page, read_facts
-from learnsym.results.collect import Json, Run, collect
+from learnsym.results.collect import Run, collect
 from learnsym.results.grouping import settings_of
 from learnsym.results.statistics import is_number, mean_and_sd
 from learnsym.run.mode import ResultsMode
+from learnsym.schema import PlainDict
 from learnsym.utils.files import write_atomically
 
 _FOLDERS = ("dataset.data_dir", "dataset.file", "dataset.path", "debug")
@@ -83,7 +84,7 @@ def record(results: Path, runs: Sequence[Run]) -> None:
     write_atomically(results / "measured.csv", measured[page.MEASURED].to_csv(index=False))
 
 
-def _finished_run(run: Run, sections: Sequence[page.Section]) -> Json:
+def _finished_run(run: Run, sections: Sequence[page.Section]) -> PlainDict:
     """Return what is recorded of a run.
 
     Raises:
@@ -134,7 +135,7 @@ def _listed_name(section: page.Section, preset: str) -> str | None:
     return name if name in section["presets"] else None
 
 
-def _finite(metrics: Json, names: Sequence[str]) -> dict[str, float]:
+def _finite(metrics: PlainDict, names: Sequence[str]) -> dict[str, float]:
     """Return the metrics of some names that a run has."""
     chosen = {name: metrics[name] for name in names if name in metrics}
     for name, value in chosen.items():

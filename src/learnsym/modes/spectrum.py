@@ -204,7 +204,7 @@ class Spectrum(Mode):
             "dimension": spectrum.dimension,
         }
         metrics = {key: value for key, value in metrics.items() if math.isfinite(value)}
-        return Outcome(metrics | context.training.extents(), ["figures/spectrum.png"])
+        return Outcome(metrics | context.training.learned_ranges(), ["figures/spectrum.png"])
 
 
 @dataclass(eq=False)

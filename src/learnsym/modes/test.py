@@ -32,4 +32,4 @@ class Test(Mode):
                 metrics |= split_metrics(context, split)
         if context.fabric.is_global_zero:
             metrics |= rotation_std(context, self.turned_molecules)
-        return Outcome(metrics | context.training.extents())
+        return Outcome(metrics | context.training.learned_ranges())

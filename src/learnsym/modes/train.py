@@ -1,7 +1,6 @@
 """`mode=train`: train a network, test it, and draw what it learned."""
 
 import json
-from typing import Any
 
 import torch
 
@@ -10,7 +9,7 @@ from learnsym.figures.run import draw_run
 from learnsym.modes.equivariance import training_errors
 from learnsym.run.context import RunContext
 from learnsym.run.mode import Mode, Outcome
-from learnsym.schema import Count, Size
+from learnsym.schema import Count, PlainDict, Size
 from learnsym.training.tasks import AbsoluteError
 from learnsym.utils.files import write_atomically
 
@@ -62,7 +61,7 @@ class Train(Mode):
         figures = draw_run(context.directory, context.net, context.data, curves)
         return Outcome(metrics, [str(f) for f in figures])
 
-    def _response(self, context: RunContext) -> dict[str, Any]:
+    def _response(self, context: RunContext) -> PlainDict:
         """Return the response to rotation, of networks that give probabilities of classes."""
         from learnsym.analysis.angle_response import angle_response
 

@@ -66,7 +66,7 @@ class WidthSweep(Mode):
             point = next(p for p in curve if p["width"] == w)
             keys = [key for key in ("loss", "gradient", "accuracy") if key in point]
             metrics |= {f"{key}_at_width_{w}": point[key] for key in keys}
-        metrics |= context.training.extents()
+        metrics |= context.training.learned_ranges()
         return Outcome(metrics, [str(figure.relative_to(folder.path))])
 
     def measure(

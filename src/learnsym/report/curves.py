@@ -5,14 +5,15 @@ import statistics
 from collections.abc import Sequence
 from html import escape
 
-from learnsym.results.collect import Json, Run
+from learnsym.results.collect import Run
 from learnsym.results.grouping import Group, scale_of, settings_of, slug_of
 from learnsym.results.statistics import is_number
+from learnsym.schema import PlainDict
 
 COLOURS = ("#0b6e99", "#d1495b", "#3a7d44", "#8d6a9f", "#b8741a", "#5c5c5c", "#1f8478", "#a14a5f")
 MAX_NUMBERS = 400_000
 """Numbers in a page; beyond that only every k-th epoch of a run, and its last, is in it."""
-Rows = Sequence[Json]
+Rows = Sequence[PlainDict]
 """Numbers by metric, one mapping for each epoch."""
 
 
@@ -32,7 +33,7 @@ def stride(runs: Sequence[Run]) -> int:
     return max(1, math.ceil(sum(len(row) for run in runs for row in run.rows) / MAX_NUMBERS))
 
 
-def make_curves(groups: Sequence[Group], runs: Sequence[Run]) -> Json:
+def make_curves(groups: Sequence[Group], runs: Sequence[Run]) -> PlainDict:
     """Return a figure in plotly's form: lines of single runs and means, and a menu of metrics.
 
     Runs that have not finished are drawn too, in the colour of the group that they belong to.
@@ -42,7 +43,7 @@ def make_curves(groups: Sequence[Group], runs: Sequence[Run]) -> Json:
         runs: those with epochs.
     """
     step = stride(runs)
-    lines: list[Json] = []
+    lines: list[PlainDict] = []
     rows: list[Rows] = []
     labels = [_label_of(run, groups) for run in runs]
     for index, label in enumerate(dict.fromkeys([*(g.label for g in groups), *labels])):
@@ -81,7 +82,7 @@ def _escape(text: str) -> str:
     return escape(text, quote=False)
 
 
-def _line(label: str, text: str, line: Json, opacity: float = 1.0) -> Json:
+def _line(label: str, text: str, line: PlainDict, opacity: float = 1.0) -> PlainDict:
     """Return a line without its numbers."""
     name, text = _escape(label), _escape(text).replace("&lt;br&gt;", "<br>", 1)
     common = {"type": "scatter", "mode": "lines", "hoverinfo": "x+y+text", "showlegend": False}
@@ -111,7 +112,7 @@ def _mean_rows(rows_of_runs: Sequence[Rows]) -> Rows:
     return means
 
 
-def _metrics_of(row: Json) -> list[str]:
+def _metrics_of(row: PlainDict) -> list[str]:
     return [k for k, v in row.items() if k not in ("epoch", "step") and is_number(v)]
 
 
@@ -132,8 +133,8 @@ def _first_metric(metrics: Sequence[str], rows: Sequence[Rows]) -> str:
     return next(choices, "")
 
 
-def _layout(metrics: Sequence[str], start: str, rows: Sequence[Rows]) -> Json:
-    def button(metric: str) -> Json:
+def _layout(metrics: Sequence[str], start: str, rows: Sequence[Rows]) -> PlainDict:
+    def button(metric: str) -> PlainDict:
         changes = (
             {"y": [_values(some, metric) for some in rows]},
             {"yaxis.title.text": _escape(metric)},

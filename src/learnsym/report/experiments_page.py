@@ -20,11 +20,11 @@ import yaml
 from learnsym.config.search_path import CONFIG_DIR
 from learnsym.errors import ConfigError
 from learnsym.report.tables import to_markdown
-from learnsym.results.collect import Json
+from learnsym.schema import PlainDict
 
 Words = tuple[str, ...]
 """Overrides of a command, canonical."""
-Section = Json
+Section = PlainDict
 """A table's file: title, about, presets, aliases, columns, remarks."""
 _KEYS = {"title", "about", "presets", "aliases", "columns", "remarks"}
 _GENERATED = (
@@ -211,7 +211,7 @@ def _rows(
         yield from _quantities(section, {"run": title, "command": f"`{command}`"}, entry)
 
 
-def _stated(preset: str, changes: frozenset[str]) -> Json:
+def _stated(preset: str, changes: frozenset[str]) -> PlainDict:
     """Return the command in a preset's header, with changes, as an entry without a metric."""
     words: Words = ()
     if preset != "none":
@@ -222,7 +222,7 @@ def _stated(preset: str, changes: frozenset[str]) -> Json:
 
 
 def _quantities(
-    section: Section, row: dict[str, str], entry: Sequence[Json]
+    section: Section, row: dict[str, str], entry: Sequence[PlainDict]
 ) -> Iterator[dict[str, str]]:
     """Yield the quantities of one command; name and circumstances stand in the first row alone."""
     first, lines = entry[0], {line["metric"]: line for line in entry if "metric" in line}

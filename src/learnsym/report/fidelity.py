@@ -7,7 +7,6 @@ preset, and, where ours differ, ours and the reason. A test composes every prese
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import yaml
@@ -15,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from learnsym.errors import ConfigError
 from learnsym.report.tables import to_markdown
-from learnsym.results.collect import Json
+from learnsym.schema import PlainDict
 
 _FILE = "published_settings.yaml"
 _GENERATED = (
@@ -40,7 +39,7 @@ class _OfPresets(BaseModel):
 class Settings(_OfPresets):
     """Published values by dotted key; of several for one preset the last counts."""
 
-    values: Json = Field(min_length=1)
+    values: PlainDict = Field(min_length=1)
 
 
 class Difference(_OfPresets):
@@ -48,8 +47,8 @@ class Difference(_OfPresets):
 
     key: str | None = None
     what: str | None = None
-    published: Any
-    ours: Any
+    published: object
+    ours: object
     why: str
     effect: str = ""
     as_published: str = ""
@@ -68,7 +67,7 @@ class Facts(BaseModel):
     settings: list[Settings]
     differences: list[Difference]
 
-    def published_settings(self, preset: str) -> Json:
+    def published_settings(self, preset: str) -> PlainDict:
         """Return all published settings of a preset that are known."""
         blocks = [block.values for block in self.settings if block.is_of(preset)]
         return {key: value for values in blocks for key, value in values.items()}

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from learnsym.report.curves import curves_html, stride
 from learnsym.report.tables import RunTable
-from learnsym.results.collect import Json, Run, Status
+from learnsym.results.collect import Run, Status
 from learnsym.results.grouping import Group, differing_keys, scale_of
+from learnsym.schema import PlainDict
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -135,7 +136,7 @@ def _run_list(groups: Sequence[Group], runs: Sequence[Run]) -> "DataFrame":
 
     label_of = {run.path: g.label for g in groups for run in g.runs}
 
-    def line(run: Run) -> Json:
+    def line(run: Run) -> PlainDict:
         typed = f"main.py {' '.join(run.overrides)}" if run.overrides else ""
         return {
             "run": run.name,

@@ -9,10 +9,11 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from learnsym.errors import ConfigError
-from learnsym.results.collect import Json, Run
+from learnsym.results.collect import Run
 from learnsym.results.grouping import Group, remarks
 from learnsym.results.statistics import is_number, mean_and_sd
 from learnsym.run.summary import STATUS
+from learnsym.schema import PlainDict
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -106,7 +107,7 @@ def make_table(
     return RunTable(values, [b for b in blocks if b], absent, _notes(groups, bool(fixed)), headline)
 
 
-def _lines(group: Group) -> list[Json]:
+def _lines(group: Group) -> list[PlainDict]:
     """Return a line of numbers for each metric of a group."""
     metrics = [run.section("metrics") for run in group.runs]
     common = {"run": group.label, "scale": group.scale, "code": group.code, "status": "finished"}
@@ -126,13 +127,13 @@ def _lines(group: Group) -> list[Json]:
     return lines
 
 
-def _paper(group: Group) -> list[Json]:
+def _paper(group: Group) -> list[PlainDict]:
     """Return the different values that papers report for the runs of a group."""
     entries = [e for r in group.runs for e in r.result.get("paper") or [] if isinstance(e, dict)]
     return [e for index, e in enumerate(entries) if e not in entries[:index]]
 
 
-def _paper_text(entry: Json) -> str:
+def _paper_text(entry: PlainDict) -> str:
     where = f", {entry['where']}" if entry.get("where") else ""
     return f"{entry.get('value')} [{entry.get('status')}{where}]"
 

@@ -10,16 +10,15 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import yaml
 
 from learnsym.config.former_names import with_current_names
 from learnsym.errors import ConfigError, RunError
 from learnsym.run.directory import read_rows
+from learnsym.schema import PlainDict
 
-Json = dict[str, Any]
-"""What a JSON or YAML file holds."""
 Status = Literal["finished", "failed", "unfinished", "unreadable", "missing"]
 PLANNED = "planned.json"
 """The file in a sweep's directory that lists the overrides of all its jobs."""
@@ -50,10 +49,10 @@ class Run:
 
     path: Path
     status: Status
-    config: Json = field(default_factory=dict)
-    result: Json = field(default_factory=dict)
-    rows: list[Json] = field(default_factory=list)
-    curves: Json = field(default_factory=dict)
+    config: PlainDict = field(default_factory=dict)
+    result: PlainDict = field(default_factory=dict)
+    rows: list[PlainDict] = field(default_factory=list)
+    curves: PlainDict = field(default_factory=dict)
     error: str | None = None
     overrides: tuple[str, ...] = ()
 
@@ -69,7 +68,7 @@ class Run:
         """The seed of its configuration, or of its result."""
         return self.config.get("seed", self.result.get("seed"))
 
-    def section(self, name: str) -> Json:
+    def section(self, name: str) -> PlainDict:
         """Return a section of its result; empty where there is none."""
         return self.result.get(name, {})
 
@@ -154,7 +153,7 @@ def _planned_jobs(sweep: Path) -> list[list[str]]:
 
 def read_run(path: Path, overrides: tuple[str, ...] = ()) -> Run:
     """Read one run's directory; what cannot be read makes the run unreadable, not an error."""
-    parts: dict[str, Json] = {"config": {}, "result": {}, "curves": {}}
+    parts: dict[str, PlainDict] = {"config": {}, "result": {}, "curves": {}}
     for file in _ADVICE:
         try:
             parts[Path(file).stem] = _read_mapping(path / file)
@@ -180,7 +179,7 @@ def read_run(path: Path, overrides: tuple[str, ...] = ()) -> Run:
     return Run(path, status, **parts, rows=rows, error=reason, overrides=typed)
 
 
-def _read_mapping(path: Path) -> Json:
+def _read_mapping(path: Path) -> PlainDict:
     """Read a file that holds a mapping; sections of result.json are checked.
 
     Raises:

@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from learnsym.results.collect import Json, Run
+from learnsym.results.collect import Run
+from learnsym.schema import PlainDict
 
 _NOT_A_LABEL: tuple[str, ...] = ("seed=", "scale=", "paths.", "fresh=", "table=", "launcher=")
 _NOT_A_LABEL += ("hydra", "trainer.", "logger=", "debug=")
@@ -34,7 +35,7 @@ class Group:
 
     label: str
     runs: tuple[Run, ...]
-    settings: Json
+    settings: PlainDict
     scale: str
     code: str
 
@@ -64,7 +65,7 @@ def _code_of(run: Run) -> str:
     return str(run.section("versions").get("code", ""))
 
 
-def settings_of(run: Run) -> Json:
+def settings_of(run: Run) -> PlainDict:
     """Return what decides a result, by dotted keys; folders by their names in `paths`."""
     flat = flatten({k: v for k, v in run.config.items() if k not in _NO_DIFFERENCE})
     flat.pop("trainer.progress", None)
@@ -84,13 +85,13 @@ def _relative(value: str, folders: Mapping[str, str]) -> str:
     return value
 
 
-def flatten(node: Json, above: str = "") -> Json:
+def flatten(node: PlainDict, above: str = "") -> PlainDict:
     """Return nested mappings as one of dotted keys; lists are values.
 
     >>> flatten({"a": {"b": 1, "c": [2]}, "d": {}})
     {'a.b': 1, 'a.c': [2], 'd': {}}
     """
-    flat: Json = {}
+    flat: PlainDict = {}
     for key, value in node.items():
         nested = isinstance(value, Mapping) and value
         flat |= flatten(value, f"{above}{key}.") if nested else {f"{above}{key}": value}

@@ -2,17 +2,18 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from learnsym.config.build import build
+from learnsym.config.build import build, to_plain
 from learnsym.run.directory import RunDirectory
 from learnsym.run.loggers import Logger
+from learnsym.schema import PlainDict, PlainMapping
 
 SECONDS_BETWEEN_LINES = 1.0
+Ticking = AbstractContextManager[Callable[[], object]]
 
 
 class Console:
@@ -23,7 +24,7 @@ class Console:
         self._last = 0.0
 
     @contextmanager
-    def progress(self, epoch: int, epochs: int, steps: int) -> Iterator[Callable[[], Any]]:
+    def progress(self, epoch: int, epochs: int, steps: int) -> Iterator[Callable[[], object]]:
         """Show a bar over the steps of one epoch; the yielded function is called after each."""
         from tqdm import tqdm
 
@@ -31,7 +32,7 @@ class Console:
         with tqdm(total=steps, desc=title, leave=False, disable=not self.bar) as bar:
             yield bar.update
 
-    def log(self, row: Mapping[str, Any], epochs: int) -> None:
+    def log(self, row: PlainMapping, epochs: int) -> None:
         """Print the numbers that a person follows, at most once a second."""
         last = row["epoch"] == epochs
         if not last and time.monotonic() - self._last < SECONDS_BETWEEN_LINES:
@@ -59,12 +60,12 @@ class RunRecorder:
         if epochs:
             print(f"continuing after epoch {epochs}", flush=True)
 
-    def progress(self, epoch: int, epochs: int, steps: int) -> Any:
+    def progress(self, epoch: int, epochs: int, steps: int) -> Ticking:
         """Show a bar over the steps of an epoch."""
         self._epochs = epochs
         return self.console.progress(epoch, epochs, steps)
 
-    def log(self, row: dict[str, Any]) -> None:
+    def log(self, row: PlainDict) -> None:
         """Keep one epoch's numbers."""
         self.directory.log(row)
         self.console.log(row, self._epochs)
@@ -77,8 +78,7 @@ class RunRecorder:
     def _start(self) -> Logger:
         if not self._started:
             self._started = True
-            config: Any = OmegaConf.to_container(self.cfg, resolve=True)
-            self.logger.start(self.directory.path, self.directory.path.name, config)
+            self.logger.start(self.directory.path, self.directory.path.name, to_plain(self.cfg))
         return self.logger
 
 
@@ -88,11 +88,11 @@ class SilentRecorder:
     def truncate(self, epochs: int) -> None:
         """Forget nothing."""
 
-    def progress(self, epoch: int, epochs: int, steps: int) -> Any:
+    def progress(self, epoch: int, epochs: int, steps: int) -> Ticking:
         """Show nothing."""
         return Console(progress=False).progress(epoch, epochs, steps)
 
-    def log(self, row: dict[str, Any]) -> None:
+    def log(self, row: PlainDict) -> None:
         """Keep nothing."""
 
     def finish(self, metrics: dict[str, float]) -> None:

@@ -3,14 +3,14 @@
 import random
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import nn
 
-from learnsym.config.build import build
+from learnsym.config.build import build, to_plain
 from learnsym.data.base import Data
 from learnsym.errors import CheckpointError, ConfigError
 from learnsym.run.console import RunRecorder, SilentRecorder
@@ -83,7 +83,6 @@ def build_context(fabric: "Fabric", cfg: DictConfig, directory: RunDirectory) ->
     if fabric.world_size > 1:
         synchronise_norms(net)
     rates = cfg.train.get("symmetry_lr"), cfg.train.get("omega0_lr")
-    plain: Any = OmegaConf.to_container(cfg, resolve=True)
     training = Training(
         fabric,
         net,
@@ -96,7 +95,7 @@ def build_context(fabric: "Fabric", cfg: DictConfig, directory: RunDirectory) ->
         max_batches=DEBUG_BATCHES if cfg.debug else None,
         channels_last=trainer.channels_last,
         compile=trainer.compile,
-        config=plain,
+        config=to_plain(cfg),
         measure=measure,
     )
     return RunContext(cfg, fabric, data, net, directory, training, bool(cfg.debug))

@@ -2,14 +2,14 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from filelock import BaseFileLock, FileLock, Timeout
 
 from learnsym.errors import RunError
+from learnsym.schema import PlainDict, PlainMapping
 from learnsym.utils.files import append_line, make_folder, unwritable, write_atomically
 
 REQUIRED = ("status", "metrics", "data", "versions")
@@ -56,11 +56,11 @@ class RunDirectory:
                 elif path.name != ".lock":
                     path.unlink()
 
-    def log(self, row: Mapping[str, Any]) -> None:
+    def log(self, row: PlainMapping) -> None:
         """Append one epoch's numbers and see them to the disk."""
         append_line(self.rows_path, json.dumps(row))
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> list[PlainDict]:
         """Return all epochs' numbers (see `read_rows`)."""
         return read_rows(self.rows_path)
 
@@ -80,7 +80,7 @@ class RunDirectory:
         if self.rows_path.exists():
             write_atomically(self.rows_path, "".join(json.dumps(row) + "\n" for row in kept))
 
-    def result(self) -> dict[str, Any] | None:
+    def result(self) -> PlainDict | None:
         """Return the result of a finished run, or None.
 
         Raises:
@@ -93,7 +93,7 @@ class RunDirectory:
             raise RunError(f"{self.result_path} has no {', '.join(missing)}; {START_OVER}.")
         return result
 
-    def finish(self, result: Mapping[str, Any]) -> None:
+    def finish(self, result: PlainMapping) -> None:
         """Write result.json; an earlier error is past."""
         write_atomically(self.result_path, json.dumps(result, indent=2) + "\n")
         self.error_path.unlink(missing_ok=True)
@@ -130,7 +130,7 @@ def lock_folder(path: Path, subject: str) -> BaseFileLock:
     return lock
 
 
-def read_json(path: Path, advice: str) -> dict[str, Any]:
+def read_json(path: Path, advice: str) -> PlainDict:
     """Read a JSON object that a run has written.
 
     Args:
@@ -150,7 +150,7 @@ def read_json(path: Path, advice: str) -> dict[str, Any]:
     return content
 
 
-def read_rows(path: Path, whole: bool = False) -> list[dict[str, Any]]:
+def read_rows(path: Path, whole: bool = False) -> list[PlainDict]:
     """Read the rows of a metrics.jsonl.
 
     Args:
@@ -162,7 +162,7 @@ def read_rows(path: Path, whole: bool = False) -> list[dict[str, Any]]:
     """
     lines = path.read_bytes().split(b"\n") if path.exists() else [b""]
     complete = len(lines) - 1
-    rows: list[dict[str, Any]] = []
+    rows: list[PlainDict] = []
     for number, line in enumerate(lines if lines[-1] else lines[:-1], 1):
         try:
             row = json.loads(line)

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from learnsym.errors import ConfigError, LearnSymError
 from learnsym.run.directory import RunDirectory
 from learnsym.run.launch_env import cluster_environment, launch_env
+from learnsym.schema import PlainDict
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -85,7 +86,7 @@ def broadcast_from_rank_zero(fabric: "Fabric | None", work: Callable[[], T]) -> 
 @contextmanager
 def held_directory(
     fabric: "Fabric | None", path: Path, fresh: bool, debug: bool
-) -> Iterator[tuple[RunDirectory, dict[str, Any] | None]]:
+) -> Iterator[tuple[RunDirectory, PlainDict | None]]:
     """Yield the run's directory, held by rank 0, and the result that is there already.
 
     Args:
@@ -96,7 +97,7 @@ def held_directory(
     """
     with ExitStack() as stack:
 
-        def hold() -> tuple[RunDirectory, dict[str, Any] | None]:
+        def hold() -> tuple[RunDirectory, PlainDict | None]:
             if debug:
                 return RunDirectory(Path(stack.enter_context(tempfile.TemporaryDirectory()))), None
             directory = RunDirectory(path)
@@ -126,7 +127,6 @@ def shutdown(fabric: "Fabric") -> None:
 
     A process that exits by itself may find threads of the group still running, which aborts it.
     """
-
     if fabric.world_size > 1:
         fabric.barrier()
         torch.distributed.destroy_process_group()

@@ -2,15 +2,16 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from learnsym.errors import ConfigError
+from learnsym.schema import PlainMapping
 
 
 class Logger:
     """Base of loggers, which keeps nothing."""
 
-    def start(self, folder: Path, name: str, config: Mapping[str, Any]) -> None:
+    def start(self, folder: Path, name: str, config: PlainMapping) -> None:
         """Begin: called once, before the first numbers.
 
         Args:
@@ -19,7 +20,7 @@ class Logger:
             config: resolved, in plain containers.
         """
 
-    def log(self, row: Mapping[str, Any]) -> None:
+    def log(self, row: PlainMapping) -> None:
         """Keep one epoch's numbers; `row["epoch"]` counts from 1."""
 
     def finish(self, metrics: Mapping[str, float]) -> None:
@@ -42,7 +43,7 @@ class Wandb(Logger):
         self.project = project
         self.mode = mode
 
-    def start(self, folder: Path, name: str, config: Mapping[str, Any]) -> None:
+    def start(self, folder: Path, name: str, config: PlainMapping) -> None:
         """Begin a run of wandb; the name is its id, so that a continued run stays one."""
         import wandb
 
@@ -56,7 +57,7 @@ class Wandb(Logger):
             resume="allow",
         )
 
-    def log(self, row: Mapping[str, Any]) -> None:
+    def log(self, row: PlainMapping) -> None:
         """Keep one epoch's numbers."""
         self._run.log(dict(row), step=row["epoch"])
 
@@ -69,7 +70,7 @@ class Wandb(Logger):
 class TensorBoard(Logger):
     """Event files in the run's directory; `tensorboard --logdir runs` shows them."""
 
-    def start(self, folder: Path, name: str, config: Mapping[str, Any]) -> None:
+    def start(self, folder: Path, name: str, config: PlainMapping) -> None:
         """Open an event file."""
         try:
             from torch.utils.tensorboard import SummaryWriter
@@ -79,7 +80,7 @@ class TensorBoard(Logger):
             ) from error
         self._writer = SummaryWriter(str(folder / "tensorboard"))
 
-    def log(self, row: Mapping[str, Any]) -> None:
+    def log(self, row: PlainMapping) -> None:
         """Keep one epoch's numbers, every one a scalar."""
         for key, value in row.items():
             self._writer.add_scalar(key, value, row["epoch"])

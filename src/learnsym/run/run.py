@@ -4,7 +4,7 @@ import re
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -27,6 +27,7 @@ from learnsym.run.mode import ResultsMode
 from learnsym.run.run_id import config_hash, resolved, run_name, with_checkpoint_config
 from learnsym.run.summary import result_of, show
 from learnsym.run.versions import code_hash, versions
+from learnsym.schema import PlainDict
 from learnsym.utils.files import write_atomically
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def _work_on_results(cfg: DictConfig) -> Path:
     return path
 
 
-def _launch(fabric: "Fabric | None", job: _Job) -> dict[str, Any]:
+def _launch(fabric: "Fabric | None", job: _Job) -> PlainDict:
     """Work in as many processes as the run has, and return the result.
 
     Args:

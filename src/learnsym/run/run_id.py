@@ -5,12 +5,13 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from learnsym.config.build import to_plain
 from learnsym.config.former_names import with_current_names, with_former_names
 from learnsym.errors import ConfigError
+from learnsym.schema import PlainDict
 
 SECTIONS = ("base_group", "conv", "kernel", "net", "dataset", "train")
 """What a checkpoint was trained with, and what a mode that reads one takes from it."""
@@ -53,15 +54,14 @@ def with_checkpoint_config(cfg: DictConfig, overrides: list[str]) -> DictConfig:
 
 def resolved(cfg: DictConfig) -> DictConfig:
     """Return a configuration with all interpolations replaced by their values."""
-    values: Any = OmegaConf.to_container(cfg, resolve=True)
-    return OmegaConf.create(values)
+    return OmegaConf.create(to_plain(cfg))
 
 
 def config_hash(cfg: DictConfig) -> str:
     """Return 8 hex digits of a hash of everything in a configuration that decides a result."""
     anywhere = copy.deepcopy(cfg)
     anywhere.paths = {key: key for key in cfg.paths}  # files are told by names, not by folders
-    content: dict[str, Any] = with_former_names(OmegaConf.to_container(anywhere, resolve=True))
+    content: PlainDict = with_former_names(to_plain(anywhere))
     for key in IRRELEVANT:
         content.pop(key, None)
     analysis = content.get("analysis", {})

@@ -2,13 +2,13 @@
 
 import platform
 import re
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from learnsym.run.directory import RunDirectory
 from learnsym.run.mode import Outcome
+from learnsym.schema import PlainDict, PlainMapping
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -26,8 +26,8 @@ STATUS = {
 
 
 def result_of(
-    context: "RunContext", outcome: Outcome, seconds: float, made_by: Mapping[str, Any]
-) -> dict[str, Any]:
+    context: "RunContext", outcome: Outcome, seconds: float, made_by: PlainMapping
+) -> PlainDict:
     """Return the content of result.json.
 
     Args:
@@ -59,7 +59,7 @@ def result_of(
     }
 
 
-def published(config: Mapping[str, Any]) -> list[dict[str, Any]]:
+def published(config: PlainMapping) -> list[PlainDict]:
     """Return what the preset's paper reports for this run.
 
     Entries for another target or another class of data than the run's own are left out.
@@ -83,7 +83,7 @@ def device_name(fabric: "Fabric") -> str:
 
 
 def show(
-    result: Mapping[str, Any], directory: RunDirectory | None, is_new: bool, same_code: bool
+    result: PlainMapping, directory: RunDirectory | None, is_new: bool, same_code: bool
 ) -> None:
     """Print metrics beside the paper's values, and the paths of the figures."""
     if not is_new:
@@ -108,6 +108,6 @@ def _number(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:.5g}"
 
 
-def _published_value(entry: Mapping[str, Any]) -> str:
+def _published_value(entry: PlainMapping) -> str:
     where = f", {entry['where']}" if entry.get("where") else ""
     return f"{entry['value']} [{STATUS.get(entry['status'], entry['status'])}{where}]"

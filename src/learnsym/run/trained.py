@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -16,6 +15,7 @@ from learnsym.data.base import Data, DataInfo, ImageData
 from learnsym.errors import CheckpointError
 from learnsym.run.context import build_network
 from learnsym.run.run_id import SECTIONS
+from learnsym.schema import PlainDict
 from learnsym.training import checkpoint
 from learnsym.training.tasks import AbsoluteError
 
@@ -36,7 +36,7 @@ class TrainedModel:
     info: DataInfo
     data: Data
     targets: AbsoluteError | None
-    config: dict[str, Any]
+    config: PlainDict
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -89,7 +89,7 @@ def load(path: str | Path, device: str = "cpu", plugins: Iterable[str] = ()) -> 
     if plugins:
         allow_plugins([f"plugins=[{','.join(plugins)}]"])
     file = _checkpoint_file(Path(path))
-    config: dict[str, Any] = with_current_names(checkpoint.configuration(file, SECTIONS))
+    config: PlainDict = with_current_names(checkpoint.configuration(file, SECTIONS))
     state = checkpoint.load(file)
     cfg = OmegaConf.create(config)
     data = _restored(state["data"]) if state.get("data") else build(cfg, "dataset")
@@ -114,11 +114,11 @@ def _checkpoint_file(path: Path) -> Path:
     raise CheckpointError(f"{path}: expected the directory of a run with checkpoints/last.pt.")
 
 
-def _restored(stored: dict[str, Any]) -> Data:
+def _restored(stored: PlainDict) -> Data:
     """Return a data set without examples, which prepares inputs as the training's did."""
     from learnsym.data.molecules.base import PointData
 
-    values: dict[str, Any] = {}
+    values: PlainDict = {}
     for key, value in stored["info"].items():
         values[key] = tuple(value) if isinstance(value, list) else value
     info = DataInfo(**values)
@@ -127,7 +127,7 @@ def _restored(stored: dict[str, Any]) -> Data:
     return PointData(info, {}, center=stored["center"])
 
 
-def _targets(cfg: DictConfig, data: Data, state: dict[str, Any]) -> AbsoluteError | None:
+def _targets(cfg: DictConfig, data: Data, state: PlainDict) -> AbsoluteError | None:
     info = data.info
     if info.task != "regression":
         return None

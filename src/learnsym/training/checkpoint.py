@@ -7,7 +7,6 @@ import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,13 +14,14 @@ import torch
 from learnsym.data.base import Data, ImageData
 from learnsym.data.molecules.base import PointData
 from learnsym.errors import CheckpointError
+from learnsym.schema import PlainDict
 from learnsym.training.tasks import AbsoluteError, Task
 from learnsym.utils.files import write_atomically
 
 FORMAT = 1
 
 
-def save(path: Path, state: dict[str, Any]) -> None:
+def save(path: Path, state: PlainDict) -> None:
     """Write a checkpoint so that a crash leaves the old one or the new one, whole.
 
     Raises:
@@ -30,7 +30,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
     write_atomically(path, lambda file: torch.save({"format": FORMAT, **state}, file))
 
 
-def load(path: Path, advice: str = "") -> dict[str, Any]:
+def load(path: Path, advice: str = "") -> PlainDict:
     """Read a checkpoint to the CPU; never executes code that a file may carry.
 
     Args:
@@ -67,7 +67,7 @@ def load(path: Path, advice: str = "") -> dict[str, Any]:
     return state
 
 
-def configuration(path: Path, sections: Iterable[str]) -> dict[str, Any]:
+def configuration(path: Path, sections: Iterable[str]) -> PlainDict:
     """Return the configuration that a checkpoint was trained with.
 
     Raises:
@@ -87,7 +87,7 @@ def configuration(path: Path, sections: Iterable[str]) -> dict[str, Any]:
     return dict(config or {})
 
 
-def _not_plain(node: Any) -> Iterator[str]:
+def _not_plain(node: object) -> Iterator[str]:
     """Yield descriptions of what is no plain value."""
     if isinstance(node, dict):
         for item in node.items():
@@ -102,7 +102,7 @@ def _not_plain(node: Any) -> Iterator[str]:
         yield f"a {type(node).__name__}"
 
 
-def describe(data: Data, task: Task) -> dict[str, Any]:
+def describe(data: Data, task: Task) -> PlainDict:
     """Return what belongs to a network that was trained on a data set: names, normalisation.
 
     Empty where the data set prepares its examples in a way of its own.
@@ -119,13 +119,13 @@ def describe(data: Data, task: Task) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return dict(value)
     return list(value) if isinstance(value, tuple) else value
 
 
-def random_state() -> dict[str, Any]:
+def random_state() -> PlainDict:
     """Return the state of every random number generator, as plain containers and tensors."""
     kind, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002 - the global one, which libraries may draw from
     version, internal, gauss_next = random.getstate()
@@ -143,7 +143,7 @@ def random_state() -> dict[str, Any]:
     }
 
 
-def set_random_state(state: dict[str, Any]) -> None:
+def set_random_state(state: PlainDict) -> None:
     """Put every random number generator back to where `random_state` found it."""
     torch.set_rng_state(state["torch"])
     if state["cuda"] and torch.cuda.is_available():

@@ -1,5 +1,4 @@
-"""The training loop, from top to bottom: epochs, steps, validation, records, checkpoints, exact
-resume.
+"""The training loop, from top to bottom: epochs, steps, validation, records, checkpoints, resume.
 
 Every process holds the same generator state and draws for the whole global batch (see
 `learnsym.utils.rng`), so a run gives the same numbers for any number of processes, and the state in
@@ -9,36 +8,45 @@ a checkpoint is that of all of them.
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
 from learnsym.data.base import Data, Split
 from learnsym.distributions.base import learned_symmetry, penalty, symmetry_step
 from learnsym.errors import CheckpointError, RunError
 from learnsym.layers.forward_context import ForwardContext, TrainedNetwork, call_network
+from learnsym.schema import PlainDict
 from learnsym.training import checkpoint
 from learnsym.training.settings import TrainSettings
 from learnsym.training.tasks import task_for
 from learnsym.utils.rng import BatchRows
 
+DEBUG_EPOCHS = 2
+"""One that starts, one that continues."""
+
 
 class Recorder(Protocol):
-    """Where a run's numbers go. `learnsym.run.directory` and the loggers implement it."""
+    """Keeps the numbers of a training (see `learnsym.run.console`)."""
 
-    def log(self, row: dict[str, Any]) -> None:
-        """One epoch's numbers."""
+    def log(self, row: PlainDict) -> None:
+        """Keep one epoch's numbers."""
 
     def truncate(self, epochs: int) -> None:
         """Forget the rows after so many epochs: a resumed run writes them again."""
 
-    def progress(self, epoch: int, epochs: int, steps: int) -> Any:
-        """A context whose value is called after every step."""
+    def progress(
+        self, epoch: int, epochs: int, steps: int
+    ) -> AbstractContextManager[Callable[[], object]]:
+        """Show the steps of an epoch; the function is called after each."""
+
+    def finish(self, metrics: dict[str, float]) -> None:
+        """Keep the result of the run."""
 
 
 @dataclass
@@ -52,8 +60,41 @@ class Progress:
     best_epoch: int = 0
 
 
+class _Batch(NamedTuple):
+    """This process's rows of a global batch.
+
+    Attributes:
+        inputs: as the network sees them.
+        targets: of the task.
+        share: rows of this process x processes / rows in all. Data parallelism averages gradients
+            over processes; `share` makes that the mean over the global batch.
+        rows: which they are; None: all.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    share: float
+    rows: BatchRows | None
+
+
 class Training:
-    """One training of one network on one data set."""
+    """One training of one network on one data set.
+
+    Args:
+        fabric: launched; decides device, precision and processes.
+        net: the network; its parameters are those of `settings.optimizer`.
+        data: what to learn from.
+        settings: the recipe.
+        recorder: gets one row an epoch (on rank 0 only).
+        folder: where checkpoints `last.pt` and `best.pt` go.
+        seed: of the order of the examples and of evaluation; the caller has seeded the rest.
+        resident_bytes: splits up to this size live on the device.
+        max_batches: of every epoch and evaluation, and two epochs (debugging); None: all.
+        channels_last, compile: see `TrainerSettings`.
+        config: kept in the checkpoints.
+        measure: called after every epoch for more numbers of its row (on rank 0 only); it leaves
+            everything as it is.
+    """
 
     def __init__(
         self,
@@ -69,54 +110,41 @@ class Training:
         max_batches: int | None = None,
         channels_last: bool = False,
         compile: bool = False,
-        config: dict[str, Any] | None = None,
+        config: PlainDict | None = None,
         measure: Callable[[nn.Module], dict[str, float]] | None = None,
     ) -> None:
-        """Args:
-        fabric: launched; decides device, precision and processes.
-        net: the network; its parameters are those of `settings.optimizer`.
-        data: what to learn from.
-        settings: the recipe.
-        recorder: gets one row an epoch (process 0 only).
-        folder: where checkpoints `last.pt` and `best.pt` go.
-        seed: of the order of the examples and of evaluation; the caller has seeded the rest.
-        resident_bytes: splits up to this size live on the device.
-        max_batches: of every epoch and evaluation, and two epochs (debugging); None: all.
-        channels_last, compile: see `TrainerSettings`.
-        config: kept in the checkpoints.
-        measure: called after every epoch for more numbers of its row (process 0 only); it
-            leaves everything as it is.
-        """
-        self.fabric, self.data, self.settings, self.recorder, self.folder = (
-            fabric,
-            data,
-            settings,
-            recorder,
-            folder,
-        )
-        self.seed, self.max_batches, self.config = seed, max_batches, config or {}
-        self.resident_bytes, self.measure = resident_bytes, measure
-        self.task = task_for(data, settings.loss)
+        self.fabric = fabric
         self.plain_net = net
-        optimizer: Optimizer = settings.optimizer
+        self.data = data
+        self.settings = settings
+        self.recorder = recorder
+        self.folder = folder
+        self.seed = seed
+        self.resident_bytes = resident_bytes
+        self.max_batches = max_batches
+        self.config = config or {}
+        self.measure = measure
+        self.task = task_for(data, settings.loss)
+        self.progress = Progress()
         self.steps_per_epoch = self._count_batches(len(data.splits["train"]), settings.batch_size)
         self.epochs = settings.epochs
         if max_batches is not None:
-            self.epochs = min(self.epochs, 2)  # one that starts, one that continues
+            self.epochs = min(self.epochs, DEBUG_EPOCHS)
         if settings.max_steps is not None:
             self.epochs = min(self.epochs, math.ceil(settings.max_steps / self.steps_per_epoch))
-        self.schedule = settings.schedule.attach(optimizer, self.steps_per_epoch, self.epochs)
+        self._steps = min(self.epochs * self.steps_per_epoch, settings.max_steps or math.inf)
+        self.schedule = settings.schedule.attach(
+            settings.optimizer, self.steps_per_epoch, self.epochs
+        )
         self.layout = torch.channels_last if channels_last else torch.preserve_format
         net.to(memory_format=self.layout)
         # Compiled as well, dropout and sampled transformations draw what they would draw without.
         trained: nn.Module = TrainedNetwork(net)
         if compile:
-            trained = torch.compile(trained, options={"fallback_random": True})
-        self.net, self.optimizer = fabric.setup(trained, optimizer)
+            trained = torch.compile(trained, options={"fallback_random": True})  # type: ignore[assignment]
+        self.net, self.optimizer = fabric.setup(trained, settings.optimizer)
         self.dtype = next(net.parameters()).dtype  # float64 at precision 64-true, float32 otherwise
-        self.progress = Progress()
         self._resident: dict[str, Split] = {}
-        self._steps = min(self.epochs * self.steps_per_epoch, settings.max_steps or math.inf)
 
     # --- one epoch
 
@@ -132,15 +160,12 @@ class Training:
         symmetry_step(self.plain_net, self.progress.step / self._steps)
         while self.progress.epoch < self.epochs:
             started = time.perf_counter()
-            row = {"epoch": self.progress.epoch + 1} | self._train_epoch()
+            row: PlainDict = {"epoch": self.progress.epoch + 1} | self._train_epoch()
             if "val" in self.data.splits:
                 row |= {f"val_{k}": v for k, v in self.evaluate("val").items()}
             self.progress.epoch += 1
-            row |= {
-                "step": self.progress.step,
-                "lr": self.optimizer.param_groups[0]["lr"],
-                **self.extents(),
-            }
+            row |= {"step": self.progress.step, "lr": self.optimizer.param_groups[0]["lr"]}
+            row |= self.learned_ranges()
             self._check_finite(row)
             if self.settings.schedule.every == "epoch":
                 self.schedule.step(row.get("val_loss", row["train_loss"]))
@@ -152,59 +177,53 @@ class Training:
 
     def _train_epoch(self) -> dict[str, float]:
         self.net.train()
-        split, settings = self._split("train"), self.settings
-        order = torch.randperm(
-            len(split),
-            generator=torch.Generator().manual_seed(self.seed * 1_000_003 + self.progress.epoch),
-        )
+        split, settings, progress = self._split("train"), self.settings, self.progress
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + progress.epoch)
+        order = torch.randperm(len(split), generator=generator)
         sums = self.task.init_sums(self.fabric.device)
-        with self.recorder.progress(
-            self.progress.epoch + 1, self.epochs, self.steps_per_epoch
-        ) as tick:
-            for inputs, targets, share, rows in self._batches(
-                split, order, settings.batch_size, train=True
-            ):
-                if settings.max_steps is not None and self.progress.step >= settings.max_steps:
+        bar = self.recorder.progress(progress.epoch + 1, self.epochs, self.steps_per_epoch)
+        with bar as tick:
+            for batch in self._batches(split, order, settings.batch_size, train=True):
+                if progress.step >= self._steps:
                     break
-                outputs, penalties = self.net(inputs, rows)
-                # DDP averages gradients over processes; `share` makes that the mean over the global
-                # batch.
-                loss = self.task.loss(outputs, targets) * share
+                outputs, penalties = self.net(batch.inputs, batch.rows)
+                loss = self.task.loss(outputs, batch.targets) * batch.share
                 loss = loss + sum(penalties, start=penalty(self.plain_net))
                 self.optimizer.zero_grad(set_to_none=True)
                 self.fabric.backward(loss)
-                if settings.clip_norm is not None:
-                    self.fabric.clip_gradients(
-                        self.net, self.optimizer, max_norm=settings.clip_norm
-                    )
+                if (norm := settings.clip_norm) is not None:
+                    self.fabric.clip_gradients(self.net, self.optimizer, max_norm=norm)
                 self.optimizer.step()
                 if settings.schedule.every == "step":
                     self.schedule.step()
-                self.progress.step += 1
-                symmetry_step(self.plain_net, self.progress.step / self._steps)
-                sums = sums + self.task.sums(outputs.detach(), targets)
+                progress.step += 1
+                symmetry_step(self.plain_net, progress.step / self._steps)
+                sums = sums + self.task.sums(outputs.detach(), batch.targets)
                 tick()
         return {f"train_{k}": v for k, v in self._metrics(sums).items()}
 
     @torch.no_grad()
     def evaluate(self, name: str, net: nn.Module | None = None) -> dict[str, float]:
-        """Metrics of a network (None: the trained one) on a split. Random numbers are drawn from a generator of its own, so that an
-        evaluation is repeatable and leaves the training's as it was.
+        """Return the metrics of a network on a split.
+
+        Random numbers are drawn from a generator of its own, so that an evaluation is repeatable
+        and leaves the training's as it was.
+
+        Args:
+            name: of the split.
+            net: the network, left in evaluation mode; None: the one that is trained.
         """
-        split = self._split(name)
         net = self.plain_net if net is None else net
         net.eval()
+        split, size = self._split(name), self.settings.test_batch_size
         devices = [self.fabric.device] if self.fabric.device.type == "cuda" else []
         sums = self.task.init_sums(self.fabric.device)
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(self.seed)
-            for inputs, targets, _, rows in self._batches(
-                split, torch.arange(len(split)), self.settings.test_batch_size, train=False
-            ):
+            for batch in self._batches(split, torch.arange(len(split)), size, train=False):
                 with self.fabric.autocast():
-                    sums = sums + self.task.sums(
-                        call_network(net, inputs, ForwardContext(rows)), targets
-                    )
+                    outputs = call_network(net, batch.inputs, ForwardContext(batch.rows))
+                    sums = sums + self.task.sums(outputs, batch.targets)
         return self._metrics(sums)
 
     # --- batches
@@ -215,80 +234,74 @@ class Training:
 
     def _batches(
         self, split: Split, order: Tensor, batch_size: int, train: bool
-    ) -> Iterator[tuple[Tensor, Tensor, float, BatchRows | None]]:
-        """This process's rows of every global batch: inputs, targets, their share (rows here x
-        processes / rows in all), and which they are (None: all).
-        """
-        rank, processes = self.fabric.global_rank, self.fabric.world_size
-        order = order.to(split.inputs.device)  # once an epoch, so that no step waits for a copy
+    ) -> Iterator[_Batch]:
+        device, rank, processes = (
+            self.fabric.device,
+            self.fabric.global_rank,
+            self.fabric.world_size,
+        )
+        order = order.to(split.targets.device)  # once an epoch, so that no step waits for a copy
         for index in order.split(batch_size)[: self._count_batches(len(order), batch_size)]:
             total = len(index)
             start, stop = rank * total // processes, (rank + 1) * total // processes
             if (train and total < processes) or start == stop:
                 continue  # a step needs a row for every process, an evaluation does not
             held = index[start:stop]
-            inputs, targets = split.inputs[held], split.targets[held]
-            inputs, targets = (
-                t.to(self.fabric.device, non_blocking=True) for t in (inputs, targets)
-            )
+            inputs = split.inputs[held].to(device, non_blocking=True)
+            targets = split.targets[held].to(device, non_blocking=True)
             rows = BatchRows(start, stop, total) if processes > 1 else None
             prepared = self.data.prepare(inputs, train=train, rows=rows)
             prepared = prepared.to(self.dtype, memory_format=self.layout)
-            yield prepared, targets, (stop - start) * processes / total, rows
+            yield _Batch(prepared, targets, (stop - start) * processes / total, rows)
 
     def _split(self, name: str) -> Split:
-        """A split, moved to the device as a whole where it fits; otherwise it stays where it is, in
-        memory or in its file.
-        """
+        """Return a split, on the device as a whole where it fits."""
         if name not in self._resident:
             split = self.data.splits[name]
             if split.inputs.nbytes <= self.resident_bytes:
-                split = Split(
-                    split.inputs.to(self.fabric.device), split.targets.to(self.fabric.device)
-                )
+                device = self.fabric.device
+                split = Split(split.inputs.to(device), split.targets.to(device))
             self._resident[name] = split
         return self._resident[name]
 
     # --- numbers
 
     def _metrics(self, sums: Tensor) -> dict[str, float]:
-        return self.task.metrics(
-            [float(s) for s in self.fabric.all_reduce(sums, reduce_op="sum").tolist()]
-        )
+        total = self.fabric.all_reduce(sums, reduce_op="sum")
+        assert isinstance(total, Tensor)
+        return self.task.metrics(total.tolist())
 
-    def extents(self) -> dict[str, float]:
-        """The learned extents as metrics; a layer's name is added where several layers report the
-        same generator.
+    def learned_ranges(self) -> dict[str, float]:
+        """Return the learned ranges as metrics.
+
+        A layer's name is added where several layers report the same generator.
         """
-        layers = {
-            layer: extents for layer, extents in learned_symmetry(self.plain_net).items() if extents
-        }
-        return {
-            (e["metric"] if len(layers) == 1 else f"{e['metric']}/{layer}"): e["value"]
-            for layer, extents in layers.items()
-            for e in extents.values()
-        }
+        reported = {k: v for k, v in learned_symmetry(self.plain_net).items() if v}
+        ranges: dict[str, float] = {}
+        for layer, generators in reported.items():
+            for learned in generators.values():
+                suffix = "" if len(reported) == 1 else f"/{layer}"
+                ranges[f"{learned['metric']}{suffix}"] = float(learned["value"])
+        return ranges
 
-    def _check_finite(self, row: dict[str, Any]) -> None:
-        bad = next(
-            (k for k in ("train_loss", "val_loss") if k in row and not math.isfinite(row[k])), None
-        )
-        if bad:
-            raise RunError(
-                f"{bad} is {row[bad]} in epoch {row['epoch']}: the training has diverged (try a smaller train.optimizer.lr, or "
-                f"train.clip_norm); what was computed before is kept in {self.folder}."
-            )
+    def _check_finite(self, row: PlainDict) -> None:
+        for key in ("train_loss", "val_loss"):
+            if key in row and not math.isfinite(row[key]):
+                raise RunError(
+                    f"{key} is {row[key]} in epoch {row['epoch']}: the training has diverged (try "
+                    "a smaller train.optimizer.lr, or train.clip_norm); what was computed before "
+                    f"is kept in {self.folder}."
+                )
 
     # --- checkpoints
 
-    def _keep(self, row: dict[str, Any]) -> None:
-        """Record first, then the checkpoint: a row without its checkpoint is written again, with
-        the same numbers.
+    def _keep(self, row: PlainDict) -> None:
+        """Record a row, then write the checkpoint.
+
+        A row without its checkpoint is written again by a resumed run, with the same numbers.
         """
-        score = row.get(f"val_{self.task.best}")
-        better = score is not None and (
-            self.progress.best is None or self.task.sign * (score - self.progress.best) > 0
-        )
+        score, best = row.get(f"val_{self.task.best}"), self.progress.best
+        better = score is not None and (best is None or self.task.sign * (score - best) > 0)
         if better:
             self.progress.best, self.progress.best_epoch = score, self.progress.epoch
         if self.fabric.is_global_zero:
@@ -299,8 +312,8 @@ class Training:
             checkpoint.save(self.folder / "last.pt", state)
         self.fabric.barrier()
 
-    def state(self) -> dict[str, Any]:
-        """All that a training is: tensors and plain containers."""
+    def state(self) -> PlainDict:
+        """Return the state needed to resume: tensors and plain containers."""
         return {
             "net": self.plain_net.state_dict(),
             "optimizer": self.settings.optimizer.state_dict(),
@@ -312,7 +325,7 @@ class Training:
         }
 
     def resume(self) -> None:
-        """Go on from the last checkpoint of this folder, if there is one."""
+        """Continue from the last checkpoint of this folder, if there is one."""
         path = self.folder / "last.pt"
         if not path.exists():
             self.recorder.truncate(0)
@@ -321,16 +334,12 @@ class Training:
         try:
             self.plain_net.load_state_dict(state["net"])
             self.settings.optimizer.load_state_dict(state["optimizer"])
-            if not isinstance(state["random"], dict) or not set(state["schedule"]) <= set(
-                vars(self.schedule)
-            ):
-                raise TypeError(
-                    "not of this training"
-                )  # torch would take any attribute for a schedule's
-            self.schedule.load_state_dict(
-                state["schedule"]
-                | ({"lr_lambdas": [None] * 9} if "lr_lambdas" in vars(self.schedule) else {})
-            )
+            schedule = vars(self.schedule)
+            # torch would take any attribute for a schedule's.
+            if not isinstance(state["random"], dict) or not set(state["schedule"]) <= set(schedule):
+                raise TypeError("not of this training")
+            lambdas = {"lr_lambdas": [None] * 9} if "lr_lambdas" in schedule else {}
+            self.schedule.load_state_dict(state["schedule"] | lambdas)
             self.progress = Progress(**state["progress"])
             checkpoint.set_random_state(state["random"])
         except (RuntimeError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:

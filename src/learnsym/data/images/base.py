@@ -18,6 +18,7 @@ from learnsym.data.readers.arrays import read_files
 from learnsym.data.rotation import describe_rotation, rotate_splits
 from learnsym.data.splits import SplitSettings, take
 from learnsym.errors import DataError
+from learnsym.schema import PlainMapping
 
 Degrees = Annotated[float, Ge(0), Le(180)]
 """Half the width of a range of rotations around upright."""
@@ -144,7 +145,7 @@ class PublishedImages(SplitImages):
                 f"{source}: Expected labels from 0 to {classes - 1}, got {labels}. Try dataset=npz."
             )
 
-    def load_torchvision(self, canonical: type[Any], *settings: Mapping[str, Any]) -> Parts:
+    def load_torchvision(self, canonical: type[Any], *settings: PlainMapping) -> Parts:
         """Read both parts by a class of torchvision, which checks their md5.
 
         Args:
@@ -157,7 +158,7 @@ class PublishedImages(SplitImages):
         return train, test, f"Canonical files in {folder}."
 
 
-def _read(canonical: type[Any], root: Path, arguments: Mapping[str, Any]) -> Split:
+def _read(canonical: type[Any], root: Path, arguments: PlainMapping) -> Split:
     try:
         data = canonical(root, download=False, **arguments)
     except RuntimeError as error:

@@ -3,7 +3,7 @@
 import os
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from learnsym.data.base import CHUNK
 from learnsym.data.readers.idx import MAX_DEFLATED
 from learnsym.errors import DataError
+from learnsym.schema import PlainDict
 
 if TYPE_CHECKING:
     import h5py
@@ -74,7 +75,7 @@ class Hdf5Images:
             whole[start : start + CHUNK] = self[start : start + CHUNK]
         return whole
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> PlainDict:
         return vars(self) | {"_open": None}
 
     def _read(self, rows: Tensor) -> Tensor:
