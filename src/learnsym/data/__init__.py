@@ -1,43 +1,27 @@
 """Data sets of images and molecules, imported when they are used."""
 
-from importlib import import_module
-from typing import Any
+from learnsym.utils.lazy import lazy_names
 
-_HOME = {
-    "Data": "base",
-    "DataInfo": "base",
-    "ImageData": "base",
-    "Split": "base",
-    "CIFAR10": "images.cifar",
-    "CIFAR100": "images.cifar",
-    "Digits": "images.digits",
-    "FashionMNIST": "images.mnist",
-    "Graphs": "images.graphs",
-    "ImageFolder": "images.folder",
-    "MNIST": "images.mnist",
-    "MNIST6HalfTurn": "images.mnist6",
-    "MNIST6Mirror": "images.mnist6",
-    "MarioIggy": "images.sprites",
-    "Molecules": "molecules.files",
-    "NpzImages": "images.npz",
-    "Olivetti": "images.olivetti",
-    "PCam": "images.pcam",
-    "PointData": "molecules.base",
-    "QM9": "molecules.qm9",
-    "RotMNIST": "images.rotmnist",
-    "STL10": "images.stl10",
-    "Shapes": "images.shapes",
-    "Sprites": "images.sprites",
-    "ToyMolecules": "molecules.toy",
-}
-__all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__all__, __getattr__ = lazy_names(
+    __name__,
+    {
+        "base": "Data DataInfo ImageData Split",
+        "images.cifar": "CIFAR10 CIFAR100",
+        "images.digits": "Digits",
+        "images.mnist": "FashionMNIST MNIST",
+        "images.graphs": "Graphs",
+        "images.folder": "ImageFolder",
+        "images.mnist6": "MNIST6HalfTurn MNIST6Mirror",
+        "images.sprites": "MarioIggy Sprites",
+        "molecules.files": "Molecules",
+        "images.npz": "NpzImages",
+        "images.olivetti": "Olivetti",
+        "images.pcam": "PCam",
+        "molecules.base": "PointData",
+        "molecules.qm9": "QM9",
+        "images.rotmnist": "RotMNIST",
+        "images.stl10": "STL10",
+        "images.shapes": "Shapes",
+        "molecules.toy": "ToyMolecules",
+    },
+)

@@ -1,24 +1,16 @@
-"""Do one run: its checks, directory, processes and result; imported when they are used."""
+"""One run: composing, checking, launching, its directory, and reading what it has trained."""
 
-from importlib import import_module
-from typing import Any
+from learnsym.utils.lazy import lazy_names
 
-_MODULES = {
-    "context": "RunContext",
-    "directory": "RunDirectory",
-    "loggers": "Jsonl Logger TensorBoard Wandb",
-    "mode": "Mode Outcome ResultsMode",
-    "trained": "TrainedModel load",
-}
-_HOME = {name: module for module, names in _MODULES.items() for name in names.split()}
-__all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__all__, __getattr__ = lazy_names(
+    __name__,
+    {
+        "mode": "Outcome Mode ResultsMode",
+        "context": "RunContext build_context build_network dry_forward seed_everything",
+        "directory": "RunDirectory lock_folder read_json read_rows",
+        "loggers": "Logger Jsonl Wandb TensorBoard",
+        "run_id": "with_checkpoint_config resolved config_hash run_name",
+        "trained": "TrainedModel load",
+        "versions": "code_hash commit",
+    },
+)

@@ -1,23 +1,36 @@
-"""Train a network: the loop, tasks, schedules and checkpoints, imported when they are used."""
+"""The training loop, tasks, optimisation settings and checkpoints."""
 
-from importlib import import_module
-from typing import Any
+from learnsym.training.loop import Training
+from learnsym.training.progress import Progress, Recorder
+from learnsym.training.schedules import Constant, Cosine, Multistep, Plateau, Schedule
+from learnsym.training.settings import AugmentationSettings, TrainerSettings, TrainSettings
+from learnsym.training.tasks import (
+    AbsoluteError,
+    Classification,
+    Regression,
+    Segmentation,
+    SquaredError,
+    Task,
+    task_for,
+)
 
-_MODULES = {
-    "loop": "Progress Recorder Training",
-    "schedules": "Constant Cosine Multistep Plateau Schedule",
-    "settings": "AugmentationSettings TrainSettings TrainerSettings",
-    "tasks": "AbsoluteError Classification Regression Segmentation SquaredError Task task_for",
-}
-_HOME = {name: module for module, names in _MODULES.items() for name in names.split()}
-__all__ = sorted(_HOME)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__all__ = [
+    "AbsoluteError",
+    "AugmentationSettings",
+    "Classification",
+    "Constant",
+    "Cosine",
+    "Multistep",
+    "Plateau",
+    "Progress",
+    "Recorder",
+    "Regression",
+    "Schedule",
+    "Segmentation",
+    "SquaredError",
+    "Task",
+    "TrainSettings",
+    "TrainerSettings",
+    "Training",
+    "task_for",
+]

@@ -8,10 +8,8 @@ a checkpoint is that of all of them.
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from lightning_fabric import Fabric
@@ -23,41 +21,13 @@ from learnsym.errors import CheckpointError, RunError
 from learnsym.layers.forward_context import ForwardContext, TrainedNetwork, call_network
 from learnsym.schema import PlainDict
 from learnsym.training import checkpoint
+from learnsym.training.progress import Progress, Recorder
 from learnsym.training.settings import TrainSettings
 from learnsym.training.tasks import task_for
 from learnsym.utils.rng import BatchRows
 
 DEBUG_EPOCHS = 2
 """One that starts, one that continues."""
-
-
-class Recorder(Protocol):
-    """Keeps the numbers of a training (see `learnsym.run.console`)."""
-
-    def log(self, row: PlainDict) -> None:
-        """Keep one epoch's numbers."""
-
-    def truncate(self, epochs: int) -> None:
-        """Forget the rows after so many epochs: a resumed run writes them again."""
-
-    def progress(
-        self, epoch: int, epochs: int, steps: int
-    ) -> AbstractContextManager[Callable[[], object]]:
-        """Show the steps of an epoch; the function is called after each."""
-
-    def finish(self, metrics: dict[str, float]) -> None:
-        """Keep the result of the run."""
-
-
-@dataclass
-class Progress:
-    """Where a training stands; all of it is in a checkpoint."""
-
-    epoch: int = 0
-    step: int = 0
-    seconds: float = 0.0
-    best: float | None = None
-    best_epoch: int = 0
 
 
 class _Batch(NamedTuple):

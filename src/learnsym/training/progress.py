@@ -1,0 +1,37 @@
+"""Where a training stands, and who keeps its numbers."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from learnsym.schema import PlainDict
+
+
+class Recorder(Protocol):
+    """Keeps the numbers of a training (see `learnsym.run.console`)."""
+
+    def log(self, row: PlainDict) -> None:
+        """Keep one epoch's numbers."""
+
+    def truncate(self, epochs: int) -> None:
+        """Forget the rows after so many epochs: a resumed run writes them again."""
+
+    def progress(
+        self, epoch: int, epochs: int, steps: int
+    ) -> AbstractContextManager[Callable[[], object]]:
+        """Show the steps of an epoch; the function is called after each."""
+
+    def finish(self, metrics: dict[str, float]) -> None:
+        """Keep the result of the run."""
+
+
+@dataclass
+class Progress:
+    """Where a training stands; all of it is in a checkpoint."""
+
+    epoch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    best: float | None = None
+    best_epoch: int = 0
