@@ -176,7 +176,7 @@ def test_names_of_packages_are_checked(no_plugins):
     ("key", "target", "base"),
     [
         ("net", "learnsym.kernels.siren.SIREN", "Module"),
-        ("dataset", "learnsym.nets.conv5.Conv5", "Data"),
+        ("dataset", "learnsym.nets.plain_cnn.Conv5", "Data"),
         ("mode", "learnsym.kernels.siren.SIREN", "Mode"),
     ],
 )

@@ -288,7 +288,7 @@ def test_what_the_configuration_says_must_be_there(monkeypatch):
             check_processes(2, 1, False)
     with monkeypatch.context() as patch:
         environment(patch, of_srun(0, 1, processes=3, nodes=2))
-        with pytest.raises(ConfigError, match="3 processes on 2 nodes; as many on each"):
+        with pytest.raises(ConfigError, match="3 processes on 2 nodes; expected as many on each"):
             check_processes(1, 2, False)
 
 

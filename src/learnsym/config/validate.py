@@ -173,10 +173,23 @@ def _check_class(path: str, node: DictConfig, hint: object) -> None:
 def _choices_that_build(path: str, bases: tuple[type, ...]) -> Iterator[str]:
     group = path.replace(".", "/")
     for choice in choices_of(group):
-        node = OmegaConf.load(choice_file(group, choice))
-        target = str(node.get("_target_")) if isinstance(node, DictConfig) else ""
-        if issubclass(get_class(path, target), bases):
+        target = _target_of(group, choice)
+        if target and issubclass(get_class(path, target), bases):
             yield choice
+
+
+def _target_of(group: str, choice: str) -> str:
+    """Return the class that a choice builds, its own or that of the choice it is made from."""
+    node = OmegaConf.load(choice_file(group, choice))
+    if not isinstance(node, DictConfig):
+        return ""
+    if target := node.get("_target_"):
+        return str(target)
+    for entry in map(str, node.get("defaults", [])):
+        if entry.endswith("@_here_"):
+            parent, _, name = entry.removesuffix("@_here_").strip("/").rpartition("/")
+            return _target_of(parent or group, name)
+    return ""
 
 
 def _names(classes: typing.Iterable[object]) -> str:
