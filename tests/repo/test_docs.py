@@ -1,17 +1,19 @@
-"""README.md and docs/*.md: every block of code is executed, in a copy of the project, so that no
-page can go out of date.
+"""Execute every block of code of README.md, CONTRIBUTING.md and docs/*.md.
 
-* Blocks of Python and YAML with a file's name in the sentence before them are written to that file;
-  doctests in it are run, and ruff's rules hold for it. Other blocks of Python are executed.
-* Commands of main.py, in blocks or within a line, are typed in the page's order. They are made
-  short (`SHORT` in docs_driver.py:
-  few examples, four steps, narrow networks, two values of a sweep), and figures are not rendered.
-  Those that need data from elsewhere, or several processes (tests/system/test_two_processes.py,
-  test_torchrun.py), are composed and go through all checks of main.py. The jobs of engines
-  (launcher=...) are done one after the other, and the engines' settings composed. `runs/RUN` stands
-  for the last run that was trained on the page, `runs/sweeps/A` and `B` for its sweeps.
+* Blocks of Python and YAML with a file's name in the sentence before them (`mylab/nets.py`,
+  `conf/net/tiny.yaml`) are written to that file in the page's folder; doctests in it are run, and
+  ruff's rules hold for it. Other blocks of Python are executed.
+* Commands, in blocks or within a line, are typed in the page's order. They are made short (`SHORT`
+  in docs_driver.py: few examples, four steps, narrow networks, two values of a sweep), and figures
+  are not rendered. Those that need data from elsewhere, or several processes
+  (tests/system/test_two_processes.py, test_torchrun.py), are composed and go through all checks of
+  main.py. The jobs of launchers are done one after the other, and the launchers' settings composed.
+  `runs/RUN` stands for the last run that was trained on the page, `runs/sweeps/A` and `B` for its
+  sweeps.
 * A block of text that begins with `error:` is what the command before it must answer.
-* What is left is in NOT_EXECUTED, with the reason.
+* What remains is in NOT_EXECUTED, with the reason.
+
+All of it in a copy of the project. The site of these pages and of the docstrings is built as well.
 """
 
 import json
@@ -34,21 +36,24 @@ PAGES = [
     *sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "docs").glob("*.md")),
 ]
 NOT_EXECUTED = {
-    r"pip install uv": "installs; every test here runs in what uv installed",
-    r"conda env create .*|conda activate learnsym": "installs; the versions are those of pyproject.toml (test_structure.py)",  # noqa: E501
-    r"uv run pytest.*|uv run ruff .*|\.ci/run": "this is it, and what CI does around it",
-    r"git .*|cd .*|ls .*|squeue.*|scancel.*": "the reader's shell",
+    r"(uv )?pip install .*": "installs; every test here runs in what uv installed",
+    r"conda env create .*|conda activate learnsym": "installs; test_structure.py has the versions",
+    r"uv run (pytest|ruff|mypy|pre-commit) ?.*|\.ci/run": "this is it, and what CI does around it",
+    r"uv run mkdocs (serve|build --strict)": "test_the_site_builds does",
+    r"git .*|cd .*|ls .*|squeue.*|scancel.*|wandb sync .*": "the reader's shell",
 }
 """Commands that no test types -> why. All others must be of a form that
 `test_every_command_is_known` knows."""
 MAIN = re.compile(
-    r"(?:uv run )?(?:(?P<starter>torchrun|srun) .*?)?(?:uv run )?(?:python )?main\.py(?= |$)"
+    r"(?:uv run )?(?:(?P<starter>torchrun|srun) .*?)?"
+    r"(?:uv run )?(?:(?:python )?main\.py|learnsym)(?= |$)"
 )
+INLINE = re.compile(r"`((?:uv |pip |python |conda |torchrun |learnsym )[^`]+)`")
 
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: its language, its text, the paragraph before it, and where it is."""
+    """A fenced block: its language, its text, the paragraph before it, and its line."""
 
     language: str
     text: str
@@ -57,7 +62,7 @@ class Block:
 
 
 def read(page):
-    """The page's blocks, and its text without them, line by line (blank where a block was)."""
+    """Return the page's blocks, and its other text line by line (blank where a block was)."""
     blocks, prose, inside, start = [], [], None, 0
     for number, line in enumerate((ROOT / page).read_text().splitlines(), 1):
         fence = re.match(r"```(\w*)$", line)
@@ -75,40 +80,38 @@ def read(page):
 
 
 def commands_of(page):
-    """(line number, command, what it must answer or None), in the page's order: of blocks, and
-    those between backticks."""
+    """Return (line number, command, what it must answer or None), in the page's order."""
     blocks, prose = read(page)
-    found = []
+    commands = []
     for block, after in zip(blocks, [*blocks, None][1:], strict=True):
         if block.language not in ("", "bash"):
             continue
-        answer = (
-            after.text.strip()
-            if after and after.language == "text" and after.text.startswith("error:")
-            else None
-        )
+        is_answer = after and after.language == "text" and after.text.startswith("error:")
+        answer = after.text.strip() if is_answer else None
         lines = re.sub(r"\\\n\s*", "", block.text).splitlines()
         parts = [part.strip() for line in lines for part in line.partition(" #")[0].split("&&")]
-        found += [(block.line, part, answer) for part in parts if part]
+        commands += [(block.line, part, answer) for part in parts if part]
     for number, line in enumerate(prose, 1):
-        inline = re.findall(r"`((?:uv run |python |conda |torchrun )[^`]+)`", line)
-        found += [(number, part.strip(), None) for text in inline for part in text.split("&&")]
-    return sorted(found, key=lambda f: f[0])
+        inline = (part.strip() for text in INLINE.findall(line) for part in text.split("&&"))
+        commands += [(number, command, None) for command in inline]
+    return sorted(commands, key=lambda command: command[0])
 
 
 def files_of(page):
-    """Path -> content of the files that the page tells its reader to write."""
+    """Return path -> content of the files that the page tells its reader to write."""
     files = {}
     for block in read(page)[0]:
         ending = {"python": "py", "yaml": "yaml"}.get(block.language)
         sentence = re.split(r"(?<=[.:])\s(?=[A-Z])", block.before)[-1]
-        for path in re.findall(rf"`((?:src|cfg)/[\w/]+\.{ending})`", sentence) if ending else []:
+        paths = re.findall(rf"`((?:mylab|conf)/[\w/]+\.{ending})`", sentence) if ending else []
+        for path in paths:
+            assert path not in files, f"{page}:{block.line}: {path} is there already"
             files[path] = block.text
     return files
 
 
 def started(command):
-    """What torchrun or srun tells the first of the processes that it starts, of a match of MAIN."""
+    """Return the environment of the first process that torchrun or srun starts."""
     if command["starter"] is None:
         return {}
     flags = dict(re.findall(r"--([\w-]+)=(\w+)", command[0]))
@@ -125,40 +128,35 @@ def started(command):
     return {"SLURM_PROCID": "0"} | {f"SLURM_STEP_{name}": value for name, value in step.items()}
 
 
-def steps_of(page):
-    """What the driver does with the page."""
-    files = files_of(page)
-    steps = [
-        {
-            "kind": "module",
-            "name": path.removeprefix("src/").removesuffix(".py").replace("/", "."),
-            "where": f"{page}: {path}",
-        }
-        for path in files
-        if path.endswith(".py")
-    ]
+def steps_of(page, files):
+    """Return what the driver does with the page: modules first, the others in their order."""
+    steps = []
+    for path in (path for path in files if path.endswith(".py")):
+        name = path.removesuffix(".py").replace("/", ".")
+        steps.append((0, {"kind": "module", "name": name, "where": f"{page}: {path}"}))
     for block in read(page)[0]:
         if block.language == "python" and block.text not in files.values():
-            steps.append({"kind": "python", "text": block.text, "where": f"{page}:{block.line}"})
+            where = f"{page}:{block.line}"
+            steps.append((block.line, {"kind": "python", "text": block.text, "where": where}))
     for number, line, answer in commands_of(page):
         if match := MAIN.match(line):
-            words = shlex.split(line[match.end() :])
             step = {
                 "kind": "command",
-                "words": words,
+                "words": shlex.split(line[match.end() :]),
                 "expected": answer,
                 "environment": started(match),
+                "where": f"{page}:{number}",
+                "line": line,
             }
-            steps.append(step | {"where": f"{page}:{number}", "line": line})
-    return steps
+            steps.append((number, step))
+    return [step for _, step in sorted(steps, key=lambda step: step[0])]
 
 
 @pytest.fixture(scope="module")
 def extras():
     """Names of the optional dependencies."""
-    return set(
-        tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    )
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return set(project["optional-dependencies"])
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -176,28 +174,28 @@ def test_every_command_is_known(page, extras):
 
 
 def copy_of_the_project(tree):
-    """What main.py needs, and all files that the pages add to it."""
-    for part in ("src", "cfg", "results"):
-        if (ROOT / part).is_dir():
-            shutil.copytree(ROOT / part, tree / part)
+    """Copy what main.py needs."""
+    for folder in ("src", "cfg", "results"):
+        if (ROOT / folder).is_dir():
+            shutil.copytree(ROOT / folder, tree / folder)
     for name in ("main.py", "EXPERIMENTS.md", "README.md"):
         shutil.copy2(ROOT / name, tree)
-    for page in PAGES:
-        for path, text in files_of(page).items():
-            assert not (tree / path).exists(), f"{page} adds {path}, which is there already"
-            (tree / path).write_text(text)
 
 
 @pytest.mark.long
 def test_the_pages(tmp_path):
-    tree, work = tmp_path / "tree", tmp_path / "work.json"
+    tree, path = tmp_path / "tree", tmp_path / "work.json"
     copy_of_the_project(tree)
-    work.write_text(json.dumps({page: steps_of(page) for page in PAGES}))
-    environment = {k: v for k, v in os.environ.items() if k != "LEARNSYM_DATA"}
+    work = {}
+    for page in PAGES:
+        files = files_of(page)
+        work[page] = {"files": files, "steps": steps_of(page, files)}
+    path.write_text(json.dumps(work))
+    hidden = ("LEARNSYM_DATA", "LEARNSYM_PLUGINS")
+    environment = {k: v for k, v in os.environ.items() if k not in hidden}
     environment |= {"PYTHONPATH": str(tree / "src"), "OMP_NUM_THREADS": "1"}
-    driver = [sys.executable, str(ROOT / "tests/helpers/docs_driver.py"), str(work)]
     done = subprocess.run(
-        driver,
+        [sys.executable, str(ROOT / "tests/helpers/docs_driver.py"), str(path)],
         cwd=tmp_path,
         env=environment,
         capture_output=True,
@@ -207,8 +205,8 @@ def test_the_pages(tmp_path):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     print(done.stdout)  # processor time of every step
-    wrong = json.loads(work.read_text())
-    assert wrong == [], "\n".join(wrong)
+    failed = json.loads(path.read_text())
+    assert failed == [], "\n".join(failed)
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -216,18 +214,14 @@ def test_modules_on_the_page_are_in_style(page, tmp_path):
     modules = []
     for path, text in files_of(page).items():
         if path.endswith(".py"):
-            modules.append(tmp_path / Path(path).name)
+            modules.append(tmp_path / path)
+            modules[-1].parent.mkdir(exist_ok=True)
             modules[-1].write_text(text)
+    if modules:
+        (tmp_path / "mylab/__init__.py").write_text('"""A package of the reader."""\n')
+    config = ["--config", str(ROOT / "pyproject.toml")]
     for action in (["check"], ["format", "--check"]) if modules else []:
-        words = [
-            sys.executable,
-            "-m",
-            "ruff",
-            *action,
-            "--config",
-            str(ROOT / "pyproject.toml"),
-            *modules,
-        ]
+        words = [sys.executable, "-m", "ruff", *action, *config, *modules]
         done = subprocess.run(words, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
@@ -236,10 +230,20 @@ def test_modules_on_the_page_are_in_style(page, tmp_path):
 def test_links_and_figures_are_there(page):
     text = (ROOT / page).read_text()
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[\w-]+)?\)", text):
-        assert "://" in target or (ROOT / page).parent.joinpath(target).exists(), (
-            f"{page}: {target}"
-        )
+        there = "://" in target or (ROOT / page).parent.joinpath(target).exists()
+        assert there, f"{page}: {target}"
 
 
 def test_figures_are_small():
     assert [p.name for p in (ROOT / "docs").glob("*.png") if p.stat().st_size > 200_000] == []
+
+
+@pytest.mark.long
+def test_the_site_builds(tmp_path):
+    """Every link works, and every docstring of the reference is read without a warning."""
+    words = [sys.executable, "-m", "mkdocs", "build", "--strict", "-d", str(tmp_path)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for page in (ROOT / "docs/reference").glob("*.md"):
+        reference = (tmp_path / f"reference/{page.stem}/index.html").read_text()
+        assert 'id="learnsym.' in reference, f"{page.name} shows no public name"

@@ -20,7 +20,7 @@ class ForwardContext:
         offset: random offset [] of the sampled elements, where all layers share one.
         penalties: terms of the loss; in training each layer with a kernel decay appends its own.
 
-    Example:
+    Examples:
         >>> import torch
         >>> from learnsym.groups.planar import SE2
         >>> from learnsym.kernels.siren import SIREN
