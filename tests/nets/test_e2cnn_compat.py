@@ -86,8 +86,8 @@ def test_imports_without_a_warning_and_leaves_no_file(tmp_path):
         "import numpy as np; E2Steerable(1, 2); assert not hasattr(np, 'float');"
         "assert torch.get_default_dtype() == torch.float32"
     )
-    # A cache elsewhere, from here on: e2cnn's sources are compiled anew, which is when their invalid
-    # escapes are noticed.
+    # A cache elsewhere, from here on: e2cnn's sources are compiled anew, which is when their
+    # invalid escapes are noticed.
     command = [sys.executable, "-c", code]
     (tmp_path / "cwd").mkdir()
     subprocess.run(command, check=True, cwd=tmp_path / "cwd")
