@@ -6,6 +6,7 @@ from learnsym.distributions.base import (
     learned_symmetry,
     parameter_groups,
     penalty,
+    range_metrics,
     symmetry_parameters,
     symmetry_step,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "learned_symmetry",
     "parameter_groups",
     "penalty",
+    "range_metrics",
     "symmetry_parameters",
     "symmetry_step",
 ]

@@ -143,3 +143,17 @@ def learned_symmetry(net: nn.Module) -> dict[str, dict[str, dict[str, float | st
         name or "input": {r.generator: asdict(r) | {"metric": r.metric_name} for r in m.ranges()}
         for name, m in modules
     }
+
+
+def range_metrics(net: nn.Module) -> dict[str, float]:
+    """Return the learned ranges of a network as metrics.
+
+    A layer's name is added where several layers report ranges.
+    """
+    reported = {layer: ranges for layer, ranges in learned_symmetry(net).items() if ranges}
+    metrics: dict[str, float] = {}
+    for layer, ranges in reported.items():
+        suffix = "" if len(reported) == 1 else f"/{layer}"
+        for learned in ranges.values():
+            metrics[f"{learned['metric']}{suffix}"] = float(learned["value"])
+    return metrics

@@ -9,42 +9,24 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from learnsym.data.base import Data, Split
-from learnsym.distributions.base import learned_symmetry, penalty, symmetry_step
+from learnsym.distributions.base import penalty, range_metrics, symmetry_step
 from learnsym.errors import CheckpointError, RunError
 from learnsym.layers.forward_context import ForwardContext, TrainedNetwork, call_network
 from learnsym.schema import PlainDict
 from learnsym.training import checkpoint
-from learnsym.training.progress import Progress, Recorder
+from learnsym.training.progress import Batch, Progress, Recorder
 from learnsym.training.settings import TrainSettings
 from learnsym.training.tasks import task_for
 from learnsym.utils.rng import BatchRows
 
 DEBUG_EPOCHS = 2
 """One that starts, one that continues."""
-
-
-class _Batch(NamedTuple):
-    """This process's rows of a global batch.
-
-    Attributes:
-        inputs: as the network sees them.
-        targets: of the task.
-        share: rows of this process x processes / rows in all. Data parallelism averages gradients
-            over processes; `share` makes that the mean over the global batch.
-        rows: which they are; None: all.
-    """
-
-    inputs: Tensor
-    targets: Tensor
-    share: float
-    rows: BatchRows | None
 
 
 class Training:
@@ -204,7 +186,7 @@ class Training:
 
     def _batches(
         self, split: Split, order: Tensor, batch_size: int, train: bool
-    ) -> Iterator[_Batch]:
+    ) -> Iterator[Batch]:
         device, rank, processes = (
             self.fabric.device,
             self.fabric.global_rank,
@@ -222,7 +204,7 @@ class Training:
             rows = BatchRows(start, stop, total) if processes > 1 else None
             prepared = self.data.prepare(inputs, train=train, rows=rows)
             prepared = prepared.to(self.dtype, memory_format=self.layout)
-            yield _Batch(prepared, targets, (stop - start) * processes / total, rows)
+            yield Batch(prepared, targets, (stop - start) * processes / total, rows)
 
     def _split(self, name: str) -> Split:
         """Return a split, on the device as a whole where it fits."""
@@ -242,17 +224,8 @@ class Training:
         return self.task.metrics(total.tolist())
 
     def learned_ranges(self) -> dict[str, float]:
-        """Return the learned ranges as metrics.
-
-        A layer's name is added where several layers report the same generator.
-        """
-        reported = {k: v for k, v in learned_symmetry(self.plain_net).items() if v}
-        ranges: dict[str, float] = {}
-        for layer, generators in reported.items():
-            for learned in generators.values():
-                suffix = "" if len(reported) == 1 else f"/{layer}"
-                ranges[f"{learned['metric']}{suffix}"] = float(learned["value"])
-        return ranges
+        """Return the learned ranges as metrics (see `range_metrics`)."""
+        return range_metrics(self.plain_net)
 
     def _check_finite(self, row: PlainDict) -> None:
         for key in ("train_loss", "val_loss"):

@@ -3,9 +3,12 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
 
 from learnsym.schema import PlainDict
+from learnsym.utils.rng import BatchRows
 
 
 class Recorder(Protocol):
@@ -35,3 +38,20 @@ class Progress:
     seconds: float = 0.0
     best: float | None = None
     best_epoch: int = 0
+
+
+class Batch(NamedTuple):
+    """This process's rows of a global batch.
+
+    Attributes:
+        inputs: as the network sees them.
+        targets: of the task.
+        share: rows of this process x processes / rows in all. Data parallelism averages gradients
+            over processes; `share` makes that the mean over the global batch.
+        rows: which they are; None: all.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    share: float
+    rows: BatchRows | None
