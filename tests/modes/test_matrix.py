@@ -105,7 +105,6 @@ def test_verdicts_are_those_of_the_command_line(combinations, data_of):
         composed = combinations.config(combination)
         from_file = combination.dataset in combinations.from_files
         files = [f"dataset.{k}=FILE" for k, value in composed.dataset.items() if value == "FILE"]
-        assert bool(files) == from_file
         cfg = compose("config", overrides=combination.overrides + files)
         assert cfg == composed
         message = message_of(checks_of_a_run, cfg, combination.overrides)
