@@ -25,6 +25,7 @@ from learnsym.run.checks import Request, check_combination, check_effect
 from learnsym.run.context import build_context, build_network, dry_forward
 from learnsym.run.directory import RunDirectory
 
+pytestmark = pytest.mark.long  # composing all choices takes half a minute
 NETS = [
     f"{net}/{backbone}" if backbone else net
     for net in choices_of("net")
@@ -98,7 +99,6 @@ def sampled(combinations):
     ]
 
 
-@pytest.mark.long
 def test_verdicts_are_those_of_the_command_line(combinations, data_of):
     valid = 0
     for combination in sampled(combinations):
@@ -152,7 +152,6 @@ def test_data_are_of_the_form_that_they_declare(combinations, data_of, dataset):
 # --- every valid combination trains
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("net", NETS)
 def test_every_valid_combination_trains_a_batch(combinations, data_of, tmp_path, monkeypatch, net):
     """Data sets of one form share what is trained, save that every data set trains every network
@@ -203,7 +202,6 @@ def train_a_batch(cfg, folder):
 # --- the command
 
 
-@pytest.mark.long
 def test_the_command_prints_and_writes_tables(hydra, tmp_path, capsys):
     cfg = OmegaConf.create({"paths": {"out": str(tmp_path)}})
     path = Matrix(["simple_conv", "projected_linear"], ["digits", "graphs", "shapes"], NARROW)(cfg)
