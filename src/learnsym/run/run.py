@@ -3,6 +3,7 @@
 import re
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,14 +108,14 @@ def _launch(fabric: "Fabric | None", job: _Job) -> PlainDict:
     from torch.multiprocessing import ProcessRaisedException
 
     directory = RunDirectory(job.path)
-    with record_failure(directory), devices_for(job.cfg.trainer) as devices:
-        try:
+    try:
+        with record_failure(directory), devices_for(job.cfg.trainer) as devices:
             fabric = fabric or make_fabric(job.cfg.trainer, devices)
-            fabric.launch(_work, job)  # type: ignore[arg-type]
-        except ProcessRaisedException as error:
-            message = re.search(r"learnsym\.errors\.\w+: (.*)", str(error))
-            where = f"a process failed; see {directory.path / 'error.txt'}."
-            raise RunError(message[1] if message else where) from error
+            fabric.launch(partial(_work, job=job))  # as an argument Fabric would copy the job
+    except ProcessRaisedException as error:
+        message = re.search(r"learnsym\.errors\.\w+: (.*)", str(error))
+        where = f"a process failed; see {directory.error_path}."
+        raise RunError(message[1] if message else where) from error
     return directory.result() or {}
 
 
