@@ -12,7 +12,7 @@ __all__, __getattr__ = lazy_names(
         "fidelity": "Settings Difference Facts read_facts fidelity_page",
         "html": "Image report_page",
         "latex": "latex pages_of head tex",
-        "sweep_callback": "SweepTable lock summarise",
+        "sweep_callback": "SweepTable summarise",
         "tables": "RunTable make_table markdown absent_list csv_text to_markdown",
         "write": "write_report",
     },

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from filelock import BaseFileLock, FileLock, Timeout
+from filelock import BaseFileLock
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -16,7 +16,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from learnsym.errors import LearnSymError, RunError
 from learnsym.results.collect import PLANNED, Run, jobs_of
-from learnsym.utils.files import make_folder, unwritable, write_atomically
+from learnsym.run.directory import lock_folder
+from learnsym.utils.files import write_atomically
 
 failed_jobs: list[str] = []
 """Failures of the sweep of this process; `learnsym.cli` makes an exit code of them."""
@@ -38,7 +39,7 @@ class SweepTable(Callback):
         folder = Path(config.hydra.sweep.dir)
         _give_back()  # an earlier sweep of this process may have been interrupted
         try:
-            held.append(lock(folder))
+            held.append(lock_folder(folder, "sweep"))
             write_atomically(folder / PLANNED, json.dumps(_planned_jobs(config)))
         except RunError as error:  # Hydra would make a warning of it
             print(f"error: {error}", file=sys.stderr)
@@ -74,25 +75,6 @@ def _planned_jobs(config: DictConfig) -> list[list[str]]:
     parser = OverridesParser.create(GlobalHydra.instance().config_loader())
     overrides = parser.parse_overrides([*words, *_typed(config)])
     return [jobs for batch in BasicSweeper.split_arguments(overrides, None) for jobs in batch]
-
-
-def lock(folder: Path) -> BaseFileLock:
-    """Lock a sweep's directory until the lock is released or the process ends.
-
-    Raises:
-        RunError: another process has it, or the directory cannot be made.
-    """
-    file_lock = FileLock(folder / ".lock", blocking=False)
-    try:
-        make_folder(folder)
-        file_lock.acquire()
-    except Timeout as error:
-        raise RunError(
-            f"{folder}: another process is at work on this sweep; wait for it, or change paths.out."
-        ) from error
-    except OSError as error:
-        raise unwritable(folder, error) from error
-    return file_lock
 
 
 def _end(config: DictConfig) -> None:
