@@ -12,7 +12,7 @@ from torch import nn
 
 from learnsym.config.build import build, to_plain
 from learnsym.data.base import Data
-from learnsym.errors import CheckpointError, ConfigError
+from learnsym.errors import ConfigError
 from learnsym.run.console import RunRecorder, SilentRecorder
 from learnsym.run.directory import RunDirectory
 from learnsym.training import checkpoint
@@ -57,14 +57,7 @@ class RunContext:
         Raises:
             CheckpointError: it cannot be read, or does not fit the network.
         """
-        state = checkpoint.load(path, advice)
-        try:
-            self.net.load_state_dict(state["net"])
-        except (RuntimeError, KeyError) as error:
-            raise CheckpointError(
-                f"checkpoint {path}: it does not fit this network "
-                f"({str(error).splitlines()[-1].strip()})."
-            ) from error
+        checkpoint.load_weights(self.net, checkpoint.load(path, advice), path)
 
 
 def build_context(fabric: "Fabric", cfg: DictConfig, directory: RunDirectory) -> RunContext:

@@ -94,13 +94,7 @@ def load(path: str | Path, device: str = "cpu", plugins: Iterable[str] = ()) -> 
     cfg = OmegaConf.create(config)
     data = _restored(state["data"]) if state.get("data") else build(cfg, "dataset")
     net = build_network(cfg, data)
-    try:
-        net.load_state_dict(state["net"])
-    except (RuntimeError, KeyError) as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise CheckpointError(
-            f"checkpoint {file}: it does not fit its network ({reason})."
-        ) from error
+    checkpoint.load_weights(net, state, file)
     targets = _targets(cfg, data, state)
     return TrainedModel(net.to(device).eval(), data.info, data, targets, config)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from learnsym.data.base import Data, ImageData
 from learnsym.data.molecules.base import PointData
@@ -65,6 +66,26 @@ def load(path: Path, advice: str = "") -> PlainDict:
             f"{advice and '; '}{advice}."
         )
     return state
+
+
+def load_weights(net: nn.Module, state: PlainDict, path: Path) -> None:
+    """Put a checkpoint's weights into a network.
+
+    Args:
+        net: the network.
+        state: as `load` returns it.
+        path: of the checkpoint, for the message.
+
+    Raises:
+        CheckpointError: they do not fit.
+    """
+    try:
+        net.load_state_dict(state["net"])
+    except (RuntimeError, KeyError) as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise CheckpointError(
+            f"checkpoint {path}: it does not fit this network ({reason})."
+        ) from error
 
 
 def configuration(path: Path, sections: Iterable[str]) -> PlainDict:
