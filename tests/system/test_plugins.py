@@ -1,9 +1,7 @@
 """Classes of a user's own package go where ours go; a configuration cannot allow itself any."""
 
 import json
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +9,6 @@ import torch
 from learnsym.config.allowed_classes import VARIABLE, allow_plugins, get_class
 from learnsym.errors import ConfigError
 
-ROOT = Path(__file__).parents[2]
 PACKAGE = '''
 """A network, a data set, a loss, a logger and a mode of somebody else's."""
 
@@ -89,56 +86,54 @@ def folder(tmp_path):
     return tmp_path
 
 
-def command(folder, *words):
-    """What a command in the user's folder answers."""
-    return subprocess.run(
-        [sys.executable, str(ROOT / "main.py"), *words],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+@pytest.fixture
+def no_plugins(monkeypatch):
+    """No package is allowed; what a test allows, and has imported, is forgotten."""
+    monkeypatch.setenv(VARIABLE, "")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield
+    for name in [name for name in sys.modules if name.partition(".")[0] == "mylab"]:
+        del sys.modules[name]
 
 
-def test_classes_of_a_package_train_by_one_command(folder):
+def test_classes_of_a_package_train_by_one_command(folder, main, no_plugins):
     loss = "train.loss={_target_:mylab.things.MeanSquare}"
-    done = command(folder, *TRAIN, "plugins=[mylab]", "logger=lines", loss)
-    assert done.returncode == 0, done.stderr
+    done = main(*TRAIN, "plugins=[mylab]", "logger=lines", loss)
+    assert done.code == 0, done.err
     (result,) = folder.glob("runs/*/result.json")
     assert json.loads(result.read_text())["metrics"]["test_accuracy"] == 1.0
     assert (folder / "rows.txt").read_text().split() == ["1", "2", "3"]
     checkpoint = result.parent / "checkpoints/last.pt"
-    tested = command(folder, "plugins=[mylab]", "mode=test", f"checkpoint={checkpoint}")
-    assert tested.returncode == 0, tested.stderr
-    assert "test_accuracy" in tested.stdout
+    tested = main("plugins=[mylab]", "mode=test", f"checkpoint={checkpoint}")
+    assert tested.code == 0, tested.err
+    assert "test_accuracy" in tested.out
     words = [word for word in TRAIN if not word.startswith("mode.")]
-    counted = command(folder, *words, "plugins=[mylab]", "mode=count")
-    assert "parameters" in counted.stdout, counted.stderr
+    counted = main(*words, "plugins=[mylab]", "mode=count")
+    assert "parameters" in counted.out, counted.err
 
 
-def test_a_wrong_key_of_ones_own_class_is_explained(folder):
-    done = command(folder, *TRAIN, "plugins=[mylab]", "net.hiden=3")
-    assert done.returncode == 2
-    assert done.stderr == (
+def test_a_package_is_found_in_the_folder_of_a_process(folder, process):
+    done = process(*TRAIN, "train.epochs=1", "plugins=[mylab]")
+    assert done.code == 0, done.err
+    assert "test_accuracy" in done.out
+
+
+def test_a_wrong_key_of_ones_own_class_is_explained(folder, main, no_plugins):
+    done = main(*TRAIN, "plugins=[mylab]", "net.hiden=3")
+    assert done.code == 2
+    assert done.err == (
         "error: net.hiden: there is no such setting; did you mean net.hidden? Valid: hidden.\n"
     )
 
 
-def test_the_same_without_plugins_is_refused_in_one_sentence(folder):
-    done = command(folder, *TRAIN)
-    assert done.returncode == 2
-    (line,) = done.stderr.strip().splitlines()
+def test_the_same_without_plugins_is_refused_in_one_sentence(folder, main, no_plugins):
+    done = main(*TRAIN)
+    assert done.code == 2
+    (line,) = done.err.strip().splitlines()
     assert line.startswith("error: ")
     assert "mylab.things." in line
     assert "plugins=[PACKAGE]" in line
     assert not (folder / "runs").exists()
-
-
-@pytest.fixture
-def no_plugins(monkeypatch):
-    """No package is allowed; what a test allows is forgotten."""
-    monkeypatch.setenv(VARIABLE, "")
-    monkeypatch.setattr(sys, "path", list(sys.path))
 
 
 def test_a_configuration_cannot_allow_itself(folder, main, no_plugins):
