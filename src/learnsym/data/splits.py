@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from learnsym.data.base import CHUNK, Split
+from learnsym.data.base import CHUNK, Split, Splits
 from learnsym.errors import DataError
 from learnsym.schema import Count, Fraction, Size
 from learnsym.utils.rng import generator
@@ -21,7 +21,6 @@ class SplitSettings:
         test_fraction: this part is held out for testing if there is no test set.
         train_size, test_size: at most so many, drawn at random; None takes all.
         val_size: so many are held out from the training part.
-        seed: of all random choices.
     """
 
     test_fraction: Fraction = 0.2
@@ -35,10 +34,8 @@ class SplitSettings:
     def choose(self, train_count: int, test_count: int) -> dict[str, Tensor]:
         """Draw sorted rows of "train" and "val", and of "test" in the test part.
 
-        With one seed a smaller `train_size` is a subset of a larger one, whatever `val_size`.
-
-        Raises:
-            DataError: there are not as many examples as are asked for.
+        With one seed a smaller `train_size` is a subset of a larger one, whatever `val_size`. Asked
+        for more examples than there are, it raises a DataError.
         """
         left = train_count - self.val_size
         if left < 1:
@@ -60,17 +57,13 @@ class SplitSettings:
         shuffled = left if self.val_last else train_count
         order = torch.randperm(shuffled, generator=generator(self.seed, "train"))
         order = torch.cat([order, torch.arange(shuffled, train_count)])
-        chosen = {"train": order[:left][: self.train_size], "val": order[left:]}
         test = torch.randperm(test_count, generator=generator(self.seed, "test"))
+        chosen = {"train": order[:left][: self.train_size], "val": order[left:]}
         chosen["test"] = test[: self.test_size]
         return {name: rows.sort().values for name, rows in chosen.items() if len(rows)}
 
     def hold_out_test(self, examples: Split, source: str) -> tuple[Split, Split, str]:
-        """Split off a test part; return a sentence for the provenance too.
-
-        Raises:
-            DataError: one of the parts would be empty; it names the `source`.
-        """
+        """Split off a test part; return a sentence for the provenance too."""
         count = len(examples)
         test_count = round(self.test_fraction * count)
         if not 0 < test_count < count:
@@ -80,17 +73,15 @@ class SplitSettings:
                 "for testing. Try a fraction that leaves some for each."
             )
         order = torch.randperm(count, generator=generator(self.seed, "test split"))
-        rows = order[test_count:].sort().values, order[:test_count].sort().values
-        train, test = (Split(examples.inputs[kept], examples.targets[kept]) for kept in rows)
+        train, test = order[test_count:].sort().values, order[:test_count].sort().values
         how = f"(fraction {self.test_fraction:g}, seed {self.seed})"
-        return train, test, f" The test set was held out at random {how}."
+        return examples[train], examples[test], f" The test set was held out at random {how}."
 
 
 def draw_rows(count: int, size: int | None, seed: int, purpose: str, key: str) -> Tensor:
     """Draw `size` of `count` rows, sorted; all of them if it is None.
 
-    Raises:
-        DataError: there are fewer; it names the setting `key`.
+    If there are fewer, the DataError names the setting `key`.
     """
     if size is not None and size > count:
         raise DataError(
@@ -101,28 +92,23 @@ def draw_rows(count: int, size: int | None, seed: int, purpose: str, key: str) -
 
 def draw_examples(examples: Split, count: int, seed: int) -> Split:
     """Draw `count` examples for training, in their order."""
-    rows = draw_rows(len(examples), count, seed, "train", "dataset.count")
-    return Split(examples.inputs[rows], examples.targets[rows])
+    return examples[draw_rows(len(examples), count, seed, "train", "dataset.count")]
 
 
-def take(train: Split, test: Split, chosen: Mapping[str, Tensor]) -> dict[str, Split]:
+def take(train: Split, test: Split, chosen: Mapping[str, Tensor]) -> Splits:
     """Return the splits with the chosen rows; whole parts are not copied."""
-    splits = {}
-    for name, indices in chosen.items():
-        part = test if name == "test" else train
-        whole = len(indices) == len(part)
-        splits[name] = part if whole else Split(part.inputs[indices], part.targets[indices])
-    return splits
+    parts = {name: test if name == "test" else train for name in chosen}
+    return {
+        name: parts[name] if len(rows) == len(parts[name]) else parts[name][rows]
+        for name, rows in chosen.items()
+    }
 
 
 def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation of each channel, of pixels scaled to [0, 1].
 
-    Args:
-        images: [N, C, H, W], uint8 or floating point in [0, 1].
-
-    Returns:
-        C numbers each; a constant channel has standard deviation 1.
+    The images [N, C, H, W] are uint8, or floating point in [0, 1]. A constant channel has standard
+    deviation 1.
     """
     peak = 255.0 if images.dtype == torch.uint8 else 1.0
     total, squares = torch.zeros(2, images.shape[1], dtype=torch.float64)
@@ -133,5 +119,5 @@ def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, 
     pixels_per_channel = images.numel() / images.shape[1]
     mean = total / pixels_per_channel
     std = (squares / pixels_per_channel - mean.square()).clamp(min=0).sqrt()
-    std = torch.where(std > 1e-6, std, torch.ones_like(std))
+    std = torch.where(std > 1e-6, std, 1.0)
     return tuple(mean.tolist()), tuple(std.tolist())

@@ -38,10 +38,6 @@ class Graphs(ImageData):
         nodes: of a graph, an even number: half of them in each block.
         p_inside, p_across: probability of an edge inside a block and across.
         seed: of the graphs.
-
-    Raises:
-        DataError: an odd number of nodes; or the file is missing, not of this form, or has less
-            than `count` graphs.
     """
 
     spec = ExampleSpec((1, 10, 10), 2)
@@ -95,10 +91,7 @@ class Graphs(ImageData):
 def block_graphs(
     count: int, nodes: int, p_inside: float, p_across: float, draws: torch.Generator
 ) -> Tensor:
-    """Draw shuffled adjacency matrices [count, 1, nodes, nodes] of the two-block model.
-
-    They are float32, 0/1.
-    """
+    """Draw shuffled adjacency matrices [count, 1, nodes, nodes], float32, of two blocks."""
     # A random order of the nodes of which the first half is one block: that is which block each
     # node of a shuffled graph is in.
     block = torch.rand(count, nodes, generator=draws).argsort(dim=1) < nodes // 2

@@ -5,22 +5,20 @@ mirroring cannot tell it from its mirror image. A network with just enough symme
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from learnsym.data.base import DataInfo, ExampleSpec, Split
-from learnsym.data.images.base import Chosen, Degrees, Parts
+from learnsym.data.base import DataInfo, ExampleSpec, Split, Splits
+from learnsym.data.images.base import Chosen, Counts, Degrees, Parts
 from learnsym.data.images.mnist import MNIST, SHAPE, IdxImages
 from learnsym.data.rotation import describe_rotation, rotate_splits
 from learnsym.data.splits import SplitSettings
 from learnsym.errors import DataError
 from learnsym.schema import Count, Fraction
 
-SIX = 6
 PROTOTYPES = 100
 """At most so many test pictures, both versions of upright sixes, for the response to a rotation."""
 
@@ -40,9 +38,6 @@ class MNIST6(IdxImages):
             the difference is right exactly half of the time.
         val_fraction: this part of the training digits is held out for validation, both versions; 0
             for no validation set.
-
-    Raises:
-        DataError: there are not as many sixes as are asked for, or their number is odd.
     """
 
     rotation_range: Degrees = 0.0
@@ -66,8 +61,15 @@ class MNIST6(IdxImages):
 
     def load(self) -> Parts:
         """Return the sixes of both parts."""
-        train, test, source = super().load()
-        return _sixes(train, "train"), _sixes(test, "test"), source
+        *parts, source = super().load()
+        sixes = [part[part.targets == 6] for part in parts]
+        for name, part in zip(("train", "test"), sixes, strict=True):
+            if not len(part):
+                raise DataError(
+                    f"the {name} part has no sixes (label 6). Expected MNIST, or a file of its "
+                    "form."
+                )
+        return sixes[0], sixes[1], source
 
     def choose(self, train_count: int, test_count: int) -> dict[str, Tensor]:
         """Draw digits for the numbers of pictures, two per digit."""
@@ -87,15 +89,13 @@ class MNIST6(IdxImages):
         )
         return digits.choose(train_count, test_count)
 
-    def transform(
-        self, splits: dict[str, Split], chosen: Chosen, counts: Mapping[str, int]
-    ) -> dict[str, Split]:
+    def transform(self, splits: Splits, chosen: Chosen, counts: Counts) -> Splits:
         """Rotate the sixes and pair them with their second versions."""
         self.prototypes = self.pair(splits["test"].tensor[: PROTOTYPES // 2])
         rotated = rotate_splits(splits, chosen, counts, self.rotation_range, self.seed)
         return {name: self.pair(split.tensor) for name, split in rotated.items()}
 
-    def describe(self, splits: Mapping[str, Split], source: str) -> DataInfo:
+    def describe(self, splits: Splits, source: str) -> DataInfo:
         """Add the origin of the pairs."""
         rotated = f"{describe_rotation(self.rotation_range)} " if self.rotation_range else ""
         held_out = f"{self.val_size} of the training digits" if self.val_size else "No digits"
@@ -132,15 +132,6 @@ class MNIST6Mirror(MNIST6):
     def second_version(images: Tensor) -> Tensor:
         """Exchange left and right."""
         return images.flip(-1)
-
-
-def _sixes(part: Split, name: str) -> Split:
-    rows = part.targets == SIX
-    if not rows.any():
-        raise DataError(
-            f"the {name} part has no sixes (label {SIX}). Expected MNIST, or a file of its form."
-        )
-    return Split(part.tensor[rows], part.targets[rows])
 
 
 def _number_of_digits(key: str, size: int | None, available: int) -> int | None:

@@ -26,8 +26,6 @@ from learnsym.utils.rng import generator
 
 MAX_PIXEL = 242
 """Largest pixel of the original bytes; scikit-learn divides by it (the smallest is 0)."""
-FACES_EACH = 10
-"""Pictures of each person."""
 
 
 class Olivetti(ImageData):
@@ -65,26 +63,25 @@ class Olivetti(ImageData):
         seed: Count = 0,
     ) -> None:
         faces, source = _load_faces(data_dir, file)
-        val_people = -(-val_size // (repeats * FACES_EACH))
+        val_people = math.ceil(val_size / (repeats * 10))
         people = _draw_people(faces.targets, test_people, val_people, seed)
         splits = {}
         for name, limit in (("train", train_size), ("val", val_size), ("test", test_size)):
-            images = faces.tensor[torch.isin(faces.targets, people[name])]
-            if len(images):
-                repeated = images.repeat_interleave(repeats, dim=0)
-                splits[name] = _rotate_faces(repeated, rotation_range, limit, seed, name)
-        info = DataInfo.of(
-            "olivetti",
-            splits,
+            upright = faces.tensor[torch.isin(faces.targets, people[name])]
+            if not len(upright):
+                continue
+            images = upright.repeat_interleave(repeats, dim=0)
+            angles = random_angles(len(images), rotation_range, seed, f"{name} rotation")
+            rows = draw_rows(len(images), limit, seed, f"{name} images", f"dataset.{name}_size")
+            rotated = centre_crop(rotate_pixels(images[rows], angles[rows]))
+            splits[name] = Split(rotated, torch.rad2deg(angles[rows]).float()[:, None])
+        source = (
             f"{source} {test_people} people are held out for testing (seed {seed}); every face "
             f"occurs {repeats} times, turned uniformly within +-{rotation_range:g} degrees, and is "
-            "cropped to its centre.",
-            task="regression",
-            target_unit="deg",
-            mean=(0.0,),
-            std=(1.0,),
-            true_widths={"rotation": 0.0},
+            "cropped to its centre."
         )
+        truth = {"task": "regression", "target_unit": "deg", "true_widths": {"rotation": 0.0}}
+        info = DataInfo.of("olivetti", splits, source, mean=(0.0,), std=(1.0,), **truth)
         super().__init__(info, splits, augment)
 
 
@@ -157,13 +154,3 @@ def _draw_people(person: Tensor, test_people: int, val_people: int, seed: int) -
         )
     train, val, test = order.split([train_people, val_people, test_people])
     return {"train": train, "val": val, "test": test}
-
-
-def _rotate_faces(
-    images: Tensor, degrees: float, limit: int | None, seed: int, split: str
-) -> Split:
-    """Rotate at most `limit` images by random angles and crop them."""
-    angles = random_angles(len(images), degrees, seed, f"{split} rotation")
-    rows = draw_rows(len(images), limit, seed, f"{split} images", f"dataset.{split}_size")
-    rotated = centre_crop(rotate_pixels(images[rows], angles[rows]))
-    return Split(rotated, torch.rad2deg(angles[rows]).float()[:, None])

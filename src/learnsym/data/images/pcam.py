@@ -20,11 +20,6 @@ MEAN, STD = (0.701, 0.538, 0.692), (0.235, 0.277, 0.213)
 SUBFOLDERS = ("pcam", "")
 FILE_NAME = "camelyonpatch_level_2_split_{}_{}.h5"
 PUBLISHED = {"train": "train", "val": "valid", "test": "test"}
-URL = "https://zenodo.org/records/2546921/files/{}"
-HINT = (
-    "its six files, camelyonpatch_level_2_split_{train,valid,test}_{x,y}.h5.gz (8 GB), are on the "
-    "page zenodo.org/records/2546921"
-)
 # md5 of the gzipped files, those of torchvision's PCAM (its authors' page names those of "valid"
 # and "test" the other way round, from before the files were exchanged). We had no copy to compute
 # them from ourselves.
@@ -51,10 +46,6 @@ class PCam(ImageData):
             random; None takes all, and val_size=0 leaves out the validation set.
         augment: fixed augmentation of the training images.
         seed: of the subsets.
-
-    Raises:
-        DataError: a file is missing or is not what it should be, or has fewer pictures than are
-            asked for.
     """
 
     spec = ExampleSpec(SHAPE, 2)
@@ -112,10 +103,11 @@ def _locate(name: str, axis: str, data_dir: str) -> Path:
         return path
     packed = find(data_dir, SUBFOLDERS, (f"{file}.gz",))
     folder = packed.parent if packed else Path(data_dir).expanduser() / SUBFOLDERS[0]
+    urls = [f"https://zenodo.org/records/2546921/files/{file}.gz"]
     try:
-        archive = download(
-            "pcam", f"{file}.gz", folder, [URL.format(f"{file}.gz")], CHECKSUMS[name, axis]
-        )
+        return gunzip(download("pcam", f"{file}.gz", folder, urls, CHECKSUMS[name, axis]))
     except DataError as error:
-        raise DataError(f"{str(error).rstrip('.')}; {HINT}.") from error
-    return gunzip(archive)
+        raise DataError(
+            f"{str(error).rstrip('.')}; its six files, camelyonpatch_level_2_split_"
+            "{train,valid,test}_{x,y}.h5.gz (8 GB), are on the page zenodo.org/records/2546921."
+        ) from error

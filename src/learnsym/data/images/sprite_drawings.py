@@ -13,21 +13,16 @@ class _Canvas:
 
     def __init__(self) -> None:
         self.pixels = torch.zeros(3, SIDE, SIDE, dtype=torch.uint8)
-        self.y, self.x = torch.meshgrid(
-            torch.arange(SIDE) + 0.5, torch.arange(SIDE) + 0.5, indexing="ij"
-        )
+        middles = torch.arange(SIDE) + 0.5
+        self.y, self.x = torch.meshgrid(middles, middles, indexing="ij")
 
     def paint(self, where: Tensor, colour: Colour) -> None:
         """Paint pixels [32, 32] in a colour, numbers in 0..255."""
         self.pixels[:, where] = torch.tensor(colour, dtype=torch.uint8)[:, None]
 
-    def ellipse(
-        self, x: float, y: float, half_width: float, half_height: float, colour: Colour
-    ) -> None:
-        """Paint an ellipse with its axes along x and y."""
-        self.paint(
-            ((self.x - x) / half_width) ** 2 + ((self.y - y) / half_height) ** 2 <= 1, colour
-        )
+    def ellipse(self, x: float, y: float, width: float, height: float, colour: Colour) -> None:
+        """Paint an ellipse about (x, y), with its half axes along x and y."""
+        self.paint(((self.x - x) / width) ** 2 + ((self.y - y) / height) ** 2 <= 1, colour)
 
     def box(self, left: int, top: int, right: int, bottom: int, colour: Colour) -> None:
         """Paint columns `left` to before `right` of rows `top` to before `bottom`."""
@@ -57,9 +52,8 @@ def draw_snail() -> Tensor:
         canvas.box(x + 1, top + 1, x + 2, top + 2, (24, 24, 48))
     canvas.box(26, 15, 28, 16, (200, 60, 60))
     for radius, colour in ((8.3, dark), (7.3, shell), (5.0, dark), (4.1, shell), (2.0, dark)):
-        canvas.ellipse(
-            13 + 0.12 * (8.3 - radius), 16 + 0.12 * (8.3 - radius), radius, radius, colour
-        )
+        shift = 0.12 * (8.3 - radius)
+        canvas.ellipse(13 + shift, 16 + shift, radius, radius, colour)
     canvas.ellipse(9.5, 11.5, 1.6, 1.1, rim)
     canvas.box(8, 13, 9, 15, rim)
     return canvas.pixels
@@ -82,10 +76,8 @@ def draw_bird() -> Tensor:
     canvas.triangle(((2, 13), (7.5, 10), (8, 14.5)), beak)
     canvas.ellipse(9.8, 10.6, 2.0, 2.2, (255, 255, 255))
     canvas.box(9, 10, 10, 12, (24, 24, 48))
-    canvas.paint(
-        ((canvas.x - 12.6) / 5.2) ** 2 + ((canvas.y - 8) / 4.6) ** 2 + 1e3 * (canvas.y > 8) <= 1,
-        red,
-    )
+    cap = ((canvas.x - 12.6) / 5.2) ** 2 + ((canvas.y - 8) / 4.6) ** 2 <= 1
+    canvas.paint(cap & (canvas.y < 8), red)
     canvas.box(5, 7, 17, 8, (148, 20, 36))
     canvas.ellipse(13, 3.6, 1.3, 1.3, (255, 255, 255))
     return canvas.pixels

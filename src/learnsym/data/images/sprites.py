@@ -56,15 +56,14 @@ class SpriteImages(ImageData):
         sizes = {"train": self.train_size, "val": self.val_size, "test": self.test_size}
         splits = {name: self._tilt(sprites, n, name) for name, n in sizes.items() if n}
         how = "upright or upside down, tilted uniformly within +-45 degrees"
+        ways = ("upright", "upside down")
         info = DataInfo.of(
             self.name,
             splits,
             f"{source} Each picture is one of them, {how} (seed {self.seed}).",
-            class_names=tuple(
-                f"{name} {way}" for name in self.sprite_names for way in ("upright", "upside down")
-            ),
-            mean=(0.0,) * sprites.shape[1],
-            std=(1.0,) * sprites.shape[1],
+            class_names=tuple(f"{name} {way}" for name in self.sprite_names for way in ways),
+            mean=(0.0,) * 3,
+            std=(1.0,) * 3,
             true_widths={"rotation": math.radians(2 * MAX_TILT)},
         )
         super().__init__(info, splits, self.augment)

@@ -1,7 +1,7 @@
 """Molecules as point clouds: storage, a network's input, and rigid motions as augmentation."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -54,9 +54,8 @@ class PointData(Data):
     ) -> None:
         self.info = info
         self.splits = dict(splits)
+        self.augment = augment
         self.center = center
-        augmentations = {"none": _keep, "se3": rigid_motions}
-        self._augment: Callable[[Tensor, Tensor, BatchRows | None], Tensor] = augmentations[augment]
         self._features: dict[torch.device, Tensor] = {}
 
     def prepare(self, inputs: Tensor, train: bool = False, rows: BatchRows | None = None) -> Tensor:
@@ -70,8 +69,8 @@ class PointData(Data):
         if self.center:
             centroid = positions.sum(1, keepdim=True) / atoms.view(-1, 1, 1)
             positions = torch.where(mask.unsqueeze(-1), positions - centroid, 0.0)
-        if train:
-            positions = self._augment(positions, mask, rows)
+        if train and self.augment == "se3":
+            positions = rigid_motions(positions, mask, rows)
         return torch.cat([positions, self._table(inputs.device)[charges]], -1)
 
     def _table(self, device: torch.device) -> Tensor:
@@ -85,17 +84,10 @@ class PointData(Data):
 
 
 def rigid_motions(positions: Tensor, mask: Tensor, rows: BatchRows | None = None) -> Tensor:
-    """Move and rotate clouds: x -> R (x + t).
+    """Move and rotate clouds [B, N, 3], in angstrom: x -> R (x + t) where `mask` [B, N] is True.
 
-    t is normal with standard deviation SHIFT along each axis, R uniform by Haar's measure.
-
-    Args:
-        positions: [B, N, 3] in angstrom.
-        mask: [B, N], True where there is an atom; the rest stays zero.
-        rows: which rows of a global batch these are; None: all.
-
-    Returns:
-        [B, N, 3].
+    t is normal with standard deviation SHIFT along each axis, R uniform by Haar's measure. `rows`
+    says which of a global batch these are (None: all).
     """
     draws = batch_uniform(
         len(positions), 9, rows=rows, device=positions.device, dtype=positions.dtype
@@ -108,7 +100,3 @@ def rigid_motions(positions: Tensor, mask: Tensor, rows: BatchRows | None = None
 def normal(radius: Tensor, angle: Tensor) -> Tensor:
     """Turn two uniform numbers into a standard normal one (Box and Muller)."""
     return (-2 * torch.log1p(-radius)).sqrt() * torch.cos(2 * math.pi * angle)
-
-
-def _keep(positions: Tensor, mask: Tensor, rows: BatchRows | None = None) -> Tensor:
-    return positions

@@ -2,19 +2,32 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 
 from learnsym.data.base import DataInfo, Split
 from learnsym.data.molecules.base import SPECIES, PointAugmentName, PointData
-from learnsym.data.molecules.units import Unit, reported
 from learnsym.data.splits import SplitSettings, take
 from learnsym.errors import DataError
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Atomic numbers [N, A] with 0 for padding, positions [N, A, 3] in angstrom, values of the target
 [N]."""
+Energy = Literal["hartree", "ev", "mev", "kcal_per_mol", "kj_per_mol"]
+Unit = Energy | Literal["debye", "bohr2", "bohr3", "cal_per_mol_k", "ghz", "none"]
+"""Units that a property can be in; "none" is dimensionless."""
+EV_PER_HARTREE = 27.2114
+"""As in the papers that report errors on QM9 in meV; `ase.units.Hartree` (CODATA: 27.211386)
+differs by 5e-7, which would change every number in meV."""
+_MILLIELECTRONVOLTS = {
+    "hartree": 1e3 * EV_PER_HARTREE,
+    "ev": 1e3,
+    "mev": 1.0,
+    "kcal_per_mol": 1e3 * EV_PER_HARTREE / 627.5095,
+    "kj_per_mol": 1e3 * EV_PER_HARTREE / 2625.4996,
+}
 
 
 @dataclass(eq=False, kw_only=True)
@@ -29,14 +42,9 @@ class SplitMolecules(SplitSettings, PointData):
     center: bool = True
 
     def finish(self, name: str, examples: Split, unit: Unit, source: str, origin: str) -> None:
-        """Split the examples, whose targets were in `unit`, and describe them.
+        """Split all examples, whose targets were in `unit`, and describe them.
 
-        Args:
-            name: of the data set.
-            examples: all of them.
-            unit: of the target in the files.
-            source: for the provenance.
-            origin: names of the files, for messages.
+        `source` is for the provenance; `origin`, the names of the files, for messages.
         """
         train, test, _ = self.hold_out_test(examples, origin)
         splits = take(train, test, self.choose(len(train), len(test)))
@@ -55,20 +63,24 @@ def molecule_info(name: str, splits: Mapping[str, Split], unit: str, provenance:
     )
 
 
+def reported(unit: Unit) -> tuple[float, str]:
+    """Return factor and name of the unit of results: energies are in meV.
+
+    >>> reported("ev")
+    (1000.0, 'mev')
+    >>> reported("debye")
+    (1.0, 'debye')
+    """
+    if unit in _MILLIELECTRONVOLTS:
+        return _MILLIELECTRONVOLTS[unit], "mev"
+    return 1.0, "" if unit == "none" else unit
+
+
 def as_examples(arrays: Arrays, source: str, unit: Unit) -> Split:
-    """Return molecules as `PointData` holds them.
+    """Return molecules, whose padding may stand anywhere, as `PointData` holds them.
 
-    Args:
-        arrays: the molecules; padding may stand anywhere.
-        source: names their origin in messages.
-        unit: of the target.
-
-    Returns:
-        Inputs [N, A, 4], targets [N, 1] in the reported unit, float64: total energies need it.
-
-    Raises:
-        DataError: other elements than H, C, N, O and F, a molecule without atoms, or a number that
-            is not finite.
+    Targets [N, 1] are in the reported unit, float64: total energies need it. A DataError names the
+    `source` and a molecule that has none, or others, of H, C, N, O and F.
     """
     charges, positions, values = arrays
     _check_elements(charges, source)

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from learnsym.data.molecules.examples import Arrays, SplitMolecules, as_examples
-from learnsym.data.molecules.units import Unit
+from learnsym.data.molecules.examples import Arrays, SplitMolecules, Unit, as_examples
 from learnsym.errors import DataError
 from learnsym.schema import Count, Fraction
 
@@ -103,9 +102,8 @@ def tensors_only() -> Iterator[None]:
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[name]
-        else:
+        del os.environ[name]
+        if before is not None:
             os.environ[name] = before
 
 

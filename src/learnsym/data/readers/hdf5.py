@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from learnsym.data.base import CHUNK
-from learnsym.data.readers.idx import MAX_DEFLATED
+from learnsym.data.readers.arrays import MAX_DEFLATED
 from learnsym.errors import DataError
 from learnsym.schema import PlainDict
 
@@ -19,20 +19,16 @@ if TYPE_CHECKING:
 
 
 class Hdf5Images:
-    """Images of an HDF5 file as a tensor that is read where indexed.
+    """Images [N, H, W, C] of an HDF5 file as a tensor [N, C, H, W] that is read where indexed.
 
-    The array is [N, H, W, C] in the file, the tensor [N, C, H, W]. The file is opened by each
-    process when it first reads; an instance can be pickled, and survives a fork. A random batch
-    costs one read per image: files that are not chunked, or in chunks of whole images, are fast;
-    others have to be repacked (h5repack).
+    The file is opened by each process when it first reads; an instance can be pickled, and survives
+    a fork. A random batch costs one read per image: files that are not chunked, or in chunks of
+    whole images, are fast; others have to be repacked (h5repack).
 
     Args:
         path: the file.
-        key: name of the array in it, [N, H, W, C].
+        key: name of the array in it.
         rows: indices [M] of the images that this is to hold, in this order; None for all.
-
-    Raises:
-        DataError: it is not an HDF5 file, or has no such array.
     """
 
     device = torch.device("cpu")
@@ -50,14 +46,10 @@ class Hdf5Images:
         self.rows = torch.arange(stored) if rows is None else torch.arange(stored)[rows]
         self.shape = torch.Size((len(self.rows), channels, height, width))
         self.dtype: torch.dtype = torch.from_numpy(np.empty(0, array.dtype)).dtype
+        self.nbytes = self.shape.numel() * self.dtype.itemsize
 
     def __len__(self) -> int:
         return len(self.rows)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that all the images would take in memory."""
-        return self.shape.numel() * self.dtype.itemsize
 
     def __getitem__(self, index: int | slice | Tensor) -> Tensor:
         """Read images: [C, H, W] for a number, otherwise [B, C, H, W]."""
@@ -101,11 +93,7 @@ class Hdf5Images:
 
 
 def open_array(path: Path, key: str) -> "h5py.Dataset":
-    """Open the array `key` of an HDF5 file for reading.
-
-    Raises:
-        DataError: there is none, or it claims more than the file holds.
-    """
+    """Open an array of an HDF5 file; raise a DataError if it claims more than the file holds."""
     import h5py
 
     try:
