@@ -35,10 +35,8 @@ class FileInputs(Protocol):
 class Split:
     """Examples of one split, one row each.
 
-    Attributes:
-        inputs: images [N, C, H, W] (uint8 in 0..255, or floating point in [0, 1]) or molecules
-            [N, A, 4].
-        targets: [N] (int64 class), [N, K] (numbers) or [N, K, H, W] (masks, float32 0/1).
+    Inputs are images [N, C, H, W] (uint8 in 0..255, or floating point in [0, 1]) or molecules
+    [N, A, 4]; targets [N] (int64 class), [N, K] (numbers) or [N, K, H, W] (masks, float32 0/1).
     """
 
     inputs: Tensor | FileInputs
@@ -69,10 +67,7 @@ class DataInfo:
     """Description of a data set, for building networks and judging results.
 
     Attributes:
-        name: as in `dataset=`.
-        task: what is asked of a network.
-        input_shape: of one stored example: of an image [C, H, W], of a molecule [A, 4] (see
-            `learnsym.data.molecules.base`).
+        input_shape: of one stored example: of an image [C, H, W], of a molecule [A, 4].
         num_outputs: number of classes, of regression targets, or of masks.
         class_names: one per class or mask; empty for regression.
         target_unit: of a regression target, as in names of metrics ("deg"); empty otherwise.
@@ -82,9 +77,8 @@ class DataInfo:
         provenance: one or two sentences: which files, how rotated, how split.
         true_widths: where the extent of a symmetry is known, generator -> width of its box, in the
             generator's units (rotation: radians).
-        target_error: how regression targets are learnt: "squared" error in their unit, or
-            "absolute" error of targets standardised by median and mean absolute deviation of the
-            training split.
+        target_error: "squared" in the target's unit, or "absolute" of targets standardised by
+            median and mean absolute deviation of the training split.
     """
 
     name: str
@@ -119,12 +113,7 @@ class DataInfo:
 
 @dataclass(frozen=True)
 class ExampleSpec:
-    """Form of an example of a data set, known without its files.
-
-    Attributes:
-        shape: as `DataInfo.input_shape`, with the atoms of the largest molecule.
-        outputs: as `DataInfo.num_outputs`.
-    """
+    """Form of an example of a data set (of its largest molecule), known without its files."""
 
     shape: tuple[int, ...]
     outputs: int
@@ -133,21 +122,15 @@ class ExampleSpec:
 
 
 class Data(ABC):
-    """A data set: `info`, `splits`, and `prepare`, from stored examples to a network's input.
-
-    Attributes:
-        kind: images, or clouds of points.
-        spec: form of an example with the settings of cfg/dataset; None where only a file can tell.
-        splits: "train" and "test", and "val" where there is one.
-        prototypes: a few examples in their canonical orientation, if the data are rotations of
-            some; None elsewhere.
-    """
+    """A data set: `info`, `splits`, and `prepare`, from stored examples to a network's input."""
 
     kind: Literal["images", "points"]
     spec: ClassVar[ExampleSpec | None] = None
+    """With the settings of cfg/dataset; None where only a file can tell."""
     info: DataInfo
     splits: Splits
     prototypes: Split | None = None
+    """A few examples in their canonical orientation, if the data are rotations of some."""
 
     @property
     @abstractmethod

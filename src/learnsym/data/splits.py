@@ -15,13 +15,7 @@ from learnsym.utils.rng import generator
 
 @dataclass(eq=False, kw_only=True)
 class SplitSettings:
-    """Sizes of the splits of a data set, and the seed that draws them.
-
-    Args:
-        test_fraction: this part is held out for testing if there is no test set.
-        train_size, test_size: at most so many, drawn at random; None takes all.
-        val_size: so many are held out from the training part.
-    """
+    """Sizes of the splits of a data set, and the seed that draws them (see cfg/dataset)."""
 
     test_fraction: Fraction = 0.2
     train_size: Size | None = None

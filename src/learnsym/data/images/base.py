@@ -35,9 +35,6 @@ class SplitImages(SplitSettings, ImageData):
     """Classified images that are loaded as two parts and split.
 
     A subclass says where they come from (`load`) and may change the other methods.
-
-    Args:
-        augment: fixed augmentation of the training images, a name in `learnsym.data.augment`.
     """
 
     augment: AugmentName = "none"
@@ -81,11 +78,7 @@ class SplitImages(SplitSettings, ImageData):
 
 @dataclass(eq=False, kw_only=True)
 class RotatedImages(SplitImages):
-    """Images that are rotated once when they are loaded.
-
-    Args:
-        rotation_range: the angles are uniform within plus or minus so many degrees.
-    """
+    """Images that are rotated once when they are loaded."""
 
     rotation_range: Degrees = 0.0
 
@@ -101,12 +94,7 @@ class RotatedImages(SplitImages):
 
 @dataclass(eq=False)
 class PublishedImages(SplitImages):
-    """A published data set, or a file of the user's in its form.
-
-    Args:
-        data_dir: folder where the files are looked for first and downloaded to otherwise.
-        file: .npz file, list of files or pattern to read instead of the published files.
-    """
+    """A published data set, or a file of the user's in its form."""
 
     data_dir: str = "data"
     file: str | list[str] | None = None

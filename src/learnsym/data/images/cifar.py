@@ -31,11 +31,7 @@ class CIFAR10(PublishedImages):
     """Photographs, 3 x 32 x 32, ten classes, 50 000 for training and 10 000 for testing.
 
     Plain NAME_train*.npz and NAME_test*.npz in `data_dir` are read where the canonical files are
-    not complete. Other arguments: see `PublishedImages`, `SplitImages` and `SplitSettings`.
-
-    Args:
-        mean, std: a network sees (x - mean) / std of pixels x in [0, 1], channel by channel;
-            None: those of ImageNet.
+    not complete. The usual `mean` and `std` are those of ImageNet.
     """
 
     mean: tuple[float, float, float] | None = None

@@ -11,10 +11,7 @@ from learnsym.data.images.mnist import DIGITS
 
 @dataclass(eq=False, kw_only=True)
 class Digits(RotatedImages):
-    """Handwritten digits, 1 x 8 x 8, ten classes.
-
-    Arguments: see `RotatedImages`, `SplitImages` and `SplitSettings`.
-    """
+    """Handwritten digits, 1 x 8 x 8, ten classes."""
 
     name = "digits"
     spec = ExampleSpec((1, 8, 8), 10)

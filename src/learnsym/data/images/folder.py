@@ -25,13 +25,7 @@ class ImageFolder(SplitImages):
 
     The classes are the sub-folders of `path`, or of path/train, path/test and (if there is one)
     path/val, all of which is taken: val_size must be 0. Pixels are standardised by the mean and
-    standard deviation of the training images. Other arguments: see `SplitImages` and
-    `SplitSettings`.
-
-    Args:
-        path: the folder.
-        size: pixels of the shorter side after resizing; the centre square of it is kept.
-        channels: 3 for colour, 1 for grey.
+    standard deviation of the training images.
     """
 
     path: str

@@ -24,20 +24,8 @@ class Graphs(ImageData):
 
     The stochastic block model: two blocks of equal size, an edge between two nodes of one block
     with one probability, of different blocks with another, the nodes in random order. `prepare`
-    gives A - 0.5.
-
-    Args:
-        data_dir: folder where a relative `file` is looked for if it is not in the current one.
-        file: .npz file of training graphs to read instead of making them: adjacency [N, n, n]
-            and label [N], 0/1 both.
-        relabel: compute the labels of `file` anew (those of the published file,
-            stoch_block.npz, call 42 disconnected graphs connected). Labels of generated graphs
-            are always exact.
-        count: so many training graphs are made, or drawn at random from `file`.
-        test_size: so many test graphs are made, with or without `file`.
-        nodes: of a graph, an even number: half of them in each block.
-        p_inside, p_across: probability of an edge inside a block and across.
-        seed: of the graphs.
+    gives A - 0.5. A `file` has adjacency [N, n, n] and label [N], 0/1 both; 42 labels of the
+    published one call disconnected graphs connected.
     """
 
     spec = ExampleSpec((1, 10, 10), 2)

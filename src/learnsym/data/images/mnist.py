@@ -63,14 +63,7 @@ class IdxImages(PublishedImages):
 class MNIST(IdxImages, RotatedImages):
     """Handwritten digits, 1 x 28 x 28, 60 000 for training and 10 000 for testing.
 
-    Other arguments: see `RotatedImages`, `PublishedImages`, `SplitImages` and `SplitSettings`.
-
-    Args:
-        side: pixels across and down: the images, rotated if they are, are resized to side x side.
-        train_part: which canonical part is trained on: "test" swaps the two, and the training
-            part serves for testing.
-        mean, std: a network sees (x - mean) / std of pixels x in [0, 1]; None: those of the
-            data set.
+    They are rotated first, then resized to `side`. `train_part`="test" swaps the two parts.
     """
 
     side: Size = 28

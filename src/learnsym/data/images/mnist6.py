@@ -29,15 +29,9 @@ class MNIST6(IdxImages):
 
     5 918 digits for training, 958 for testing, two pictures of each: picture 2 d of a split is
     digit d, picture 2 d + 1 its second version. `prototypes` are such pairs of test sixes, none
-    rotated within `rotation_range`. Other arguments: see `PublishedImages`, `SplitImages` and
-    `SplitSettings`; sizes are numbers of pictures, which have to be even.
-
-    Args:
-        rotation_range: every six is first rotated once by an angle uniform within plus or minus so
-            many degrees; its second version is that of the rotated one, so that a network blind to
-            the difference is right exactly half of the time.
-        val_fraction: this part of the training digits is held out for validation, both versions; 0
-            for no validation set.
+    rotated within `rotation_range`. The second version is that of the rotated six, so that a
+    network blind to the difference is right exactly half of the time. Sizes are numbers of
+    pictures, which have to be even.
     """
 
     rotation_range: Degrees = 0.0

@@ -13,15 +13,7 @@ class NpzImages(SplitImages):
     """Arrays images and labels, or images_train, labels_train, images_test and labels_test.
 
     Images are uint8, or floating point in [0, 1]: [N, H, W], [N, C, H, W] or [N, H, W, C]. Pixels
-    are standardised by the mean and standard deviation of the training images. Other arguments: see
-    `SplitImages` and `SplitSettings`.
-
-    Args:
-        file: a .npz file, a list of files or a pattern; several are read one after the other.
-        data_dir: folder where a relative name is looked for if it is not in the current one.
-        kind: classification (labels: whole numbers from 0, [N]) or regression (labels: numbers
-            [N] or [N, K]).
-        target_unit: unit of regression targets, for the names of metrics.
+    are standardised by the mean and standard deviation of the training images.
     """
 
     name = "npz"

@@ -31,20 +31,9 @@ MAX_PIXEL = 242
 class Olivetti(ImageData):
     """Faces of 40 people, 10 each, 1 x 45 x 45; target [N, 1]: the angle in degrees.
 
-    Angles are counter-clockwise. Training, validation and test images show different people.
-
-    Args:
-        data_dir: folder where olivetti.npz is looked for; otherwise scikit-learn downloads the
-            faces, which are kept there.
-        file: a .npz file to read instead, with arrays images [N, H, W] and labels [N] (which
-            person).
-        test_people: so many people are held out for testing.
-        repeats: each face occurs so often, at different angles.
-        rotation_range: the angles are uniform within plus or minus so many degrees.
-        train_size, test_size: at most so many, drawn at random; None takes all.
-        val_size: so many are drawn from as many more held-out people as it takes.
-        augment: always none: each of the others would make the target wrong.
-        seed: of the choice of people and images and of the angles.
+    Angles are counter-clockwise. Training, validation and test images show different people; as
+    many more are held out for validation as `val_size` takes. `augment` is always none: each of the
+    others would make the target wrong.
     """
 
     spec = ExampleSpec((1, 45, 45), 1, "regression")

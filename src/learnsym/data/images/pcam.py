@@ -37,15 +37,7 @@ class PCam(ImageData):
     """Patches of slides, 3 x 96 x 96, without (0) or with (1) tumour.
 
     262 144 for training, 32 768 each to validate and test. The pictures stay in their files and are
-    read batch by batch (`learnsym.data.readers.hdf5`).
-
-    Args:
-        data_dir: folder where the HDF5 files (gzipped or not; also in pcam) are looked for
-            first and downloaded to otherwise.
-        train_size, val_size, test_size: at most so many of the published splits, drawn at
-            random; None takes all, and val_size=0 leaves out the validation set.
-        augment: fixed augmentation of the training images.
-        seed: of the subsets.
+    read batch by batch (`learnsym.data.readers.hdf5`). `val_size`=0 leaves out the validation set.
     """
 
     spec = ExampleSpec(SHAPE, 2)

@@ -42,12 +42,8 @@ CHECKSUM = "md5:0f9a947ff3d30e95cd685462cbf3b847"
 class RotMNIST(IdxImages):
     """Rotated digits, 1 x 28 x 28: 10 000 for training, 2 000 for validation, 50 000 for testing.
 
-    The validation examples are the last of the training part, as published. Other arguments: see
-    `PublishedImages`, `SplitImages` and `SplitSettings`.
-
-    Args:
-        source: "official" reads Larochelle's files; "mnist" makes a stand-in of the same sizes
-            from MNIST, whose results are not comparable with published ones.
+    The validation examples are the last of the training part, as published. `source`="mnist" makes
+    a stand-in of the same sizes from MNIST, whose results are not comparable with published ones.
     """
 
     source: Literal["official", "mnist"] = "official"

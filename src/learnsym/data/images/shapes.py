@@ -39,18 +39,9 @@ _CHUNK = 256  # images drawn at once: FINE squared times their memory is needed
 class Shapes(ImageData):
     """Images 1 x 14 x 14 of a dark triangle or pentagon, and masks [2, 14, 14].
 
-    Targets are float32, 1 where the triangle (first) or the pentagon (second) is. `prepare` gives x
-    - 0.5.
-
-    Args:
-        data_dir: folder where a relative `file` is looked for if it is not in the current one.
-        file: .npz file of training images to read instead of drawing them: img in [0, 1], trig
-            and pent 0/1, each [N, 14, 14], the mask of the shape that is absent all one value.
-        absent_mask: what the mask of the absent shape is: all "zeros", or all "ones" as in the
-            published file.
-        count: so many training images are made, or drawn at random from `file`.
-        test_size: so many test images are made, with or without `file`.
-        seed: of the images.
+    Targets are float32, 1 where the triangle (first) or the pentagon (second) is. A `file` has img
+    in [0, 1], trig and pent 0/1, each [N, 14, 14], the mask of the shape that is absent all one
+    value. `prepare` gives x - 0.5.
     """
 
     task: Task = "segmentation"  # so that a network can be refused before the images are drawn

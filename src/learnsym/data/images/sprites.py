@@ -35,11 +35,6 @@ class SpriteImages(ImageData):
     Class 2 s + d is sprite s, upright (d = 0: rotated by an angle uniform in +-45 degrees) or
     upside down (d = 1: half a turn more). Pixels are not shifted, so that the black around a sprite
     is the zero that a rotation brings in.
-
-    Args:
-        train_size, val_size, test_size: how many pictures of each split are made.
-        augment: fixed augmentation of the training images.
-        seed: of the angles and of the order of the classes.
     """
 
     train_size: Size = 10_000
@@ -94,16 +89,7 @@ class Sprites(SpriteImages):
 
 @dataclass(eq=False)
 class MarioIggy(SpriteImages):
-    """Mario and Iggy, the published sprites; `dataset=sprites` is the same without a file.
-
-    Other arguments: see `SpriteImages`.
-
-    Args:
-        data_dir: folder in which, or in whose mario_iggy/, lies mario_iggy_images.npz or
-            images.npz.
-        file: a .npz file to read instead, with arrays mario and iggy, [1, 3, H, W], floating
-            point in [0, 1].
-    """
+    """Mario and Iggy, the published sprites; `dataset=sprites` is the same without a file."""
 
     data_dir: str = "data"
     file: str | None = None

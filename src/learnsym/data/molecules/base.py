@@ -27,17 +27,10 @@ class PointData(Data):
 
     Atomic number 0 is padding and comes last. A network sees [B, n, 3 + 15] with n the number of
     atoms of the largest molecule of the batch: coordinates in angstrom, about the centroid (the
-    plain mean of the positions) of the molecule's atoms or as they are in the file, and
+    plain mean of the positions) of the molecule's atoms (`center`) or as they are in the file, and
     one-hot(H, C, N, O, F) x (1, q, q^2) with q = atomic number / 9; padding is all zeros.
 
-    Args:
-        info: the description.
-        splits: "train" and "test", and "val" where there is one.
-        augment: fixed augmentation of the training molecules: "se3" moves each along each axis
-            by a normal number of standard deviation 0.5 angstrom and then rotates it about the
-            origin by a rotation uniform on SO(3).
-        center: put the centroid of every molecule at the origin; otherwise positions are those
-            of the file.
+    `augment`="se3" applies `rigid_motions` to the training molecules.
     """
 
     kind = "points"

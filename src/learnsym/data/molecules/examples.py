@@ -32,11 +32,7 @@ _MILLIELECTRONVOLTS = {
 
 @dataclass(eq=False, kw_only=True)
 class SplitMolecules(SplitSettings, PointData):
-    """Molecules that are loaded as one set and split at random.
-
-    Args:
-        augment, center: see `PointData`.
-    """
+    """Molecules that are loaded as one set and split at random."""
 
     augment: PointAugmentName = "none"
     center: bool = True

@@ -33,14 +33,7 @@ class Molecules(SplitMolecules):
     A .npz has charges [N, A] (atomic numbers, 0 = padding), positions [N, A, 3] (angstrom) and one
     array [N] per property. In other files the property belongs to every molecule: `homo=-0.25` in
     the second line of extended .xyz, a field of .sdf, a key of .db. The target is reported in meV
-    if it is an energy. All examples are shuffled by `seed` before they are split. Other arguments:
-    see `SplitMolecules` and `SplitSettings`.
-
-    Args:
-        file: a file, a list of files or a pattern; several are read one after the other.
-        data_dir: folder where a relative name is looked for if it is not in the current one.
-        target: which property.
-        unit: of that property in the file; None: as in QM9, for its properties.
+    if it is an energy. All examples are shuffled by `seed` before they are split.
     """
 
     file: str | list[str]

@@ -41,11 +41,7 @@ class QM9(SplitMolecules):
 
     100 000 molecules for training, 17 748 for validation, 13 083 for testing. The 3 054 molecules
     whose geometry is not consistent are left out, as torch-geometric does. Energies are reported in
-    meV. Other arguments: see `SplitMolecules` and `SplitSettings`.
-
-    Args:
-        data_dir: folder that has, or gets, torch-geometric's files in its sub-folder qm9.
-        target: which of the 19 properties.
+    meV.
     """
 
     data_dir: str = "data"

@@ -28,11 +28,6 @@ class ToyMolecules(PointData):
 
     It is E = 100 sum_i mean_j (Z_j / 6) exp(-r_ij^2 / (2 RANGE^2)) in meV, over the heavy atoms i
     and all atoms j.
-
-    Args:
-        train_size, val_size, test_size: molecules made for each split.
-        augment, center: see `PointData`.
-        seed: of the molecules.
     """
 
     train_size: Size = 1000
