@@ -22,11 +22,6 @@ PADDING = 4
 """Pixels of zeros on each side before a random crop, the usual choice for CIFAR."""
 
 
-def keep(images: Tensor, rows: BatchRows | None = None) -> Tensor:
-    """Return the images themselves."""
-    return images
-
-
 def flip(images: Tensor, rows: BatchRows | None = None) -> Tensor:
     """Mirror each image [B, C, H, W] left to right with probability 1/2."""
     mirrored = batch_uniform(len(images), rows=rows, device=images.device) < 0.5
@@ -59,7 +54,7 @@ def rotation(images: Tensor, rows: BatchRows | None = None) -> Tensor:
 
 
 AUGMENTATIONS: dict[AugmentName, Callable[[Tensor, BatchRows | None], Tensor]] = {
-    "none": keep,
+    "none": lambda images, rows: images,
     "flip": flip,
     "flip_crop": flip_crop,
     "rotation": rotation,

@@ -40,8 +40,7 @@ class SplitSettings:
         if self.train_size is not None and self.train_size > left:
             raise DataError(
                 f"dataset.train_size={self.train_size} and dataset.val_size={self.val_size} ask "
-                f"for {self.train_size + self.val_size} training examples, but there are "
-                f"{train_count}."
+                f"for {self.train_size + self.val_size} of {train_count} training examples."
             )
         if self.test_size is not None and self.test_size > test_count:
             raise DataError(

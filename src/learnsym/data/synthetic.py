@@ -3,8 +3,7 @@
 import torch
 
 from learnsym.data.base import Data, DataInfo, ExampleSpec, ImageData, Split
-from learnsym.data.molecules.base import PointData
-from learnsym.data.molecules.examples import molecule_info
+from learnsym.data.molecules.base import PointData, molecule_info
 from learnsym.data.molecules.toy import toy_split
 from learnsym.utils.rng import generator
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from learnsym.data.molecules.examples import EV_PER_HARTREE
+from learnsym.data.molecules.base import EV_PER_HARTREE
 from learnsym.data.molecules.files import Molecules
 from learnsym.errors import DataError
 

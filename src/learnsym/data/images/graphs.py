@@ -44,8 +44,7 @@ class Graphs(ImageData):
     ) -> None:
         if nodes < 2 or nodes % 2:
             raise DataError(
-                f"dataset.nodes={nodes}: two blocks of equal size take an even number of nodes, at "
-                "least 2."
+                f"dataset.nodes={nodes}: two equal blocks take an even number of nodes, at least 2."
             )
         model = (
             f"the two-block model ({nodes} nodes, edges with probability {p_inside:g} inside and "

@@ -4,7 +4,6 @@ A network that ignores rotations altogether cannot tell a six from its half turn
 mirroring cannot tell it from its mirror image. A network with just enough symmetry can.
 """
 
-from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -41,11 +40,13 @@ class MNIST6(IdxImages):
     channel_mean, channel_std = MNIST.channel_mean, MNIST.channel_std
     version: ClassVar[str]
     """What was done to the second version, for the provenance."""
+    flipped: ClassVar[tuple[int, ...]]
+    """Axes of [N, C, H, W] along which it was done."""
 
-    @staticmethod
-    @abstractmethod
-    def second_version(images: Tensor) -> Tensor:
+    @classmethod
+    def second_version(cls, images: Tensor) -> Tensor:
         """Rearrange the pixels of images [N, C, H, W]; none is interpolated."""
+        return images.flip(cls.flipped)
 
     @classmethod
     def pair(cls, digits: Tensor) -> Split:
@@ -60,8 +61,7 @@ class MNIST6(IdxImages):
         for name, part in zip(("train", "test"), sixes, strict=True):
             if not len(part):
                 raise DataError(
-                    f"the {name} part has no sixes (label 6). Expected MNIST, or a file of its "
-                    "form."
+                    f"the {name} part has no sixes (label 6). Expected MNIST or a file of its form."
                 )
         return sixes[0], sixes[1], source
 
@@ -75,12 +75,16 @@ class MNIST6(IdxImages):
                 f"dataset.val_fraction={self.val_fraction:g} leaves nothing of {train_count} "
                 "training digits. Try a smaller one."
             )
-        digits = SplitSettings(
-            train_size=_number_of_digits("train_size", self.train_size, left),
-            val_size=self.val_size,
-            test_size=_number_of_digits("test_size", self.test_size, test_count),
-            seed=self.seed,
-        )
+        digits = SplitSettings(val_size=self.val_size, seed=self.seed)
+        for key, available in (("train_size", left), ("test_size", test_count)):
+            if (size := getattr(self, key)) is None:
+                continue
+            if size % 2 or size > 2 * available:
+                raise DataError(
+                    f"dataset.{key}={size}: every digit comes in two versions. Expected an even "
+                    f"number of pictures, at most {2 * available} (two of {available} digits)."
+                )
+            setattr(digits, key, size // 2)
         return digits.choose(train_count, test_count)
 
     def transform(self, splits: Splits, chosen: Chosen, counts: Counts) -> Splits:
@@ -107,11 +111,7 @@ class MNIST6HalfTurn(MNIST6):
     name = "mnist6_180"
     class_names = ("six", "six upside down")
     version = "turned by 180 degrees"
-
-    @staticmethod
-    def second_version(images: Tensor) -> Tensor:
-        """Rotate the pixel grid by half a turn."""
-        return images.rot90(2, (-2, -1))
+    flipped = (-2, -1)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -121,19 +121,4 @@ class MNIST6Mirror(MNIST6):
     name = "mnist6_m"
     class_names = ("six", "mirrored six")
     version = "mirrored left to right"
-
-    @staticmethod
-    def second_version(images: Tensor) -> Tensor:
-        """Exchange left and right."""
-        return images.flip(-1)
-
-
-def _number_of_digits(key: str, size: int | None, available: int) -> int | None:
-    if size is None:
-        return None
-    if size % 2 or size > 2 * available:
-        raise DataError(
-            f"dataset.{key}={size}: every digit comes in two versions. Expected an even number of "
-            f"pictures, at most {2 * available} (two of {available} digits)."
-        )
-    return size // 2
+    flipped = (-1,)

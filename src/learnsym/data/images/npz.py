@@ -73,14 +73,10 @@ class NpzImages(SplitImages):
         """Return the description, with labels as the names of classes."""
         mean, std = channel_statistics(splits["train"].tensor)
         labels = tuple(map(str, range(self.num_outputs)))
-        return DataInfo.of(
-            self.name,
-            splits,
-            source,
-            task=self.task,
-            class_names=labels if self.task == "classification" else (),
-            num_outputs=self.num_outputs,
-            target_unit=self.target_unit,
-            mean=mean,
-            std=std,
-        )
+        form = {
+            "task": self.task,
+            "class_names": labels if self.task == "classification" else (),
+            "num_outputs": self.num_outputs,
+            "target_unit": self.target_unit,
+        }
+        return DataInfo.of(self.name, splits, source, mean=mean, std=std, **form)

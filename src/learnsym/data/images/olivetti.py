@@ -16,8 +16,9 @@ import torch
 from torch import Tensor
 
 from learnsym.data.base import DataInfo, ExampleSpec, ImageData, Split
+from learnsym.data.download import find
 from learnsym.data.images.base import Degrees
-from learnsym.data.readers.arrays import as_images, as_targets, find_default, read_npz
+from learnsym.data.readers.arrays import as_images, as_targets, find_named, read_npz
 from learnsym.data.rotation import random_angles, rotate_pixels
 from learnsym.data.splits import draw_rows
 from learnsym.errors import DataError
@@ -51,12 +52,20 @@ class Olivetti(ImageData):
         augment: Literal["none"] = "none",
         seed: Count = 0,
     ) -> None:
-        faces, source = _load_faces(data_dir, file)
+        found = find(data_dir, ("", "olivetti"), ("olivetti.npz",))
+        path = find_named(file, data_dir)[0] if file else found or fetch_faces(data_dir)
+        arrays = read_npz(path, ("images", "labels"))
+        faces = as_images(arrays["images"], path)
+        if faces.shape[1] != 1 or faces.shape[2] != faces.shape[3]:
+            raise DataError(
+                f"{path}: Expected grey square images, [N, 64, 64], got {list(faces.shape)}."
+            )
+        person = as_targets(arrays["labels"], "classification", len(faces), path)
         val_people = math.ceil(val_size / (repeats * 10))
-        people = _draw_people(faces.targets, test_people, val_people, seed)
+        people = _draw_people(person.unique(), test_people, val_people, seed)
         splits = {}
         for name, limit in (("train", train_size), ("val", val_size), ("test", test_size)):
-            upright = faces.tensor[torch.isin(faces.targets, people[name])]
+            upright = faces[torch.isin(person, people[name])]
             if not len(upright):
                 continue
             images = upright.repeat_interleave(repeats, dim=0)
@@ -65,9 +74,9 @@ class Olivetti(ImageData):
             rotated = centre_crop(rotate_pixels(images[rows], angles[rows]))
             splits[name] = Split(rotated, torch.rad2deg(angles[rows]).float()[:, None])
         source = (
-            f"{source} {test_people} people are held out for testing (seed {seed}); every face "
-            f"occurs {repeats} times, turned uniformly within +-{rotation_range:g} degrees, and is "
-            "cropped to its centre."
+            f"Faces from {path}. {test_people} people are held out for testing (seed {seed}); "
+            f"every face occurs {repeats} times, turned uniformly within +-{rotation_range:g} "
+            "degrees, and is cropped to its centre."
         )
         truth = {"task": "regression", "target_unit": "deg", "true_widths": {"rotation": 0.0}}
         info = DataInfo.of("olivetti", splits, source, mean=(0.0,), std=(1.0,), **truth)
@@ -85,7 +94,7 @@ def centre_crop(images: Tensor) -> Tensor:
     return images[..., start : start + width, start : start + width].clone()
 
 
-def fetch_faces(folder: Path) -> Path:
+def fetch_faces(data_dir: str) -> Path:
     """Keep the faces that scikit-learn downloads (checksum included) as olivetti.npz.
 
     scikit-learn would keep a pickle and load it unchecked the next time; so it works in a scratch
@@ -93,6 +102,7 @@ def fetch_faces(folder: Path) -> Path:
     """
     from sklearn.datasets import fetch_olivetti_faces
 
+    folder = Path(data_dir).expanduser()
     path = folder / "olivetti.npz"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -116,23 +126,8 @@ def fetch_faces(folder: Path) -> Path:
     return path
 
 
-def _load_faces(data_dir: str, file: str | None) -> tuple[Split, str]:
-    """Return the upright faces, with the person as target, and their origin."""
-    path = find_default(file, data_dir, ("", "olivetti"), ("olivetti.npz",))
-    path = path or fetch_faces(Path(data_dir).expanduser())
-    arrays = read_npz(path, ("images", "labels"))
-    images = as_images(arrays["images"], path)
-    if images.shape[1] != 1 or images.shape[2] != images.shape[3]:
-        raise DataError(
-            f"{path}: Expected grey square images, [N, 64, 64], got {list(images.shape)}."
-        )
-    people = as_targets(arrays["labels"], "classification", len(images), path)
-    return Split(images, people), f"Faces from {path}."
-
-
-def _draw_people(person: Tensor, test_people: int, val_people: int, seed: int) -> dict[str, Tensor]:
+def _draw_people(people: Tensor, test_people: int, val_people: int, seed: int) -> dict[str, Tensor]:
     """Draw disjoint people for the splits, at least one for training."""
-    people = person.unique()
     order = people[torch.randperm(len(people), generator=generator(seed, "people"))]
     train_people = len(people) - test_people - val_people
     if train_people < 1:

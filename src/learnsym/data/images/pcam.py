@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from learnsym.data.augment import AugmentName
 from learnsym.data.base import DataInfo, ExampleSpec, ImageData, Split
@@ -55,11 +54,22 @@ class PCam(ImageData):
         for name, size in (("train", train_size), ("val", val_size), ("test", test_size)):
             if size == 0:
                 continue
-            images, labels = _load(name, data_dir)
+            images = Hdf5Images(_locate(name, "x", data_dir), "x")
+            if images.shape[1:] != SHAPE or images.dtype != torch.uint8:
+                raise DataError(
+                    f"{images.path}: Expected images of shape {list(SHAPE)}, torch.uint8, got "
+                    f"{list(images.shape[1:])}, {images.dtype} (channels come last in the file)."
+                )
+            path = _locate(name, "y", data_dir)
+            labels = torch.from_numpy(open_array(path, "y")[()]).long().flatten()
+            if len(labels) != len(images) or not ((labels == 0) | (labels == 1)).all():
+                raise DataError(
+                    f"{path}: Expected {len(images)} labels of 0 or 1, got {len(labels)} labels up "
+                    f"to {int(labels.max())}."
+                )
             complete = len(images) == SIZES[name]
-            counts.append(
-                f"{name} images: {'all' if complete else f'only {len(images)} of'} {SIZES[name]}"
-            )
+            some = "all" if complete else f"only {len(images)} of"
+            counts.append(f"{name} images: {some} {SIZES[name]}")
             rows = draw_rows(len(images), size, seed, name, f"dataset.{name}_size")
             splits[name] = Split(images.select(rows), labels[rows])
         provenance = (
@@ -68,24 +78,6 @@ class PCam(ImageData):
         )
         info = DataInfo.of("pcam", splits, provenance, class_names=CLASSES, mean=MEAN, std=STD)
         super().__init__(info, splits, augment)
-
-
-def _load(name: str, data_dir: str) -> tuple[Hdf5Images, Tensor]:
-    """Return all images of a split, in their file, and their labels [N] (int64)."""
-    images = Hdf5Images(_locate(name, "x", data_dir), "x")
-    if images.shape[1:] != SHAPE or images.dtype != torch.uint8:
-        raise DataError(
-            f"{images.path}: Expected images of shape {list(SHAPE)}, torch.uint8, got "
-            f"{list(images.shape[1:])}, {images.dtype} (in the file the channels come last)."
-        )
-    path = _locate(name, "y", data_dir)
-    labels = torch.from_numpy(open_array(path, "y")[()]).long().flatten()
-    if len(labels) != len(images) or not ((labels == 0) | (labels == 1)).all():
-        raise DataError(
-            f"{path}: Expected {len(images)} labels of 0 or 1, got {len(labels)} labels up to "
-            f"{int(labels.max())}."
-        )
-    return images, labels
 
 
 def _locate(name: str, axis: str, data_dir: str) -> Path:

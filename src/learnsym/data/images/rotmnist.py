@@ -26,10 +26,8 @@ from learnsym.utils.rng import generator
 SIZES = {"train": 12_000, "test": 50_000}
 """Examples of the official files; the last 2 000 of the training part are the published validation
 set."""
-FILES = {
-    "train": "mnist_all_rotation_normalized_float_train_valid.amat",
-    "test": "mnist_all_rotation_normalized_float_test.amat",
-}
+_NAMES = {"train": "train_valid", "test": "test"}
+FILES = {part: f"mnist_all_rotation_normalized_float_{_NAMES[part]}.amat" for part in SIZES}
 SUBFOLDERS = ("rotmnist", "mnist_rotation_new", "")
 ARCHIVE = "mnist_rotation_new.zip"
 URLS = [f"{way}://www.iro.umontreal.ca/~lisa/icml2007data/{ARCHIVE}" for way in ("http", "https")]
@@ -101,12 +99,11 @@ def _official_part(part: str, data_dir: str) -> Split:
     """
     name = FILES[part]
     text = find(data_dir, SUBFOLDERS, (name,))
-    cache = text or find(data_dir, SUBFOLDERS, (Path(name).with_suffix(".npz").name,))
-    if cache is None:
-        cache = text = _fetch(name, Path(data_dir).expanduser() / SUBFOLDERS[0])
-    cache = cache.with_suffix(".npz")
-    if text is None:
+    cache = find(data_dir, SUBFOLDERS, (name.replace(".amat", ".npz"),))
+    if cache and not text:
         return _as_split(read_npz(cache, ("table", "stamp"))["table"], part, cache)
+    text = text or _fetch(name, Path(data_dir).expanduser() / SUBFOLDERS[0])
+    cache = text.with_suffix(".npz")
     stamp = [text.stat().st_size, text.stat().st_mtime_ns]
     with contextlib.suppress(DataError):
         arrays = read_npz(cache, ("table", "stamp"))

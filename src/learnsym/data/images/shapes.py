@@ -148,17 +148,11 @@ def _read_shapes(path: Path) -> Split:
     names = ("img", "trig", "pent")
     arrays = read_npz(path, names)
     for name in names:
-        array = arrays[name]
+        array, got = arrays[name], f"{path}: array {name!r} is"
         if array.shape != (len(arrays["img"]), SIDE, SIDE) or len(array) == 0:
-            raise DataError(
-                f"{path}: array {name!r} is {list(array.shape)}. Expected [N, {SIDE}, {SIDE}], N "
-                "alike."
-            )
+            raise DataError(f"{got} {list(array.shape)}. Expected [N, {SIDE}, {SIDE}], N alike.")
         if name != "img" and not is_binary(array):
-            raise DataError(
-                f"{path}: array {name!r} is not of 0 and 1 alone. Expected a mask, 1 inside the "
-                "shape."
-            )
+            raise DataError(f"{got} not of 0 and 1 alone. Expected a mask, 1 inside the shape.")
     masks = torch.from_numpy(np.stack([arrays["trig"], arrays["pent"]], axis=1).astype(np.float32))
     if wrong := int(((~is_absent(masks)).sum(1) != 1).sum()):
         raise DataError(

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from learnsym.data.base import Split
-from learnsym.data.molecules.examples import Arrays, SplitMolecules, Unit, as_examples
+from learnsym.data.molecules.base import Arrays, SplitMolecules, Unit, as_examples
 from learnsym.data.readers.arrays import describe, find_named, read_npz
 from learnsym.data.readers.structures import read_structures
 from learnsym.errors import DataError
@@ -69,12 +69,12 @@ def _read_arrays(path: Path, target: str) -> Arrays:
     numbers = charges.ndim == 2 and charges.size > 0 and charges.dtype.kind in "iuf"
     if not numbers or (charges != np.rint(charges)).any():
         raise DataError(
-            f"{path}: array 'charges' is {describe(charges)}. Expected atomic numbers, [N, A] with "
-            "0 for padding."
+            f"{path}: array 'charges' is {describe(charges)}. Expected atomic numbers, [N, A] (0 = "
+            "padding)."
         )
     if positions.shape != (*charges.shape, 3) or positions.dtype.kind != "f":
         raise DataError(
-            f"{path}: array 'positions' is {describe(positions)}. Expected numbers "
+            f"{path}: array 'positions' is {describe(positions)}. Expected numbers of shape "
             f"{[*charges.shape, 3]}."
         )
     form = (len(charges),)

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
+import torch
+from torch.nn.utils.rnn import pad_sequence
 
-from learnsym.data.molecules.examples import Arrays, SplitMolecules, Unit, as_examples
+from learnsym.data.molecules.base import Arrays, SplitMolecules, Unit, as_examples
 from learnsym.errors import DataError
 from learnsym.schema import Count, Fraction
 
@@ -105,13 +106,7 @@ def tensors_only() -> Iterator[None]:
 
 def _as_arrays(published: "PublishedQM9", target: Target) -> Arrays:
     """Pad torch-geometric's molecules; the target stays in its unit."""
-    charges_flat, positions_flat = published.z.numpy(), published.pos.numpy()
-    starts = np.asarray(published.slices["z"])
-    counts = np.diff(starts)
-    molecule = np.repeat(np.arange(len(counts)), counts)
-    atom = np.arange(len(charges_flat)) - starts[molecule]
-    charges = np.zeros((len(counts), counts.max()), np.int64)
-    positions = np.zeros((*charges.shape, 3), np.float32)
-    charges[molecule, atom] = charges_flat
-    positions[molecule, atom] = positions_flat
+    counts = torch.as_tensor(published.slices["z"]).diff().tolist()
+    atoms = (published.z.split(counts), published.pos.split(counts))
+    charges, positions = (pad_sequence(list(each), batch_first=True).numpy() for each in atoms)
     return charges, positions, published.y.numpy()[:, list(TARGETS).index(target)]

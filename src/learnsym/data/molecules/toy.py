@@ -6,8 +6,7 @@ import torch
 from torch import Tensor
 
 from learnsym.data.base import Split
-from learnsym.data.molecules.base import PointAugmentName, PointData
-from learnsym.data.molecules.examples import as_examples, molecule_info
+from learnsym.data.molecules.base import PointAugmentName, PointData, as_examples, molecule_info
 from learnsym.schema import Count, Size
 from learnsym.utils.rng import generator
 

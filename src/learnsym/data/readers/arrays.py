@@ -18,7 +18,6 @@ from numpy.lib import format as npy
 from torch import Tensor
 
 from learnsym.data.base import Split
-from learnsym.data.download import find
 from learnsym.errors import DataError
 
 Labels = Literal["classification", "regression"]
@@ -183,13 +182,6 @@ def find_named(file: str | Sequence[str], data_dir: str) -> list[Path]:
     if not paths:
         raise DataError("dataset.file is an empty list. Expected the name of a file.")
     return paths
-
-
-def find_default(
-    file: str | None, data_dir: str, subfolders: Sequence[str], names: Sequence[str]
-) -> Path | None:
-    """Find `file`, or without one the first of the usual `names`."""
-    return find_named(file, data_dir)[0] if file else find(data_dir, subfolders, names)
 
 
 def _read_pair(arrays: dict[str, np.ndarray], suffix: str, task: Labels, path: Path) -> Split:

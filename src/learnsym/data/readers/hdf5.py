@@ -31,8 +31,6 @@ class Hdf5Images:
         rows: indices [M] of the images that this is to hold, in this order; None for all.
     """
 
-    device = torch.device("cpu")
-
     def __init__(self, path: Path, key: str, rows: Tensor | None = None) -> None:
         self.path = path
         self.key = key
