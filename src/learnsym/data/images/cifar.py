@@ -48,19 +48,15 @@ class CIFAR10(PublishedImages):
         return replace(info, mean=self.mean or MEAN, std=self.std or STD)
 
     def load_published(self) -> Parts:
-        """Return the images of the canonical files, or of plain ones."""
+        """Return the images of the canonical files, or of plain ones in alphabetical order."""
         import torchvision.datasets
 
         canonical = getattr(torchvision.datasets, self.torchvision_class)
         folder = Path(self.data_dir).expanduser()
         paths = {part: sorted(folder.glob(f"{self.name}_{part}*.npz")) for part in SIZES}
         complete = any((folder / sub / canonical.base_folder).is_dir() for sub in ("", self.name))
-        if any(paths.values()) and not complete:
-            return self._load_plain(folder, paths)
-        return self.load_torchvision(canonical, {"train": True}, {"train": False})
-
-    def _load_plain(self, folder: Path, paths: dict[str, list[Path]]) -> Parts:
-        """Read files of images and labels, those of a part in alphabetical order."""
+        if complete or not any(paths.values()):
+            return self.load_torchvision(canonical, {"train": True}, {"train": False})
         parts, source = [], f"Plain .npz files in {folder}"
         for name, files in paths.items():
             if not files:

@@ -62,10 +62,20 @@ class Olivetti(ImageData):
             )
         person = as_targets(arrays["labels"], "classification", len(faces), path)
         val_people = math.ceil(val_size / (repeats * 10))
-        people = _draw_people(person.unique(), test_people, val_people, seed)
+        order = person.unique()
+        order = order[torch.randperm(len(order), generator=generator(seed, "people"))]
+        train_people = len(order) - test_people - val_people
+        if train_people < 1:
+            raise DataError(
+                f"olivetti: {test_people} people for testing and {val_people} for validation leave "
+                f"none of {len(order)} for training. Try a smaller dataset.test_people or "
+                "dataset.val_size."
+            )
+        people = order.split([train_people, val_people, test_people])
+        limits = {"train": train_size, "val": val_size, "test": test_size}
         splits = {}
-        for name, limit in (("train", train_size), ("val", val_size), ("test", test_size)):
-            upright = faces[torch.isin(person, people[name])]
+        for (name, limit), shown in zip(limits.items(), people, strict=True):
+            upright = faces[torch.isin(person, shown)]
             if not len(upright):
                 continue
             images = upright.repeat_interleave(repeats, dim=0)
@@ -124,17 +134,3 @@ def fetch_faces(data_dir: str) -> Path:
             "paths.data to a folder that has it."
         ) from error
     return path
-
-
-def _draw_people(people: Tensor, test_people: int, val_people: int, seed: int) -> dict[str, Tensor]:
-    """Draw disjoint people for the splits, at least one for training."""
-    order = people[torch.randperm(len(people), generator=generator(seed, "people"))]
-    train_people = len(people) - test_people - val_people
-    if train_people < 1:
-        raise DataError(
-            f"olivetti: {test_people} people for testing and {val_people} for validation leave "
-            f"none of {len(people)} for training. Try a smaller dataset.test_people or "
-            "dataset.val_size."
-        )
-    train, val, test = order.split([train_people, val_people, test_people])
-    return {"train": train, "val": val, "test": test}

@@ -102,7 +102,12 @@ def _official_part(part: str, data_dir: str) -> Split:
     cache = find(data_dir, SUBFOLDERS, (name.replace(".amat", ".npz"),))
     if cache and not text:
         return _as_split(read_npz(cache, ("table", "stamp"))["table"], part, cache)
-    text = text or _fetch(name, Path(data_dir).expanduser() / SUBFOLDERS[0])
+    if not text:
+        text = Path(data_dir).expanduser() / SUBFOLDERS[0] / name
+        archive = download("rotmnist", ARCHIVE, text.parent, URLS, CHECKSUM)
+        with unpacking(archive, text) as scratch, zipfile.ZipFile(archive) as contents:
+            members = {Path(member).name: member for member in contents.namelist()}
+            os.replace(contents.extract(members[name], scratch), text)
     cache = text.with_suffix(".npz")
     stamp = [text.stat().st_size, text.stat().st_mtime_ns]
     with contextlib.suppress(DataError):
@@ -130,15 +135,6 @@ def parse(path: Path) -> np.ndarray:
             f"{path}: Expected lines of {columns} numbers, got {len(numbers)} numbers in all."
         )
     return numbers.reshape(-1, columns)
-
-
-def _fetch(name: str, folder: Path) -> Path:
-    """Unpack the text file from the official archive, downloaded if need be."""
-    archive = download("rotmnist", ARCHIVE, folder, URLS, CHECKSUM)
-    with unpacking(archive, folder / name) as scratch, zipfile.ZipFile(archive) as contents:
-        members = {Path(member).name: member for member in contents.namelist()}
-        os.replace(contents.extract(members[name], scratch), folder / name)
-    return folder / name
 
 
 def _as_split(table: np.ndarray, part: str, path: Path) -> Split:

@@ -164,21 +164,8 @@ def as_examples(arrays: Arrays, source: str, unit: Unit) -> Split:
     `source` and a molecule that has none, or others, of H, C, N, O and F.
     """
     charges, positions, values = arrays
-    _check_elements(charges, source)
     mask = charges != 0
-    for name, numbers in (("a position", positions[mask]), ("a target", values)):
-        if not np.isfinite(numbers).all():
-            raise DataError(f"{source}: {name} is not a finite number. Expected finite ones.")
-    atoms_first = np.argsort(~mask, axis=1, kind="stable")[:, : mask.sum(1).max()]
-    padded = np.concatenate([np.where(mask[..., None], positions, 0), charges[..., None]], -1)
-    inputs = np.take_along_axis(padded, atoms_first[..., None], 1).astype(np.float32)
-    targets = values.astype(np.float64)[:, None] * reported(unit)[0]
-    return Split(torch.from_numpy(inputs), torch.from_numpy(targets))
-
-
-def _check_elements(charges: np.ndarray, source: str) -> None:
-    """Refuse molecules without atoms, or with others than a network can tell apart."""
-    unknown = (charges != 0) & ~np.isin(charges, list(SPECIES))
+    unknown = mask & ~np.isin(charges, list(SPECIES))
     if unknown.any():
         from ase.data import chemical_symbols
 
@@ -190,6 +177,14 @@ def _check_elements(charges: np.ndarray, source: str) -> None:
             f"({chemical_symbols[number] if known else 'no element'}). Expected molecules of "
             f"{', '.join(SPECIES.values())} alone."
         )
-    empty = np.flatnonzero(~(charges != 0).any(1))
-    if len(empty):
-        raise DataError(f"{source}: molecule {empty[0]} has no atoms. Expected at least one.")
+    if not mask.any(1).all():
+        empty = mask.any(1).argmin()
+        raise DataError(f"{source}: molecule {empty} has no atoms. Expected at least one.")
+    for name, numbers in (("a position", positions[mask]), ("a target", values)):
+        if not np.isfinite(numbers).all():
+            raise DataError(f"{source}: {name} is not a finite number. Expected finite ones.")
+    atoms_first = np.argsort(~mask, axis=1, kind="stable")[:, : mask.sum(1).max()]
+    padded = np.concatenate([np.where(mask[..., None], positions, 0), charges[..., None]], -1)
+    inputs = np.take_along_axis(padded, atoms_first[..., None], 1).astype(np.float32)
+    targets = values.astype(np.float64)[:, None] * reported(unit)[0]
+    return Split(torch.from_numpy(inputs), torch.from_numpy(targets))

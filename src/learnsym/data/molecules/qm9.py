@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from learnsym.data.molecules.base import Arrays, SplitMolecules, Unit, as_examples
+from learnsym.data.molecules.base import SplitMolecules, Unit, as_examples
 from learnsym.errors import DataError
 from learnsym.schema import Count, Fraction
 
@@ -53,7 +53,12 @@ class QM9(SplitMolecules):
     def __post_init__(self) -> None:
         unit = TARGETS[self.target]
         root = Path(self.data_dir).expanduser() / "qm9"
-        examples = as_examples(_as_arrays(_load(root), self.target), f"QM9 in {root}", unit)
+        published = _load(root)
+        counts = torch.as_tensor(published.slices["z"]).diff().tolist()
+        atoms = (published.z.split(counts), published.pos.split(counts))
+        charges, positions = (pad_sequence(list(each), batch_first=True).numpy() for each in atoms)
+        values = published.y.numpy()[:, list(TARGETS).index(self.target)]
+        examples = as_examples((charges, positions, values), f"QM9 in {root}", unit)
         source = (
             f"{self.target} of {len(examples)} molecules of QM9, read by torch-geometric in {root}."
         )
@@ -102,11 +107,3 @@ def tensors_only() -> Iterator[None]:
         del os.environ[name]
         if before is not None:
             os.environ[name] = before
-
-
-def _as_arrays(published: "PublishedQM9", target: Target) -> Arrays:
-    """Pad torch-geometric's molecules; the target stays in its unit."""
-    counts = torch.as_tensor(published.slices["z"]).diff().tolist()
-    atoms = (published.z.split(counts), published.pos.split(counts))
-    charges, positions = (pad_sequence(list(each), batch_first=True).numpy() for each in atoms)
-    return charges, positions, published.y.numpy()[:, list(TARGETS).index(target)]
