@@ -16,10 +16,8 @@ from torch import Tensor
 from learnsym.groups.actions import rotate_images
 from learnsym.utils.rng import BatchRows, batch_uniform
 
-AugmentName = Literal["none", "flip", "flip_crop", "rotation"]
-"""The choices of `dataset.augment`."""
-PADDING = 4
-"""Pixels of zeros on each side before a random crop, the usual choice for CIFAR."""
+AugmentName = Literal["none", "flip", "flip_crop", "rotation"]  # the choices of `dataset.augment`
+PADDING = 4  # pixels of zeros on each side before a random crop, the usual choice for CIFAR
 
 
 def flip(images: Tensor, rows: BatchRows | None = None) -> Tensor:

@@ -17,8 +17,7 @@ from urllib.parse import urlparse
 
 from learnsym.errors import DataError
 
-TIMEOUT_S = 20
-"""Seconds without an answer after which the next mirror is tried."""
+TIMEOUT_S = 20  # seconds without an answer after which the next mirror is tried
 _DAMAGED = (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile, LookupError)
 
 

@@ -20,14 +20,10 @@ from learnsym.data.splits import SplitSettings, take
 from learnsym.errors import DataError
 from learnsym.schema import PlainMapping
 
-Degrees = Annotated[float, Ge(0), Le(180)]
-"""Half the width of a range of rotations around upright."""
-Parts = tuple[Split, Split, str]
-"""Training part, test part, and where they came from."""
-Chosen = Mapping[str, Tensor]
-"""Rows of each split in the part that it is taken from."""
-Counts = Mapping[str, int]
-"""Sizes of the whole parts, "train" and "test"."""
+Degrees = Annotated[float, Ge(0), Le(180)]  # half the width of a range of rotations around upright
+Parts = tuple[Split, Split, str]  # training part, test part, and where they came from
+Chosen = Mapping[str, Tensor]  # rows of each split in the part that it is taken from
+Counts = Mapping[str, int]  # sizes of the whole parts, "train" and "test"
 
 
 @dataclass(eq=False, kw_only=True)

@@ -24,8 +24,7 @@ from learnsym.utils.rng import generator
 
 MAX_TILT = 45.0
 """Degrees by which an upright or an upside-down sprite is rotated at most, either way."""
-SIDE = 32
-"""Pixels of a drawing, across and down."""
+SIDE = 32  # pixels of a drawing, across and down
 Colour = tuple[int, int, int]
 FILES = ("mario_iggy_images.npz", "images.npz")
 

@@ -20,10 +20,8 @@ from learnsym.utils.rng import BatchRows, batch_uniform
 
 SPECIES = {1: "H", 6: "C", 7: "N", 8: "O", 9: "F"}
 """The elements of QM9, the only ones that have a feature."""
-PointAugmentName = Literal["none", "se3"]
-"""The choices of `dataset.augment` for molecules."""
-SHIFT = 0.5
-"""Angstrom: standard deviation, along each axis, of the shifts of dataset.augment=se3."""
+PointAugmentName = Literal["none", "se3"]  # the choices of `dataset.augment` for molecules
+SHIFT = 0.5  # angstrom: standard deviation, along each axis, of the shifts of dataset.augment=se3
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Atomic numbers [N, A] with 0 for padding, positions [N, A, 3] in angstrom, values of the target
 [N]."""

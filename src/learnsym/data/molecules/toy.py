@@ -17,8 +17,7 @@ SIZES = dict(enumerate(COUNTS, 3))
 average."""
 HEAVY = {6: 0.72, 7: 0.11, 8: 0.16, 9: 0.01}
 """Shares among the heavy atoms, of which there are at most nine."""
-RANGE = 1.5
-"""Angstrom: standard deviation of the Gaussian of the distance in the energy."""
+RANGE = 1.5  # angstrom: standard deviation of the Gaussian of the distance in the energy
 
 
 @dataclass(eq=False)

@@ -22,8 +22,7 @@ from learnsym.errors import DataError
 
 Labels = Literal["classification", "regression"]
 """Tasks of the labels in a user's file; masks are not among them."""
-MAX_DEFLATED = 1032
-"""Bytes that one byte of a gzip file can stand for."""
+MAX_DEFLATED = 1032  # bytes that one byte of a gzip file can stand for
 # Raised for archives that are damaged, encrypted or packed in a strange way.
 _UNREADABLE: tuple[type[Exception], ...] = (OSError, EOFError, zipfile.BadZipFile, zlib.error)
 _UNREADABLE += (pickle.UnpicklingError, KeyError, AttributeError, RuntimeError, ValueError)

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
     Molecules = Iterator[tuple[str, Atoms]]  # each with its position in the file
 
-MAX_PADDED = 10**8
-"""Entries for atoms, padding included, that are always allowed."""
+MAX_PADDED = 10**8  # entries for atoms, padding included, that are always allowed
 _WIDE = re.compile(r"Properties\s*=\s*\S*:(-|\d{4})")
 """A claim of thousands of columns, or of less than none, which ase believes."""
 
