@@ -29,17 +29,10 @@ def find(data_dir: str, subfolders: Sequence[str], names: Sequence[str]) -> Path
 
 
 def download(dataset: str, name: str, folder: Path, urls: Sequence[str], checksum: str) -> Path:
-    """Return the file `name` in `folder`, downloaded if need be.
+    """Return the file `name` in `folder`, downloaded if need be from the first URL that has it.
 
-    Args:
-        dataset: as the user calls it, for messages.
-        name: of the file.
-        folder: created if it does not exist.
-        urls: tried in this order.
-        checksum: "md5:..." or "sha256:...". A file that does not have it is never kept.
-
-    Raises:
-        DataError: no mirror gave the file; it says why, and where to put the file by hand.
+    A file without the `checksum` ("md5:..." or "sha256:...") is never kept. If no URL gives it, the
+    DataError says why, and where to put the file by hand.
     """
     import pooch
 
@@ -60,9 +53,8 @@ def download(dataset: str, name: str, folder: Path, urls: Sequence[str], checksu
 def unpack(dataset: str, archive: type[Any], data_dir: str, subfolders: Sequence[str]) -> Path:
     """Return the folder in which a torchvision data set (`archive`) finds its unpacked files.
 
-    One of the `subfolders` of `data_dir` if the files are there, otherwise the first, into which
-    the archive is downloaded (unless it is there) and unpacked. Whoever reads the files has to
-    check them: torchvision's classes do, by md5.
+    One of the `subfolders` if the files are there, otherwise the first, into which the archive is
+    downloaded and unpacked. Whoever reads the files has to check them: torchvision does, by md5.
     """
     folders = [Path(data_dir).expanduser() / subfolder for subfolder in subfolders]
     for folder in folders:

@@ -79,8 +79,7 @@ def block_graphs(
     count: int, nodes: int, p_inside: float, p_across: float, draws: torch.Generator
 ) -> Tensor:
     """Draw shuffled adjacency matrices [count, 1, nodes, nodes], float32, of two blocks."""
-    # A random order of the nodes of which the first half is one block: that is which block each
-    # node of a shuffled graph is in.
+    # In a random order of the nodes the first half is one block.
     block = torch.rand(count, nodes, generator=draws).argsort(dim=1) < nodes // 2
     probability = torch.where(block[:, :, None] == block[:, None, :], p_inside, p_across)
     upper = (torch.rand(count, nodes, nodes, generator=draws) < probability).triu(1)

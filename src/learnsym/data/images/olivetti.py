@@ -94,10 +94,7 @@ class Olivetti(ImageData):
 
 
 def centre_crop(images: Tensor) -> Tensor:
-    """Cut out the square inscribed in the largest circle, floor(sqrt(2) S / 2) wide.
-
-    No corner of the rotated image is seen in it.
-    """
+    """Cut out the square inscribed in the largest circle, which shows no corner of the image."""
     side = images.shape[-1]
     width = math.isqrt(side * side // 2)
     start = (side - width) // 2
@@ -107,8 +104,7 @@ def centre_crop(images: Tensor) -> Tensor:
 def fetch_faces(data_dir: str) -> Path:
     """Keep the faces that scikit-learn downloads (checksum included) as olivetti.npz.
 
-    scikit-learn would keep a pickle and load it unchecked the next time; so it works in a scratch
-    folder.
+    It works in a scratch folder, as it would keep a pickle and load it unchecked the next time.
     """
     from sklearn.datasets import fetch_olivetti_faces
 

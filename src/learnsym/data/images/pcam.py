@@ -19,9 +19,8 @@ MEAN, STD = (0.701, 0.538, 0.692), (0.235, 0.277, 0.213)
 SUBFOLDERS = ("pcam", "")
 FILE_NAME = "camelyonpatch_level_2_split_{}_{}.h5"
 PUBLISHED = {"train": "train", "val": "valid", "test": "test"}
-# md5 of the gzipped files, those of torchvision's PCAM (its authors' page names those of "valid"
-# and "test" the other way round, from before the files were exchanged). We had no copy to compute
-# them from ourselves.
+# Of the gzipped files, as in torchvision's PCAM, not computed by us (the authors' page exchanges
+# those of "valid" and "test", as the files were once).
 CHECKSUMS = {
     ("train", "x"): "md5:1571f514728f59376b705fc836ff4b63",
     ("train", "y"): "md5:35c2d7259d906cfc8143347bb8e05be7",

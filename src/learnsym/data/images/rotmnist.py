@@ -31,8 +31,7 @@ FILES = {part: f"mnist_all_rotation_normalized_float_{_NAMES[part]}.amat" for pa
 SUBFOLDERS = ("rotmnist", "mnist_rotation_new", "")
 ARCHIVE = "mnist_rotation_new.zip"
 URLS = [f"{way}://www.iro.umontreal.ca/~lisa/icml2007data/{ARCHIVE}" for way in ("http", "https")]
-# The md5 that several independent public projects check this archive against. We had no copy of it
-# to compute it from ourselves; what is unpacked is therefore also checked by its contents.
+# As in several independent public projects, not computed by us; so the contents are checked too.
 CHECKSUM = "md5:0f9a947ff3d30e95cd685462cbf3b847"
 
 

@@ -1,10 +1,10 @@
 """Triangles and pentagons, one in each small image: where is which? (optimisation dynamics).
 
 The published images (simpshape.npz) were measured, by fitting the drawing below to 600 of them, and
-are imitated. In all of them the shape points to the right, has one grey, and is
-stretched vertically; what varies is which shape it is, where, and how large. It is cut off at a
-window narrower than the image. Not imitated: one image in 25 is squeezed or cut a little more, and
-there are rings one or two of 256 grey levels deep around a shape, the traces of a compression.
+are imitated: the shape points to the right, has one grey, and is stretched vertically; what varies
+is which shape it is, where, and how large. It is cut off at a window narrower than the image. Not
+imitated: one image in 25 is squeezed or cut a little more, and there are rings one or two of 256
+grey levels deep around a shape, the traces of a compression.
 """
 
 import math
@@ -94,12 +94,10 @@ def draw_shapes(count: int, seed: int, split: str) -> Split:
 
 
 def render(which: Tensor, radius: Tensor, centre: Tensor) -> Tensor:
-    """Return the ink in [0, 1], [N, 14, 14], of one polygon each.
+    """Return the ink in [0, 1], [N, 14, 14], of triangles (`which` = 0) and pentagons (1), [N].
 
-    Args:
-        which: 0 for a triangle, 1 for a pentagon, [N].
-        radius: circumradius along x, pixels, [N].
-        centre: x to the right and y down, pixels from the upper left corner, [N, 2].
+    `radius` [N] is the circumradius along x; `centre` [N, 2] is x to the right and y down, from the
+    upper left corner; all in pixels.
     """
     point = (torch.arange(SIDE * FINE) + 0.5) / FINE
     x, y = (point - centre[:, axis, None] for axis in (0, 1))
@@ -111,8 +109,7 @@ def render(which: Tensor, radius: Tensor, centre: Tensor) -> Tensor:
             - (to_x[:, None] * x)[:, None, :]
             - (to_y[:, None] * y)[:, :, None]
         )
-        # The part of a fine square inside the edge: it saves a much finer grid, as many edges run
-        # along it.
+        # The part of a fine square inside the edge saves a finer grid: many edges run along it.
         covered = torch.minimum(covered, (distance * FINE + 0.5).clamp(0, 1))
     across, down = (_smoothing(point, half) for half in WINDOW)
     return down @ covered @ across.T

@@ -1,8 +1,7 @@
 """Two sprites whose rotation matters within a quarter turn only (Augerino, section 5).
 
-The label says which sprite it is and whether it is upright or upside down, so a network may ignore
-rotations within +-45 degrees and must not ignore larger ones: the right width of the learned
-rotation is pi/2.
+The label says which sprite it is and which way up, so a network may ignore rotations within +-45
+degrees and must not ignore larger ones: the right width of the learned rotation is pi/2.
 """
 
 import math

@@ -95,8 +95,7 @@ def _load(root: Path) -> "PublishedQM9":
 def tensors_only() -> Iterator[None]:
     """Let torch.load read tensors and plain containers alone, against its caller's wish.
 
-    torch-geometric, where it meets anything else in a file, would load it as a pickle, which may
-    run code.
+    torch-geometric would load anything else in a file as a pickle, which may run code.
     """
     name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
     before = os.environ.get(name)
