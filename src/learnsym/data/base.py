@@ -131,11 +131,8 @@ class Data(ABC):
     splits: Splits
     prototypes: Split | None = None
     """A few examples in their canonical orientation, if the data are rotations of some."""
-
-    @property
-    @abstractmethod
-    def in_channels(self) -> int:
-        """Channels of an image, or numbers per point besides its coordinates."""
+    in_channels: int
+    """Channels of an image, or numbers per point besides its coordinates."""
 
     @abstractmethod
     def prepare(self, inputs: Tensor, train: bool = False, rows: BatchRows | None = None) -> Tensor:
@@ -155,13 +152,9 @@ class ImageData(Data):
     ) -> None:
         self.info = info
         self.splits = dict(splits)
+        self.in_channels = info.input_shape[0]
         self._augment = AUGMENTATIONS[augment]
         self._scale_shift: dict[tuple[torch.device, float], tuple[Tensor, ...]] = {}
-
-    @property
-    def in_channels(self) -> int:
-        """Channels of an image."""
-        return self.info.input_shape[0]
 
     def prepare(self, inputs: Tensor, train: bool = False, rows: BatchRows | None = None) -> Tensor:
         """Return pixels [B, C, H, W] as float32: scaled to [0, 1], augmented, normalised."""

@@ -86,9 +86,9 @@ class MarioIggy(Sprites):
 
     def load_sprites(self) -> tuple[Tensor, str]:
         """Read them."""
-        if self.file:
-            path = find_named(self.file, self.data_dir)[0]
-        elif not (path := find(self.data_dir, ("", "mario_iggy"), FILES)):
+        found = find(self.data_dir, ("", "mario_iggy"), FILES)
+        path = find_named(self.file, self.data_dir)[0] if self.file else found
+        if path is None:
             raise DataError(
                 f"mario_iggy needs the file {FILES[0]} (arrays mario and iggy): put it into "
                 f"{self.data_dir}, set paths.data to a folder that has it, or take "
