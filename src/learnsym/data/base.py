@@ -136,9 +136,9 @@ class Data(ABC):
 
     @abstractmethod
     def prepare(self, inputs: Tensor, train: bool = False, rows: BatchRows | None = None) -> Tensor:
-        """Return what a network sees of stored examples [B, ...], on their device.
+        """Return what a network sees of stored examples [B, ...], augmented if `train`.
 
-        `train` augments them; `rows` says which of a global batch they are (None: all).
+        `rows` says which of a global batch they are (None: all).
         """
 
 
@@ -147,9 +147,7 @@ class ImageData(Data):
 
     kind = "images"
 
-    def __init__(
-        self, info: DataInfo, splits: Mapping[str, Split], augment: AugmentName = "none"
-    ) -> None:
+    def __init__(self, info: DataInfo, splits: Splits, augment: AugmentName = "none") -> None:
         self.info = info
         self.splits = dict(splits)
         self.in_channels = info.input_shape[0]

@@ -28,8 +28,7 @@ class SplitSettings:
     def choose(self, train_count: int, test_count: int) -> dict[str, Tensor]:
         """Draw sorted rows of "train" and "val", and of "test" in the test part.
 
-        With one seed a smaller `train_size` is a subset of a larger one, whatever `val_size`. Asked
-        for more examples than there are, it raises a DataError.
+        With one seed a smaller `train_size` is a subset of a larger one, whatever `val_size`.
         """
         left = train_count - self.val_size
         if left < 1:
@@ -72,14 +71,9 @@ class SplitSettings:
 
 
 def draw_rows(count: int, size: int | None, seed: int, purpose: str, key: str) -> Tensor:
-    """Draw `size` of `count` rows, sorted; all of them if it is None.
-
-    If there are fewer, the DataError names the setting `key`.
-    """
+    """Draw `size` of `count` rows (None: all), sorted; an error names the setting `key`."""
     if size is not None and size > count:
-        raise DataError(
-            f"{key}={size} asks for more examples than there are: at most {count} is valid."
-        )
+        raise DataError(f"{key}={size} asks for more than there are: at most {count} is valid.")
     return torch.randperm(count, generator=generator(seed, purpose))[:size].sort().values
 
 
@@ -98,11 +92,7 @@ def take(train: Split, test: Split, chosen: Mapping[str, Tensor]) -> Splits:
 
 
 def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and standard deviation of each channel, of pixels scaled to [0, 1].
-
-    The images [N, C, H, W] are uint8, or floating point in [0, 1]. A constant channel has standard
-    deviation 1.
-    """
+    """Return mean and standard deviation (constant: 1) of channels, of pixels scaled to [0, 1]."""
     peak = 255.0 if images.dtype == torch.uint8 else 1.0
     total, squares = torch.zeros(2, images.shape[1], dtype=torch.float64)
     for chunk in images.split(CHUNK):

@@ -28,10 +28,7 @@ Counts = Mapping[str, int]  # sizes of the whole parts, "train" and "test"
 
 @dataclass(eq=False, kw_only=True)
 class SplitImages(SplitSettings, ImageData):
-    """Classified images that are loaded as two parts and split.
-
-    A subclass says where they come from (`load`) and may change the other methods.
-    """
+    """Classified images that are loaded as two parts (by `load` of a subclass) and split."""
 
     augment: AugmentName = "none"
     name: ClassVar[str]
@@ -123,10 +120,7 @@ class PublishedImages(SplitImages):
                 )
 
     def load_torchvision(self, canonical: type[Any], *settings: PlainMapping) -> Parts:
-        """Read both parts by a class of torchvision, which checks their md5.
-
-        `settings` are its arguments for the training and the test part.
-        """
+        """Read both parts, with these settings, by a class of torchvision, which checks md5."""
         root = unpack(self.name, canonical, self.data_dir, ("", self.name))
         train, test = (_read(canonical, root, arguments) for arguments in settings)
         return train, test, f"Canonical files in {root / canonical.base_folder}."

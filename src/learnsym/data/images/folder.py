@@ -104,9 +104,7 @@ def _refuse_links(root: Path) -> None:
         goal = path.resolve()
         inside = goal.is_relative_to(root.resolve())
         if not inside or path.parent.resolve().is_relative_to(goal):
-            raise DataError(
-                f"{path} is a link to {goal}. Try a copy of the pictures inside of {root}."
-            )
+            raise DataError(f"{path} is a link to {goal}. Try a copy of the pictures in {root}.")
 
 
 def _read_folder(folder: Path, size: int, channels: int) -> tuple[Split, tuple[str, ...]]:

@@ -1,7 +1,4 @@
-"""Random graphs of two blocks: is the graph connected? (optimisation dynamics).
-
-No renumbering of the nodes changes the answer.
-"""
+"""Random graphs of two blocks: is a graph connected, however numbered? (optimisation dynamics)."""
 
 from pathlib import Path
 
@@ -44,7 +41,7 @@ class Graphs(ImageData):
     ) -> None:
         if nodes < 2 or nodes % 2:
             raise DataError(
-                f"dataset.nodes={nodes}: two equal blocks take an even number of nodes, at least 2."
+                f"dataset.nodes={nodes}: two equal blocks take an even number, 2 or more."
             )
         model = (
             f"the two-block model ({nodes} nodes, edges with probability {p_inside:g} inside and "
@@ -63,11 +60,11 @@ class Graphs(ImageData):
             train = draw_examples(_read_graphs(path, nodes), count, seed)
             exact = _label(train.tensor)
             wrong = int((train.targets != exact.targets).sum())
+            labels = "computed anew" if relabel else "kept as they are there"
             source = (
                 f"Read from {path}; {wrong} of its {count} labels differ from the exact "
-                "connectivity, and all are "
-                f"{'computed anew' if relabel else 'kept as they are there'}. The test graphs are "
-                f"not from the file: they are made, of {model}, and labelled exactly."
+                f"connectivity, and all are {labels}. The test graphs are not from the file: they "
+                f"are made, of {model}, and labelled exactly."
             )
             train = exact if relabel else train
         splits = {"train": train, "test": generate("test", test_size)}
@@ -118,9 +115,7 @@ def _read_graphs(path: Path, nodes: int) -> Split:
         raise DataError(f"{got}, but the test graphs have dataset.nodes={nodes} nodes.")
     symmetric = is_binary(matrices) and (matrices == matrices.transpose(0, 2, 1)).all()
     if not symmetric or np.diagonal(matrices, axis1=1, axis2=2).any():
-        raise DataError(
-            f"{got}, but not of simple graphs. Expected 0 and 1, symmetric with a zero diagonal."
-        )
+        raise DataError(f"{got}, not of simple graphs. Expected 0 and 1, symmetric, zero diagonal.")
     if labels.shape != (len(matrices),) or not is_binary(labels):
         raise DataError(
             f"{path}: array 'label' is {describe(labels)}. Expected {len(matrices)} numbers, 1 for "

@@ -61,7 +61,7 @@ class MNIST6(IdxImages):
         for name, part in zip(("train", "test"), sixes, strict=True):
             if not len(part):
                 raise DataError(
-                    f"the {name} part has no sixes (label 6). Expected MNIST or a file of its form."
+                    f"the {name} part has no sixes (label 6). Expected MNIST, or its form."
                 )
         return sixes[0], sixes[1], source
 

@@ -1,7 +1,4 @@
-"""Olivetti faces, rotated: what is the angle? (Augerino, section 5).
-
-No rotation may be ignored: the right width of a learned rotation is 0.
-"""
+"""Olivetti faces: what is the angle? The right learned width is 0 (Augerino, section 5)."""
 
 import contextlib
 import io
@@ -57,10 +54,8 @@ class Olivetti(ImageData):
         arrays = read_npz(path, ("images", "labels"))
         faces = as_images(arrays["images"], path)
         if faces.shape[1] != 1 or faces.shape[2] != faces.shape[3]:
-            raise DataError(
-                f"{path}: Expected grey square images, [N, 64, 64], got {list(faces.shape)}."
-            )
-        person = as_targets(arrays["labels"], "classification", len(faces), path)
+            raise DataError(f"{path}: Expected grey square images, got {list(faces.shape)}.")
+        person = as_targets(arrays["labels"], "classification", len(faces), path, "labels")
         val_people = math.ceil(val_size / (repeats * 10))
         order = person.unique()
         order = order[torch.randperm(len(order), generator=generator(seed, "people"))]

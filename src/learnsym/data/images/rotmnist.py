@@ -130,23 +130,17 @@ def parse(path: Path) -> np.ndarray:
     except (OSError, ValueError, Warning) as error:
         raise DataError(f"{path} cannot be read as numbers ({error}).") from error
     if len(numbers) % columns or not len(numbers):
-        raise DataError(
-            f"{path}: Expected lines of {columns} numbers, got {len(numbers)} numbers in all."
-        )
+        raise DataError(f"{path}: Expected lines of {columns} numbers, got {len(numbers)} numbers.")
     return numbers.reshape(-1, columns)
 
 
 def _as_split(table: np.ndarray, part: str, path: Path) -> Split:
-    """Check a table [N, 785] and return its pixels and labels.
-
-    Pixels run row by row: of Larochelle's sets only those with backgrounds were saved sideways.
-    """
+    """Check a table [N, 785] and return its pixels and labels."""
+    # Row by row: of Larochelle's sets only those with backgrounds were saved sideways.
     pixels, labels = table[:, :-1], table[:, -1]
     if len(table) != SIZES[part]:
         raise DataError(f"{path}: Expected {SIZES[part]} examples, got {len(table)}.")
     if not (pixels.min() >= 0 and pixels.max() <= 1 and np.isin(labels, np.arange(10)).all()):
-        raise DataError(
-            f"{path}: Expected 784 pixels in [0, 1] and a digit per line, got other numbers."
-        )
+        raise DataError(f"{path}: Expected 784 pixels in [0, 1] and a digit per line, got others.")
     images = torch.from_numpy(np.ascontiguousarray(pixels)).view(-1, *SHAPE)
     return Split(images, torch.from_numpy(labels.astype(np.int64)))

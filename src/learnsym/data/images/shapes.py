@@ -116,11 +116,10 @@ def render(which: Tensor, radius: Tensor, centre: Tensor) -> Tensor:
 
 
 def _half_planes() -> tuple[Tensor, Tensor]:
-    """Return outer unit normals [5, 2, 2] and apothems [5, 2] of the edges.
+    """Return outer unit normals [edge, kind, 2] and apothems [edge, kind] per unit of radius.
 
-    Axes are edge, kind, and x and y. Apothems are distances from the centre per unit of radius. The
-    polygons have a corner on the right and are stretched along y. The triangle's edges come more
-    than once.
+    The polygons have a corner on the right and are stretched along y. The triangle's edges come
+    more than once.
     """
     normals, apothems = [], []
     for sides in SIDES:

@@ -1,7 +1,6 @@
 """Molecules as point clouds: storage, checks, units, splits, a network's input, rigid motions."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learnsym.data.base import Data, DataInfo, ExampleSpec, Split
+from learnsym.data.base import Data, DataInfo, ExampleSpec, Split, Splits
 from learnsym.data.splits import SplitSettings, take
 from learnsym.errors import DataError
 from learnsym.groups.actions import act_on_points
@@ -59,7 +58,7 @@ class PointData(Data):
     def __init__(
         self,
         info: DataInfo,
-        splits: Mapping[str, Split],
+        splits: Splits,
         augment: PointAugmentName = "none",
         center: bool = True,
     ) -> None:
@@ -121,10 +120,7 @@ class SplitMolecules(SplitSettings, PointData):
     center: bool = True
 
     def finish(self, name: str, examples: Split, unit: Unit, source: str, origin: str) -> None:
-        """Split all examples, whose targets were in `unit`, and describe them.
-
-        `source` is for the provenance; `origin`, the names of the files, for messages.
-        """
+        """Split all examples of the files `origin`, with targets in `unit`, and describe them."""
         train, test, _ = self.hold_out_test(examples, origin)
         splits = take(train, test, self.choose(len(train), len(test)))
         provenance = (
@@ -135,7 +131,7 @@ class SplitMolecules(SplitSettings, PointData):
         PointData.__init__(self, info, splits, self.augment, self.center)
 
 
-def molecule_info(name: str, splits: Mapping[str, Split], unit: str, provenance: str) -> DataInfo:
+def molecule_info(name: str, splits: Splits, unit: str, provenance: str) -> DataInfo:
     """Describe molecules with one number as the target, in `unit`."""
     return DataInfo.of(
         name, splits, provenance, task="regression", target_unit=unit, target_error="absolute"
@@ -143,13 +139,7 @@ def molecule_info(name: str, splits: Mapping[str, Split], unit: str, provenance:
 
 
 def reported(unit: Unit) -> tuple[float, str]:
-    """Return factor and name of the unit of results: energies are in meV.
-
-    >>> reported("ev")
-    (1000.0, 'mev')
-    >>> reported("debye")
-    (1.0, 'debye')
-    """
+    """Return factor and name of the unit of results: energies are in meV."""
     if unit in _MILLIELECTRONVOLTS:
         return _MILLIELECTRONVOLTS[unit], "mev"
     return 1.0, "" if unit == "none" else unit

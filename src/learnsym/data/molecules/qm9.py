@@ -41,8 +41,7 @@ class QM9(SplitMolecules):
     """The usual split of QM9 (Anderson et al. 2019).
 
     100 000 molecules for training, 17 748 for validation, 13 083 for testing. The 3 054 molecules
-    whose geometry is not consistent are left out, as torch-geometric does. Energies are reported in
-    meV.
+    whose geometry is not consistent are left out, as torch-geometric does. Energies are in meV.
     """
 
     data_dir: str = "data"
@@ -59,9 +58,7 @@ class QM9(SplitMolecules):
         charges, positions = (pad_sequence(list(each), batch_first=True).numpy() for each in atoms)
         values = published.y.numpy()[:, list(TARGETS).index(self.target)]
         examples = as_examples((charges, positions, values), f"QM9 in {root}", unit)
-        source = (
-            f"{self.target} of {len(examples)} molecules of QM9, read by torch-geometric in {root}."
-        )
+        source = f"{self.target} of {len(examples)} molecules of torch-geometric's QM9 in {root}."
         self.finish("qm9", examples, unit, source, f"QM9 in {root}")
 
 

@@ -55,10 +55,9 @@ def toy_split(count: int, draws: torch.Generator) -> Split:
 
 
 def draw_molecules(count: int, draws: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw trees of atoms, each of which hangs on an earlier heavy one.
+    """Draw trees of atoms: atomic numbers [count, 29] and positions [count, 29, 3] in angstrom.
 
-    They are atomic numbers [count, 29] with 0 for padding, heavy atoms first, and positions [count,
-    29, 3] in angstrom, float64.
+    Each hangs on an earlier heavy one; heavy atoms come first, padding (0) last.
     """
     most, rows = max(SIZES), torch.arange(count)
     weights = torch.tensor([*SIZES.values()]).double()

@@ -76,10 +76,7 @@ def memory() -> int:
 
 
 def read_idx(path: Path, dimensions: int) -> Tensor:
-    """Return a uint8 array in MNIST's format: magic number, sizes (big-endian), then bytes.
-
-    torchvision's reader takes no .gz and trusts the header.
-    """
+    """Return an array of bytes in MNIST's format; torchvision's reader trusts the header."""
     expected = f"Expected an idx file of bytes in {dimensions} dimensions"
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
@@ -127,9 +124,7 @@ def as_images(array: np.ndarray, path: Path, name: str = "images") -> Tensor:
     raise DataError(f"{got}. Expected uint8, or floating point in [0, 1].")
 
 
-def as_targets(
-    array: np.ndarray, task: Labels, count: int, path: Path, name: str = "labels"
-) -> Tensor:
+def as_targets(array: np.ndarray, task: Labels, count: int, path: Path, name: str) -> Tensor:
     """Return classes as int64 [N], or regression targets as float32 [N, K]."""
     got = f"{path}: array {name!r} is {describe(array)}"
     if task == "classification":
@@ -174,9 +169,7 @@ def find_named(file: str | Sequence[str], data_dir: str) -> list[Path]:
         for path in (Path(name).expanduser(), Path(data_dir).expanduser() / name):
             matches += [path] if path.is_file() else map(Path, sorted(glob.glob(str(path))))
         if not matches:
-            raise DataError(
-                f"dataset.file: there is no file {name}, neither from here nor in {data_dir}."
-            )
+            raise DataError(f"dataset.file: there is no file {name} here or in {data_dir}.")
         paths += dict.fromkeys(path for path in matches if path.parent == matches[0].parent)
     if not paths:
         raise DataError("dataset.file is an empty list. Expected the name of a file.")
@@ -201,8 +194,6 @@ def _concatenate(parts: list[Split], names: str) -> Split:
     forms = {(part.inputs.shape[1:], part.inputs.dtype, part.targets.shape[1:]) for part in parts}
     if len(forms) > 1:
         got = " and ".join(sorted(f"{list(shape)} {dtype}" for shape, dtype, _ in forms))
-        raise DataError(
-            f"{names}: Expected one shape and dtype, got images of different kinds ({got})."
-        )
+        raise DataError(f"{names}: Expected one shape and dtype, got different kinds ({got}).")
     images = torch.cat([part.tensor for part in parts])
     return Split(images, torch.cat([part.targets for part in parts]))

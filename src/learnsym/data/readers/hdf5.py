@@ -22,12 +22,8 @@ class Hdf5Images:
 
     The file is opened by each process when it first reads; an instance can be pickled, and survives
     a fork. A random batch costs one read per image: files that are not chunked, or in chunks of
-    whole images, are fast; others have to be repacked (h5repack).
-
-    Args:
-        path: the file.
-        key: name of the array in it.
-        rows: indices [M] of the images that this is to hold, in this order; None for all.
+    whole images, are fast; others have to be repacked (h5repack). It holds the images in the given
+    rows of the file, in their order.
     """
 
     def __init__(self, path: Path, key: str, rows: Tensor | None = None) -> None:
@@ -68,15 +64,12 @@ class Hdf5Images:
         return vars(self) | {"_open": None}
 
     def _read(self, rows: Tensor) -> Tensor:
-        """Return the images [B, C, H, W] in these rows of the file.
-
-        Rows are read in their order in the file, neighbours at once: h5py reads a list of rows
-        slowly where an array is chunked.
-        """
+        """Return the images [B, C, H, W] in these rows of the file."""
         if self._open is None or self._open[0] != os.getpid():
             self._open = os.getpid(), open_array(self.path, self.key)
         array = self._open[1]
         sorted_rows, inverse = rows.unique(return_inverse=True)
+        # Neighbours are read at once: h5py reads a list of rows slowly where an array is chunked.
         gaps = (sorted_rows.diff() != 1).nonzero()[:, 0] + 1
         runs = [run for run in sorted_rows.tensor_split(gaps) if len(run)]
         try:
