@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
@@ -14,9 +14,6 @@ from torch.nn.utils.rnn import pad_sequence
 from learnsym.data.molecules.base import SplitMolecules, Unit, as_examples
 from learnsym.errors import DataError
 from learnsym.schema import Count, Fraction
-
-if TYPE_CHECKING:
-    from torch_geometric.datasets import QM9 as PublishedQM9  # noqa: N811
 
 Energy = Literal[
     "homo", "lumo", "gap", "zpve", "U0", "U", "H", "G", "U0_atom", "U_atom", "H_atom", "G_atom"
@@ -62,7 +59,7 @@ class QM9(SplitMolecules):
         self.finish("qm9", examples, unit, source, f"QM9 in {root}")
 
 
-def _load(root: Path) -> "PublishedQM9":
+def _load(root: Path) -> Any:
     """Return torch-geometric's data set in this folder, downloaded if need be."""
     other = "dataset=molecules dataset.file=FILE reads molecules without it"
     try:

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,9 +12,6 @@ from learnsym.data.base import CHUNK
 from learnsym.data.readers.arrays import MAX_DEFLATED
 from learnsym.errors import DataError
 from learnsym.schema import PlainDict
-
-if TYPE_CHECKING:
-    import h5py
 
 
 class Hdf5Images:
@@ -29,7 +26,7 @@ class Hdf5Images:
     def __init__(self, path: Path, key: str, rows: Tensor | None = None) -> None:
         self.path = path
         self.key = key
-        self._open: tuple[int, h5py.Dataset] | None = None
+        self._open: tuple[int, Any] | None = None  # process, and its h5py.Dataset
         array = open_array(path, key)
         if array.ndim != 4:
             raise DataError(
@@ -80,8 +77,8 @@ class Hdf5Images:
         return torch.from_numpy(images).permute(0, 3, 1, 2)[inverse].contiguous()
 
 
-def open_array(path: Path, key: str) -> "h5py.Dataset":
-    """Open an array of an HDF5 file; raise a DataError if it claims more than the file holds."""
+def open_array(path: Path, key: str) -> Any:
+    """Return an h5py.Dataset; raise a DataError if it claims more than the file holds."""
     import h5py
 
     try:
