@@ -21,8 +21,8 @@ from command_line import check_one_sentence
 from learnsym.config.allowed_classes import get_class
 from learnsym.data.images.folder import read_picture
 from learnsym.data.readers import arrays
+from learnsym.data.readers.arrays import read_idx
 from learnsym.data.readers.hdf5 import open_array
-from learnsym.data.readers.idx import read_idx
 from learnsym.data.readers.structures import read_structures
 from learnsym.errors import ConfigError, DataError
 

@@ -1,13 +1,13 @@
 """Fixed augmentation of training images: flips, crops and rotations, drawn per sample.
 
-Pixels may be on any scale; whatever comes in from outside the image is zero. All random numbers
-come from `learnsym.utils.rng`, so that several processes that share a global batch augment it as
-one process would. Nothing here loops over samples or waits for the device.
+Pixels may be on any scale; whatever comes in from outside the image is zero. Several processes
+that share a global batch augment it as one would (`learnsym.utils.rng`). Nothing here loops over
+samples or waits for the device.
 """
 
 import math
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,28 +16,8 @@ from torch import Tensor
 from learnsym.groups.actions import rotate_images
 from learnsym.utils.rng import BatchRows, batch_uniform
 
-Augmentation = Callable[[Tensor, BatchRows | None], Tensor]
-"""Takes images [B, C, H, W], floating point, and which rows of a global batch they are (None: all);
-returns as many of the same shape."""
-AugmentName = Literal["none", "flip", "flip_crop", "rotation"]
-"""The choices of `dataset.augment`."""
-
-PADDING = 4
-"""Pixels of zeros on each side before a random crop, the usual choice for CIFAR."""
-
-
-def augmentation(name: str) -> Augmentation:
-    """Return the augmentation called `name`; raise a ValueError if there is none such."""
-    if name not in _BY_NAME:
-        raise ValueError(
-            f"Expected an augmentation of {', '.join(get_args(AugmentName))}, got {name!r}."
-        )
-    return _BY_NAME[name]
-
-
-def keep(images: Tensor, rows: BatchRows | None = None) -> Tensor:
-    """Return the images themselves."""
-    return images
+AugmentName = Literal["none", "flip", "flip_crop", "rotation"]  # the choices of `dataset.augment`
+PADDING = 4  # pixels of zeros on each side before a random crop, the usual choice for CIFAR
 
 
 def flip(images: Tensor, rows: BatchRows | None = None) -> Tensor:
@@ -71,9 +51,10 @@ def rotation(images: Tensor, rows: BatchRows | None = None) -> Tensor:
     return rotate_images(images, (draws - 0.5) * (2 * math.pi))
 
 
-_BY_NAME: dict[str, Augmentation] = {
-    "none": keep,
+AUGMENTATIONS: dict[AugmentName, Callable[[Tensor, BatchRows | None], Tensor]] = {
+    "none": lambda images, rows: images,
     "flip": flip,
     "flip_crop": flip_crop,
     "rotation": rotation,
 }
+"""From images [B, C, H, W], floating point, and their rows of a global batch (None: all)."""

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, Protocol, Self
 import torch
 from torch import Tensor
 
-from learnsym.data.augment import Augmentation, AugmentName, augmentation
+from learnsym.data.augment import AUGMENTATIONS, AugmentName
 from learnsym.schema import Task
 from learnsym.utils.rng import BatchRows
 
@@ -21,10 +21,7 @@ class FileInputs(Protocol):
 
     shape: torch.Size
     dtype: torch.dtype
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that all of them would take in memory."""
+    nbytes: int
 
     def __len__(self) -> int: ...
 
@@ -38,10 +35,8 @@ class FileInputs(Protocol):
 class Split:
     """Examples of one split, one row each.
 
-    Attributes:
-        inputs: images [N, C, H, W] (uint8 in 0..255, or floating point in [0, 1]) or molecules
-            [N, A, 4].
-        targets: [N] (int64 class), [N, K] (numbers) or [N, K, H, W] (masks, float32 0/1).
+    Inputs are images [N, C, H, W] (uint8 in 0..255, or floating point in [0, 1]) or molecules
+    [N, A, 4]; targets [N] (int64 class), [N, K] (numbers) or [N, K, H, W] (masks, float32 0/1).
     """
 
     inputs: Tensor | FileInputs
@@ -54,10 +49,17 @@ class Split:
     def __len__(self) -> int:
         return len(self.inputs)
 
+    def __getitem__(self, rows: Tensor) -> "Split":
+        return Split(self.inputs[rows], self.targets[rows])
+
     @property
     def tensor(self) -> Tensor:
         """The inputs in memory."""
         return self.inputs if isinstance(self.inputs, Tensor) else self.inputs.to("cpu")
+
+
+Splits = dict[str, Split]
+"""Those of "train" and "test", and of "val" where there is a validation set."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +67,7 @@ class DataInfo:
     """Description of a data set, for building networks and judging results.
 
     Attributes:
-        name: as in `dataset=`.
-        task: classification, regression or segmentation.
-        input_shape: of one stored example: of an image [C, H, W], of a molecule [A, 4] (see
-            `learnsym.data.molecules.base`).
+        input_shape: of one stored example: of an image [C, H, W], of a molecule [A, 4].
         num_outputs: number of classes, of regression targets, or of masks.
         class_names: one per class or mask; empty for regression.
         target_unit: of a regression target, as in names of metrics ("deg"); empty otherwise.
@@ -78,9 +77,8 @@ class DataInfo:
         provenance: one or two sentences: which files, how rotated, how split.
         true_widths: where the extent of a symmetry is known, generator -> width of its box, in the
             generator's units (rotation: radians).
-        target_error: of regression targets, how they are learnt: "squared" error in their unit,
-            or "absolute" error of targets standardised by median and mean absolute deviation of the
-            training split.
+        target_error: "squared" in the target's unit, or "absolute" of targets standardised by
+            median and mean absolute deviation of the training split.
     """
 
     name: str
@@ -99,14 +97,9 @@ class DataInfo:
     @classmethod
     def of(cls, name: str, splits: Mapping[str, Split], provenance: str, **fields: Any) -> Self:
         """Describe splits; fill in what can be read off them."""
-        plain = {
-            "task": "classification",
-            "class_names": (),
-            "target_unit": "",
-            "mean": (),
-            "std": (),
-        }
-        fields = {"num_outputs": len(fields.get("class_names", ())) or 1} | plain | fields
+        unset: dict[str, Any] = {"class_names": (), "target_unit": "", "mean": (), "std": ()}
+        fields = {"task": "classification"} | unset | fields
+        fields.setdefault("num_outputs", len(fields["class_names"]) or 1)
         shape = tuple(splits["train"].inputs.shape[1:])
         sizes = {split: len(examples) for split, examples in splits.items()}
         return cls(name=name, input_shape=shape, sizes=sizes, provenance=provenance, **fields)
@@ -120,14 +113,7 @@ class DataInfo:
 
 @dataclass(frozen=True)
 class ExampleSpec:
-    """Form of an example of a data set, known without its files.
-
-    Attributes:
-        shape: of one stored example, as `DataInfo.input_shape` (of molecules the number of atoms is
-            that of the largest one).
-        outputs: as `DataInfo.num_outputs`.
-        task, kind: as of the data set.
-    """
+    """Form of an example of a data set (of its largest molecule), known without its files."""
 
     shape: tuple[int, ...]
     outputs: int
@@ -136,79 +122,48 @@ class ExampleSpec:
 
 
 class Data(ABC):
-    """A data set: `info`, `splits`, and `prepare`, from stored examples to a network's input.
-
-    Attributes:
-        kind: images, or clouds of points.
-        spec: form of an example with the settings of cfg/dataset; None where only a file can tell.
-        info: the description.
-        splits: "train" and "test", and "val" where there is one.
-        prototypes: a few examples in their canonical orientation, if the data are rotations of
-            some; None elsewhere.
-    """
+    """A data set: `info`, `splits`, and `prepare`, from stored examples to a network's input."""
 
     kind: Literal["images", "points"]
     spec: ClassVar[ExampleSpec | None] = None
+    """With the settings of cfg/dataset; None where only a file can tell."""
     info: DataInfo
-    splits: dict[str, Split]
+    splits: Splits
     prototypes: Split | None = None
-
-    @property
-    @abstractmethod
-    def in_channels(self) -> int:
-        """Channels of an image, or numbers per point besides its coordinates."""
+    """A few examples in their canonical orientation, if the data are rotations of some."""
+    in_channels: int
+    """Channels of an image, or numbers per point besides its coordinates."""
 
     @abstractmethod
     def prepare(self, inputs: Tensor, train: bool = False, rows: BatchRows | None = None) -> Tensor:
-        """Return what a network sees of stored examples [B, ...], on their device.
+        """Return what a network sees of stored examples [B, ...], augmented if `train`.
 
-        Args:
-            inputs: as in `splits`.
-            train: augment them.
-            rows: which rows of a global batch they are; None: all.
+        `rows` says which of a global batch they are (None: all).
         """
 
 
 class ImageData(Data):
-    """A data set of images.
-
-    Args:
-        info: the description.
-        splits: "train" and "test", and "val" where there is one.
-        augment: fixed augmentation of the training images, a name in `learnsym.data.augment`.
-    """
+    """A data set of images, with a fixed augmentation of the training images."""
 
     kind = "images"
 
-    def __init__(
-        self, info: DataInfo, splits: Mapping[str, Split], augment: AugmentName = "none"
-    ) -> None:
+    def __init__(self, info: DataInfo, splits: Splits, augment: AugmentName = "none") -> None:
         self.info = info
         self.splits = dict(splits)
-        self._augment: Augmentation = augmentation(augment)
-        self._scale_shift: dict[tuple[torch.device, float], tuple[Tensor, Tensor]] = {}
-
-    @property
-    def in_channels(self) -> int:
-        """Channels of an image."""
-        return self.info.input_shape[0]
+        self.in_channels = info.input_shape[0]
+        self._augment = AUGMENTATIONS[augment]
+        self._scale_shift: dict[tuple[torch.device, float], tuple[Tensor, ...]] = {}
 
     def prepare(self, inputs: Tensor, train: bool = False, rows: BatchRows | None = None) -> Tensor:
         """Return pixels [B, C, H, W] as float32: scaled to [0, 1], augmented, normalised."""
         images = inputs.float()
-        peak = 255.0 if inputs.dtype == torch.uint8 else 1.0
         if train:
             images = self._augment(images, rows)
-        scale, shift = self._constants(images.device, peak)
-        return torch.addcmul(shift, images, scale)
-
-    def _constants(self, device: torch.device, peak: float) -> tuple[Tensor, Tensor]:
-        """Return scale and shift [C, 1, 1] from pixels to normalised ones, cached."""
-        if (device, peak) not in self._scale_shift:
-            mean = torch.tensor(self.info.mean, dtype=torch.float64)
-            std = torch.tensor(self.info.std, dtype=torch.float64)
-            scale, shift = (
-                t.float().view(-1, 1, 1).to(device) for t in (1 / (peak * std), -mean / std)
+        key = images.device, 255.0 if inputs.dtype == torch.uint8 else 1.0
+        if key not in self._scale_shift:
+            mean, std = torch.tensor([self.info.mean, self.info.std], dtype=torch.float64)
+            self._scale_shift[key] = tuple(
+                t.float().view(-1, 1, 1).to(key[0]) for t in (1 / (key[1] * std), -mean / std)
             )
-            self._scale_shift[device, peak] = scale, shift
-        return self._scale_shift[device, peak]
+        scale, shift = self._scale_shift[key]
+        return torch.addcmul(shift, images, scale)

@@ -1,5 +1,6 @@
 """Find, download, check and unpack files."""
 
+import contextlib
 import gzip
 import logging
 import os
@@ -9,41 +10,29 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
 from learnsym.errors import DataError
 
-TIMEOUT_S = 20
-"""Seconds without an answer after which the next mirror is tried."""
+TIMEOUT_S = 20  # seconds without an answer after which the next mirror is tried
 _DAMAGED = (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile, LookupError)
 
 
-def find(data_dir: str, subfolders: Iterable[str], names: Iterable[str]) -> Path | None:
+def find(data_dir: str, subfolders: Sequence[str], names: Sequence[str]) -> Path | None:
     """Return the first of `names` in the `subfolders` of `data_dir`, if any."""
-    names = list(names)
-    for subfolder in subfolders:
-        for name in names:
-            path = Path(data_dir).expanduser() / subfolder / name
-            if path.is_file():
-                return path
-    return None
+    root = Path(data_dir).expanduser()
+    paths = (root / subfolder / name for subfolder in subfolders for name in names)
+    return next(filter(Path.is_file, paths), None)
 
 
 def download(dataset: str, name: str, folder: Path, urls: Sequence[str], checksum: str) -> Path:
-    """Return the file `name` in `folder`, downloaded if need be.
+    """Return the file `name` in `folder`, downloaded if need be from the first URL that has it.
 
-    Args:
-        dataset: as the user calls it, for messages.
-        name: of the file.
-        folder: created if it does not exist.
-        urls: tried in this order.
-        checksum: "md5:..." or "sha256:...". A file that does not have it is never kept.
-
-    Raises:
-        DataError: no mirror gave the file; it says why, and where to put the file by hand.
+    A file without the `checksum` ("md5:..." or "sha256:...") is never kept. If no URL gives it, the
+    DataError says why, and where to put the file by hand.
     """
     import pooch
 
@@ -64,51 +53,42 @@ def download(dataset: str, name: str, folder: Path, urls: Sequence[str], checksu
 def unpack(dataset: str, archive: type[Any], data_dir: str, subfolders: Sequence[str]) -> Path:
     """Return the folder in which a torchvision data set (`archive`) finds its unpacked files.
 
-    One of the `subfolders` of `data_dir` if the files are there, otherwise the first, into which
-    the archive is downloaded (unless it is there) and unpacked. Whoever reads the files has to
-    check them: torchvision's classes do, by md5.
+    One of the `subfolders` if the files are there, otherwise the first, into which the archive is
+    downloaded and unpacked. Whoever reads the files has to check them: torchvision does, by md5.
     """
-    for subfolder in subfolders:
-        folder = Path(data_dir).expanduser() / subfolder
+    folders = [Path(data_dir).expanduser() / subfolder for subfolder in subfolders]
+    for folder in folders:
         if (folder / archive.base_folder).is_dir():
             return folder
-    folder = Path(data_dir).expanduser() / subfolders[0]
+    folder = folders[0]
     path = download(dataset, archive.filename, folder, [archive.url], f"md5:{archive.tgz_md5}")
-
-    def extract(scratch: Path) -> Path:
+    with unpacking(path, folder / archive.base_folder) as scratch:
         shutil.unpack_archive(path, scratch, filter="data")
-        return scratch / archive.base_folder
-
-    unpack_atomically(path, folder / archive.base_folder, extract)
+        os.replace(scratch / archive.base_folder, folder / archive.base_folder)
     return folder
 
 
-def unpack_atomically(archive: Path, target: Path, extract: Callable[[Path], Path]) -> None:
-    """Move what `extract` returns in a scratch folder to `target`, all or nothing.
+def gunzip(archive: Path) -> Path:
+    """Unpack a .gz file beside it and return the path of its content."""
+    target = archive.with_suffix("")
+    with unpacking(archive, target) as scratch:
+        with gzip.open(archive) as packed, (scratch / "content").open("wb") as content:
+            shutil.copyfileobj(packed, content, 2**20)
+        os.replace(scratch / "content", target)
+    return target
 
-    Raises:
-        DataError: the archive is damaged.
-    """
+
+@contextlib.contextmanager
+def unpacking(archive: Path, target: Path) -> Iterator[Path]:
+    """Give a scratch folder beside `target`; raise a DataError if the archive is damaged."""
     try:
         with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-            os.replace(extract(Path(scratch)), target)
+            yield Path(scratch)
     except _DAMAGED as error:
         raise DataError(
             f"{archive} cannot be unpacked ({error}). Try to unpack {target.name} by hand into "
             f"{target.parent}, or set paths.data to a folder that has it."
         ) from error
-
-
-def gunzip(archive: Path) -> Path:
-    """Unpack a .gz file beside it and return the path of its content."""
-
-    def extract(scratch: Path) -> Path:
-        with gzip.open(archive) as packed, (scratch / "content").open("wb") as content:
-            shutil.copyfileobj(packed, content, 2**20)
-        return scratch / "content"
-
-    unpack_atomically(archive, archive.with_suffix(""), extract)
-    return archive.with_suffix("")
 
 
 def _reason(error: Exception) -> str:

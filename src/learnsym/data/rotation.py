@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from learnsym.data.base import CHUNK, Split
+from learnsym.data.base import CHUNK, Split, Splits
 from learnsym.groups.actions import rotate_images
 from learnsym.utils.rng import generator
 
@@ -34,12 +34,12 @@ def rotate_pixels(images: Tensor, angles: Tensor) -> Tensor:
 
 
 def rotate_splits(
-    splits: Mapping[str, Split],
+    splits: Splits,
     chosen: Mapping[str, Tensor],
     counts: Mapping[str, int],
     degrees: float,
     seed: int,
-) -> dict[str, Split]:
+) -> Splits:
     """Rotate every image of every split once, by an angle uniform within +-`degrees`.
 
     An image's angle belongs to its index in the whole training or test part (`chosen`, with
@@ -47,15 +47,12 @@ def rotate_splits(
     pictures as a larger one.
     """
     if degrees == 0:
-        return dict(splits)
-    angles = {
-        part: random_angles(counts[part], degrees, seed, f"{part} rotation")
-        for part in ("train", "test")
-    }
+        return splits
     rotated = {}
     for name, split in splits.items():
-        angle = angles["test" if name == "test" else "train"][chosen[name]]
-        rotated[name] = Split(rotate_pixels(split.tensor, angle), split.targets)
+        part = "test" if name == "test" else "train"
+        angles = random_angles(counts[part], degrees, seed, f"{part} rotation")[chosen[name]]
+        rotated[name] = Split(rotate_pixels(split.tensor, angles), split.targets)
     return rotated
 
 
@@ -63,7 +60,5 @@ def describe_rotation(degrees: float) -> str:
     """Return a sentence for the provenance."""
     if degrees == 0:
         return "Images are not rotated."
-    return (
-        "Every image (training and test) was rotated once, "
-        f"by an angle uniform in +-{degrees:g} degrees."
-    )
+    how = f"by an angle uniform in +-{degrees:g} degrees"
+    return f"Every image (training and test) was rotated once, {how}."

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from learnsym.data.base import CHUNK, Split
+from learnsym.data.base import CHUNK, Split, Splits
 from learnsym.errors import DataError
 from learnsym.schema import Count, Fraction, Size
 from learnsym.utils.rng import generator
@@ -15,14 +15,7 @@ from learnsym.utils.rng import generator
 
 @dataclass(eq=False, kw_only=True)
 class SplitSettings:
-    """Sizes of the splits of a data set, and the seed that draws them.
-
-    Args:
-        test_fraction: this part is held out for testing if there is no test set.
-        train_size, test_size: at most so many, drawn at random; None takes all.
-        val_size: so many are held out from the training part.
-        seed: of all random choices.
-    """
+    """Sizes of the splits of a data set, and the seed that draws them (see cfg/dataset)."""
 
     test_fraction: Fraction = 0.2
     train_size: Size | None = None
@@ -36,9 +29,6 @@ class SplitSettings:
         """Draw sorted rows of "train" and "val", and of "test" in the test part.
 
         With one seed a smaller `train_size` is a subset of a larger one, whatever `val_size`.
-
-        Raises:
-            DataError: there are not as many examples as are asked for.
         """
         left = train_count - self.val_size
         if left < 1:
@@ -49,8 +39,7 @@ class SplitSettings:
         if self.train_size is not None and self.train_size > left:
             raise DataError(
                 f"dataset.train_size={self.train_size} and dataset.val_size={self.val_size} ask "
-                f"for {self.train_size + self.val_size} training examples, but there are "
-                f"{train_count}."
+                f"for {self.train_size + self.val_size} of {train_count} training examples."
             )
         if self.test_size is not None and self.test_size > test_count:
             raise DataError(
@@ -60,17 +49,13 @@ class SplitSettings:
         shuffled = left if self.val_last else train_count
         order = torch.randperm(shuffled, generator=generator(self.seed, "train"))
         order = torch.cat([order, torch.arange(shuffled, train_count)])
-        chosen = {"train": order[:left][: self.train_size], "val": order[left:]}
         test = torch.randperm(test_count, generator=generator(self.seed, "test"))
+        chosen = {"train": order[:left][: self.train_size], "val": order[left:]}
         chosen["test"] = test[: self.test_size]
         return {name: rows.sort().values for name, rows in chosen.items() if len(rows)}
 
     def hold_out_test(self, examples: Split, source: str) -> tuple[Split, Split, str]:
-        """Split off a test part; return a sentence for the provenance too.
-
-        Raises:
-            DataError: one of the parts would be empty; it names the `source`.
-        """
+        """Split off a test part; return a sentence for the provenance too."""
         count = len(examples)
         test_count = round(self.test_fraction * count)
         if not 0 < test_count < count:
@@ -80,50 +65,34 @@ class SplitSettings:
                 "for testing. Try a fraction that leaves some for each."
             )
         order = torch.randperm(count, generator=generator(self.seed, "test split"))
-        rows = order[test_count:].sort().values, order[:test_count].sort().values
-        train, test = (Split(examples.inputs[kept], examples.targets[kept]) for kept in rows)
+        train, test = order[test_count:].sort().values, order[:test_count].sort().values
         how = f"(fraction {self.test_fraction:g}, seed {self.seed})"
-        return train, test, f" The test set was held out at random {how}."
+        return examples[train], examples[test], f" The test set was held out at random {how}."
 
 
 def draw_rows(count: int, size: int | None, seed: int, purpose: str, key: str) -> Tensor:
-    """Draw `size` of `count` rows, sorted; all of them if it is None.
-
-    Raises:
-        DataError: there are fewer; it names the setting `key`.
-    """
+    """Draw `size` of `count` rows (None: all), sorted; an error names the setting `key`."""
     if size is not None and size > count:
-        raise DataError(
-            f"{key}={size} asks for more examples than there are: at most {count} is valid."
-        )
+        raise DataError(f"{key}={size} asks for more than there are: at most {count} is valid.")
     return torch.randperm(count, generator=generator(seed, purpose))[:size].sort().values
 
 
 def draw_examples(examples: Split, count: int, seed: int) -> Split:
     """Draw `count` examples for training, in their order."""
-    rows = draw_rows(len(examples), count, seed, "train", "dataset.count")
-    return Split(examples.inputs[rows], examples.targets[rows])
+    return examples[draw_rows(len(examples), count, seed, "train", "dataset.count")]
 
 
-def take(train: Split, test: Split, chosen: Mapping[str, Tensor]) -> dict[str, Split]:
+def take(train: Split, test: Split, chosen: Mapping[str, Tensor]) -> Splits:
     """Return the splits with the chosen rows; whole parts are not copied."""
-    splits = {}
-    for name, indices in chosen.items():
-        part = test if name == "test" else train
-        whole = len(indices) == len(part)
-        splits[name] = part if whole else Split(part.inputs[indices], part.targets[indices])
-    return splits
+    parts = {name: test if name == "test" else train for name in chosen}
+    return {
+        name: parts[name] if len(rows) == len(parts[name]) else parts[name][rows]
+        for name, rows in chosen.items()
+    }
 
 
 def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and standard deviation of each channel, of pixels scaled to [0, 1].
-
-    Args:
-        images: [N, C, H, W], uint8 or floating point in [0, 1].
-
-    Returns:
-        C numbers each; a constant channel has standard deviation 1.
-    """
+    """Return mean and standard deviation (constant: 1) of channels, of pixels scaled to [0, 1]."""
     peak = 255.0 if images.dtype == torch.uint8 else 1.0
     total, squares = torch.zeros(2, images.shape[1], dtype=torch.float64)
     for chunk in images.split(CHUNK):
@@ -133,5 +102,5 @@ def channel_statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, 
     pixels_per_channel = images.numel() / images.shape[1]
     mean = total / pixels_per_channel
     std = (squares / pixels_per_channel - mean.square()).clamp(min=0).sqrt()
-    std = torch.where(std > 1e-6, std, torch.ones_like(std))
+    std = torch.where(std > 1e-6, std, 1.0)
     return tuple(mean.tolist()), tuple(std.tolist())

@@ -15,8 +15,7 @@ from learnsym.data.images import rotmnist
 from learnsym.data.images.digits import Digits
 from learnsym.data.images.mnist import MNIST, FashionMNIST, resize
 from learnsym.data.images.rotmnist import RotMNIST
-from learnsym.data.readers import amat
-from learnsym.data.readers.idx import read_idx
+from learnsym.data.readers.arrays import read_idx
 from learnsym.errors import DataError
 
 
@@ -199,7 +198,7 @@ def small_official(tmp_path, twins, monkeypatch):
     """The two text files with 30 and 20 examples, in place of 12 000 and 50 000."""
     monkeypatch.setattr(rotmnist, "SIZES", {"train": 30, "test": 20})
     return {
-        part: twins["amat"](tmp_path / amat.FILES[part], size)
+        part: twins["amat"](tmp_path / rotmnist.FILES[part], size)
         for part, size in (("train", 30), ("test", 20))
     }
 
@@ -224,17 +223,17 @@ def test_parsed_arrays_are_kept_beside_the_text_and_follow_it(
     first = RotMNIST(str(tmp_path), val_size=0)
     parses = []
     monkeypatch.setattr(
-        amat, "parse", lambda path, parse=amat.parse: parses.append(path) or parse(path)
+        rotmnist, "parse", lambda path, parse=rotmnist.parse: parses.append(path) or parse(path)
     )
     again = RotMNIST(str(tmp_path), val_size=0)
     assert parses == []
     assert torch.equal(first.splits["train"].inputs, again.splits["train"].inputs)
     time.sleep(0.01)
-    table = twins["amat"](tmp_path / amat.FILES["test"], 20, seed=5)
+    table = twins["amat"](tmp_path / rotmnist.FILES["test"], 20, seed=5)
     changed = RotMNIST(str(tmp_path), val_size=0)
     assert len(parses) == 1
     np.testing.assert_allclose(changed.splits["test"].inputs.flatten(1), table[:, :784], rtol=1e-6)
-    for name in amat.FILES.values():
+    for name in rotmnist.FILES.values():
         (tmp_path / name).unlink()
     assert torch.equal(
         RotMNIST(str(tmp_path), val_size=0).splits["test"].inputs, changed.splits["test"].inputs
@@ -244,7 +243,7 @@ def test_parsed_arrays_are_kept_beside_the_text_and_follow_it(
 def test_the_official_archive_is_downloaded_and_unpacked(tmp_path, small_official, monkeypatch):
     archive = tmp_path / "made.zip"
     with zipfile.ZipFile(archive, "w") as contents:
-        for name in amat.FILES.values():
+        for name in rotmnist.FILES.values():
             contents.write(tmp_path / name, f"mnist_rotation_new/{name}")
     empty = tmp_path / "empty"
 
@@ -252,7 +251,7 @@ def test_the_official_archive_is_downloaded_and_unpacked(tmp_path, small_officia
         folder.mkdir(parents=True, exist_ok=True)
         return shutil.copy(archive, folder / name)
 
-    monkeypatch.setattr(amat, "download", pretend)
+    monkeypatch.setattr(rotmnist, "download", pretend)
     data = RotMNIST(str(empty), val_size=10)
     np.testing.assert_allclose(
         data.splits["test"].inputs.flatten(1), small_official["test"][:, :784], rtol=1e-6
@@ -282,7 +281,7 @@ def test_a_missing_official_set_is_never_replaced_in_silence(tmp_path, twins, no
     ],
 )
 def test_a_wrong_text_file_is_named(tmp_path, small_official, spoil, said):
-    path = tmp_path / amat.FILES["train"]
+    path = tmp_path / rotmnist.FILES["train"]
     path.write_text(spoil(path.read_text()))
     with pytest.raises(DataError, match=said) as caught:
         RotMNIST(str(tmp_path), val_size=10)

@@ -113,7 +113,7 @@ def test_scikit_learns_faces_are_kept_as_bytes(tmp_path, monkeypatch):
         target = np.arange(20) // 10
 
     monkeypatch.setattr(sklearn.datasets, "fetch_olivetti_faces", lambda **_: Bunch)
-    with np.load(fetch_faces(tmp_path / "new")) as kept:
+    with np.load(fetch_faces(str(tmp_path / "new"))) as kept:
         np.testing.assert_array_equal(kept["images"], original)
         np.testing.assert_array_equal(kept["labels"], Bunch.target)
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["olivetti.npz"]

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from learnsym.data.images.sprite_drawings import draw_bird, draw_snail
-from learnsym.data.images.sprites import MarioIggy, Sprites, read_sprites
+from learnsym.data.images.sprites import MarioIggy, Sprites, draw_bird, draw_snail, read_sprites
 from learnsym.data.rotation import rotate_pixels
 from learnsym.errors import DataError
 

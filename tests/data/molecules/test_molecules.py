@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from learnsym.data.molecules.base import EV_PER_HARTREE
 from learnsym.data.molecules.files import Molecules
-from learnsym.data.molecules.units import EV_PER_HARTREE
 from learnsym.errors import DataError
 
 ATOMS = (4, 1, 3, 5, 2, 4, 3, 3, 5, 1, 2, 4)

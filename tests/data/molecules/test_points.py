@@ -5,8 +5,14 @@ import pytest
 import torch
 
 from learnsym.data.base import DataInfo, Split
-from learnsym.data.molecules.base import SHIFT, SPECIES, PointData, normal, rigid_motions
-from learnsym.data.molecules.examples import molecule_info
+from learnsym.data.molecules.base import (
+    SHIFT,
+    SPECIES,
+    PointData,
+    molecule_info,
+    normal,
+    rigid_motions,
+)
 from learnsym.utils.rng import BatchRows
 
 CHARGES = ([6, 1, 1, 8], [7], [9, 6, 1], [8, 1, 1, 6, 1])

@@ -12,31 +12,23 @@ from annotated_types import Ge, Le
 from torch import Tensor
 
 from learnsym.data.augment import AugmentName
-from learnsym.data.base import DataInfo, ImageData, Split
+from learnsym.data.base import DataInfo, ImageData, Split, Splits
 from learnsym.data.download import unpack
-from learnsym.data.readers.arrays import read_files
+from learnsym.data.readers.arrays import Labels, read_files
 from learnsym.data.rotation import describe_rotation, rotate_splits
 from learnsym.data.splits import SplitSettings, take
 from learnsym.errors import DataError
 from learnsym.schema import PlainMapping
 
-Degrees = Annotated[float, Ge(0), Le(180)]
-"""Half the width of a range of rotations around upright."""
-Parts = tuple[Split, Split, str]
-"""Training part, test part, and where they came from."""
-Chosen = Mapping[str, Tensor]
-"""Rows of each split in the part that it is taken from."""
+Degrees = Annotated[float, Ge(0), Le(180)]  # half the width of a range of rotations around upright
+Parts = tuple[Split, Split, str]  # training part, test part, and where they came from
+Chosen = Mapping[str, Tensor]  # rows of each split in the part that it is taken from
+Counts = Mapping[str, int]  # sizes of the whole parts, "train" and "test"
 
 
 @dataclass(eq=False, kw_only=True)
 class SplitImages(SplitSettings, ImageData):
-    """Classified images that are loaded as two parts and split.
-
-    A subclass says where they come from (`load`) and may change the other methods.
-
-    Args:
-        augment: fixed augmentation of the training images, a name in `learnsym.data.augment`.
-    """
+    """Classified images that are loaded as two parts (by `load` of a subclass) and split."""
 
     augment: AugmentName = "none"
     name: ClassVar[str]
@@ -46,66 +38,56 @@ class SplitImages(SplitSettings, ImageData):
 
     def __post_init__(self) -> None:
         train, test, source = self.load()
-        counts = {"train": len(train), "test": len(test)}
         chosen = self.choose(len(train), len(test))
+        counts = {"train": len(train), "test": len(test)}
         splits = self.transform(take(train, test, chosen), chosen, counts)
-        info = self.describe(splits, source)
-        ImageData.__init__(self, info, splits, self.augment)
+        ImageData.__init__(self, self.describe(splits, source), splits, self.augment)
 
     @abstractmethod
     def load(self) -> Parts:
         """Return the whole training part, the whole test part and where they came from."""
 
-    def transform(
-        self, splits: dict[str, Split], chosen: Chosen, counts: Mapping[str, int]
-    ) -> dict[str, Split]:
-        """Change the splits; `counts` are the sizes of the whole parts."""
+    def transform(self, splits: Splits, chosen: Chosen, counts: Counts) -> Splits:
+        """Change the splits."""
         return splits
 
-    def describe(self, splits: Mapping[str, Split], source: str) -> DataInfo:
+    def describe(self, splits: Splits, source: str) -> DataInfo:
         """Return the description of the splits; `source` is where they came from."""
-        return DataInfo.of(
-            self.name,
-            splits,
-            source,
-            class_names=self.class_names,
-            mean=self.channel_mean,
-            std=self.channel_std,
-        )
+        mean, std, names = self.channel_mean, self.channel_std, self.class_names
+        return DataInfo.of(self.name, splits, source, class_names=names, mean=mean, std=std)
+
+    def read(self, file: str | list[str], data_dir: str, task: Labels = "classification") -> Parts:
+        """Read both parts from a user's .npz files; without a test part it is held out."""
+        parts, names = read_files(file, data_dir, task)
+        self.check(names, *parts)
+        held_out = ""
+        if len(parts) == 1:
+            *parts, held_out = self.hold_out_test(parts[0], names)
+        return parts[0], parts[1], f"Read from {names}.{held_out}"
+
+    def check(self, source: str, *parts: Split) -> None:
+        """Raise a DataError that names the `source` unless the parts are of the right form."""
 
 
 @dataclass(eq=False, kw_only=True)
 class RotatedImages(SplitImages):
-    """Images that are rotated once when they are loaded.
-
-    Args:
-        rotation_range: every image is rotated by an angle uniform within plus or minus so many
-            degrees.
-    """
+    """Images that are rotated once when they are loaded."""
 
     rotation_range: Degrees = 0.0
 
-    def transform(
-        self, splits: dict[str, Split], chosen: Chosen, counts: Mapping[str, int]
-    ) -> dict[str, Split]:
+    def transform(self, splits: Splits, chosen: Chosen, counts: Counts) -> Splits:
         """Rotate the images."""
         return rotate_splits(splits, chosen, counts, self.rotation_range, self.seed)
 
-    def describe(self, splits: Mapping[str, Split], source: str) -> DataInfo:
+    def describe(self, splits: Splits, source: str) -> DataInfo:
         """Add the rotation."""
-        source = f"{source} {describe_rotation(self.rotation_range)}"
-        width = 2 * math.radians(self.rotation_range)
-        return replace(super().describe(splits, source), true_widths={"rotation": width})
+        info = super().describe(splits, f"{source} {describe_rotation(self.rotation_range)}")
+        return replace(info, true_widths={"rotation": 2 * math.radians(self.rotation_range)})
 
 
 @dataclass(eq=False)
 class PublishedImages(SplitImages):
-    """A published data set, or a file of the user's in its form.
-
-    Args:
-        data_dir: folder where the files are looked for first and downloaded to otherwise.
-        file: .npz file, list of files or pattern to read instead of the published files.
-    """
+    """A published data set, or a file of the user's in its form."""
 
     data_dir: str = "data"
     file: str | list[str] | None = None
@@ -118,44 +100,30 @@ class PublishedImages(SplitImages):
 
     def load(self) -> Parts:
         """Return both parts from `file` or the published files."""
-        if self.file is None:
-            return self.load_published()
-        train, test, paths = read_files(self.file, self.data_dir, "classification")
-        names = ", ".join(map(str, paths))
-        for part in (train, test):
-            if part is not None:
-                self.check(part, names)
-        held_out = ""
-        if test is None:
-            train, test, held_out = self.hold_out_test(train, names)
-        return train, test, f"Read from {names}.{held_out}"
+        return self.load_published() if self.file is None else self.read(self.file, self.data_dir)
 
-    def check(self, part: Split, source: str) -> None:
-        """Raise a DataError unless images and labels are as the data set has them."""
+    def check(self, source: str, *parts: Split) -> None:
+        """Compare images and labels with what the data set has."""
         assert self.spec is not None
-        shape, classes = tuple(part.inputs.shape[1:]), self.stored_classes or self.spec.outputs
-        if shape != self.spec.shape:
-            raise DataError(
-                f"{source}: Expected images of shape {list(self.spec.shape)}, got {list(shape)}. "
-                "Try dataset=npz."
-            )
-        if len(part) == 0 or part.targets.max() >= classes:
-            labels = f"labels up to {int(part.targets.max())}" if len(part) else "no images"
-            raise DataError(
-                f"{source}: Expected labels from 0 to {classes - 1}, got {labels}. Try dataset=npz."
-            )
+        expected, classes = self.spec.shape, self.stored_classes or self.spec.outputs
+        for part in parts:
+            if (shape := part.inputs.shape[1:]) != expected:
+                raise DataError(
+                    f"{source}: Expected images of shape {list(expected)}, got {list(shape)}. "
+                    "Try dataset=npz."
+                )
+            if len(part) == 0 or part.targets.max() >= classes:
+                labels = f"labels up to {int(part.targets.max())}" if len(part) else "no images"
+                raise DataError(
+                    f"{source}: Expected labels from 0 to {classes - 1}, got {labels}. Try "
+                    "dataset=npz."
+                )
 
     def load_torchvision(self, canonical: type[Any], *settings: PlainMapping) -> Parts:
-        """Read both parts by a class of torchvision, which checks their md5.
-
-        Args:
-            canonical: the class.
-            settings: its arguments for the training and the test part.
-        """
+        """Read both parts, with these settings, by a class of torchvision, which checks md5."""
         root = unpack(self.name, canonical, self.data_dir, ("", self.name))
-        folder = root / canonical.base_folder
         train, test = (_read(canonical, root, arguments) for arguments in settings)
-        return train, test, f"Canonical files in {folder}."
+        return train, test, f"Canonical files in {root / canonical.base_folder}."
 
 
 def _read(canonical: type[Any], root: Path, arguments: PlainMapping) -> Split:
@@ -166,8 +134,7 @@ def _read(canonical: type[Any], root: Path, arguments: PlainMapping) -> Split:
             f"{root / canonical.base_folder} lacks a file or has one that differs from the "
             f"canonical one (md5); none was opened. Expected the contents of {canonical.filename}."
         ) from error
-    pixels = torch.from_numpy(data.data)
-    labels = getattr(data, "targets", None)  # STL10 calls them labels, and has channels first
-    if labels is None:
-        return Split(pixels.contiguous(), torch.from_numpy(data.labels).long())
-    return Split(pixels.permute(0, 3, 1, 2).contiguous(), torch.tensor(labels))
+    if hasattr(data, "labels"):  # STL10, which has channels first
+        return Split(torch.from_numpy(data.data).contiguous(), torch.tensor(data.labels).long())
+    pixels = torch.from_numpy(data.data).permute(0, 3, 1, 2).contiguous()
+    return Split(pixels, torch.tensor(data.targets))

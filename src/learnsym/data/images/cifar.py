@@ -1,17 +1,15 @@
 """CIFAR-10 and CIFAR-100, from the canonical pickles or from plain .npz files."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from learnsym.data.base import DataInfo, ExampleSpec, Split
+from learnsym.data.base import DataInfo, ExampleSpec, Splits
 from learnsym.data.images.base import Parts, PublishedImages
 from learnsym.data.readers.arrays import read_files
 from learnsym.errors import DataError
 from learnsym.schema import Positive
 
-SHAPE = (3, 32, 32)
 SIZES = {"train": 50_000, "test": 10_000}
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """The usual statistics of natural images, the ones that Augerino's experiments take."""
@@ -33,53 +31,46 @@ class CIFAR10(PublishedImages):
     """Photographs, 3 x 32 x 32, ten classes, 50 000 for training and 10 000 for testing.
 
     Plain NAME_train*.npz and NAME_test*.npz in `data_dir` are read where the canonical files are
-    not complete. Other arguments: see `PublishedImages`, `SplitImages` and `SplitSettings`.
-
-    Args:
-        mean, std: a network sees (x - mean) / std of pixels x in [0, 1], channel by channel;
-            None: those of ImageNet.
+    not complete. The usual `mean` and `std` are those of ImageNet.
     """
 
     mean: tuple[float, float, float] | None = None
     std: tuple[Positive, Positive, Positive] | None = None
     name = "cifar10"
-    spec = ExampleSpec(SHAPE, 10)
+    spec = ExampleSpec((3, 32, 32), 10)
     class_names: ClassVar[tuple[str, ...]] = CLASSES
     channel_mean, channel_std = MEAN, STD
     torchvision_class: ClassVar[str] = "CIFAR10"
 
-    def describe(self, splits: Mapping[str, Split], source: str) -> DataInfo:
+    def describe(self, splits: Splits, source: str) -> DataInfo:
         """Take the statistics that were asked for."""
         info = super().describe(splits, source)
         return replace(info, mean=self.mean or MEAN, std=self.std or STD)
 
     def load_published(self) -> Parts:
-        """Return the images of the canonical files, or of plain ones."""
+        """Return the images of the canonical files, or of plain ones in alphabetical order."""
         import torchvision.datasets
 
         canonical = getattr(torchvision.datasets, self.torchvision_class)
         folder = Path(self.data_dir).expanduser()
         paths = {part: sorted(folder.glob(f"{self.name}_{part}*.npz")) for part in SIZES}
         complete = any((folder / sub / canonical.base_folder).is_dir() for sub in ("", self.name))
-        if any(paths.values()) and not complete:
-            return self._load_plain(folder, paths)
-        return self.load_torchvision(canonical, {"train": True}, {"train": False})
-
-    def _load_plain(self, folder: Path, paths: dict[str, list[Path]]) -> Parts:
-        """Read files of images and labels, those of a part in alphabetical order."""
-        parts, source = {}, f"Plain .npz files in {folder}"
+        if complete or not any(paths.values()):
+            return self.load_torchvision(canonical, {"train": True}, {"train": False})
+        parts, source = [], f"Plain .npz files in {folder}"
         for name, files in paths.items():
             if not files:
                 raise DataError(
                     f"{self.name}: there are {self.name}_*.npz files in {folder}, but no "
                     f"{self.name}_{name}*.npz. Expected at least one."
                 )
-            part = parts[name] = read_files([str(path) for path in files], "", "classification")[0]
-            self.check(part, f"{files[0]} and the other files")
+            part = read_files([str(path) for path in files], "", "classification")[0][0]
+            self.check(f"{files[0]} and the other files", part)
             complete = len(part) == SIZES[name]
             count = f"all {SIZES[name]}" if complete else f"only {len(part)} of {SIZES[name]}"
             source += f"; {name} images: {count}"
-        return parts["train"], parts["test"], f"{source}."
+            parts.append(part)
+        return parts[0], parts[1], f"{source}."
 
 
 @dataclass(eq=False)
@@ -87,6 +78,6 @@ class CIFAR100(CIFAR10):
     """Photographs, 3 x 32 x 32, a hundred classes, 50 000 for training and 10 000 for testing."""
 
     name = "cifar100"
-    spec = ExampleSpec(SHAPE, 100)
+    spec = ExampleSpec((3, 32, 32), 100)
     class_names = tuple(HUNDRED_CLASSES.split())
     torchvision_class = "CIFAR100"

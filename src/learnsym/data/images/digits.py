@@ -8,16 +8,10 @@ from learnsym.data.base import ExampleSpec, Split
 from learnsym.data.images.base import Parts, RotatedImages
 from learnsym.data.images.mnist import DIGITS
 
-MAX_INK = 16
-"""Value of the darkest ink in the library's arrays."""
-
 
 @dataclass(eq=False, kw_only=True)
 class Digits(RotatedImages):
-    """Handwritten digits, 1 x 8 x 8, ten classes.
-
-    Arguments: see `RotatedImages`, `SplitImages` and `SplitSettings`.
-    """
+    """Handwritten digits, 1 x 8 x 8, ten classes."""
 
     name = "digits"
     spec = ExampleSpec((1, 8, 8), 10)
@@ -29,7 +23,7 @@ class Digits(RotatedImages):
         import sklearn.datasets
 
         bunch = sklearn.datasets.load_digits()
-        ink = torch.from_numpy(bunch.images)[:, None] * (255 / MAX_INK)
+        ink = torch.from_numpy(bunch.images)[:, None] * (255 / 16)
         digits = Split(ink.round().to(torch.uint8), torch.from_numpy(bunch.target).long())
         train, test, _ = self.hold_out_test(digits, "digits")
         held_out = f"of which {len(test)} were held out for testing (seed {self.seed})."

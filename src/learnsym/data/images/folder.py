@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 import torch
 
-from learnsym.data.base import DataInfo, Split
-from learnsym.data.images.base import Chosen, Parts, SplitImages
+from learnsym.data.base import DataInfo, Split, Splits
+from learnsym.data.images.base import Chosen, Counts, Parts, SplitImages
 from learnsym.data.splits import channel_statistics
 from learnsym.errors import DataError
 from learnsym.schema import Size
@@ -25,13 +25,7 @@ class ImageFolder(SplitImages):
 
     The classes are the sub-folders of `path`, or of path/train, path/test and (if there is one)
     path/val, all of which is taken: val_size must be 0. Pixels are standardised by the mean and
-    standard deviation of the training images. Other arguments: see `SplitImages` and
-    `SplitSettings`.
-
-    Args:
-        path: the folder.
-        size: pixels of the shorter side after resizing; the centre square of it is kept.
-        channels: 3 for colour, 1 for grey.
+    standard deviation of the training images.
     """
 
     path: str
@@ -51,26 +45,20 @@ class ImageFolder(SplitImages):
                 f"dataset.val_size={self.val_size} has no use as {folders['val']} is the "
                 "validation set. Try 0."
             )
-        parts = {
-            part: _read_folder(path, self.size, self.channels) for part, path in folders.items()
-        }
-        self._classes = _common_classes(
-            {folders[part]: names for part, (_, names) in parts.items()}
-        )
-        self._val = parts["val"][0] if "val" in parts else None
-        train, source = parts["train"][0], f"Pictures in {root}."
+        found = {p: _read_folder(path, self.size, self.channels) for p, path in folders.items()}
+        parts = {part: examples for part, (examples, _) in found.items()}
+        self._classes = _common_classes({folders[p]: names for p, (_, names) in found.items()})
+        self._val = {"val": parts["val"]} if "val" in parts else {}
         if "test" in parts:
-            return train, parts["test"][0], source
-        train, test, held_out = self.hold_out_test(train, str(root))
-        return train, test, source + held_out
+            return parts["train"], parts["test"], f"Pictures in {root}."
+        train, test, held_out = self.hold_out_test(parts["train"], str(root))
+        return train, test, f"Pictures in {root}.{held_out}"
 
-    def transform(
-        self, splits: dict[str, Split], chosen: Chosen, counts: Mapping[str, int]
-    ) -> dict[str, Split]:
+    def transform(self, splits: Splits, chosen: Chosen, counts: Counts) -> Splits:
         """Add the folder's validation set."""
-        return splits if self._val is None else splits | {"val": self._val}
+        return splits | self._val
 
-    def describe(self, splits: Mapping[str, Split], source: str) -> DataInfo:
+    def describe(self, splits: Splits, source: str) -> DataInfo:
         """Name the classes after the sub-folders."""
         mean, std = channel_statistics(splits["train"].tensor)
         names = self._classes
@@ -98,31 +86,25 @@ def read_picture(name: str, size: int, channels: int) -> np.ndarray:
 
 def _common_classes(classes: Mapping[Path, tuple[str, ...]]) -> tuple[str, ...]:
     """Return the names of the classes, the same in all folders."""
-    first, *others = classes
-    for folder in others:
-        if classes[folder] != classes[first]:
+    first, names = next(iter(classes.items()))
+    for folder, others in classes.items():
+        if others != names:
             raise DataError(
-                f"{folder} has the classes {', '.join(classes[folder])} but {first} has "
-                f"{', '.join(classes[first])}. Expected the same sub-folders."
+                f"{folder} has the classes {', '.join(others)} but {first} has {', '.join(names)}. "
+                "Expected the same sub-folders."
             )
-    if len(classes[first]) < 2:
-        raise DataError(
-            f"{first} has the one class {classes[first][0]}. Expected two sub-folders or more."
-        )
-    return classes[first]
+    if len(names) < 2:
+        raise DataError(f"{first} has the one class {names[0]}. Expected two sub-folders or more.")
+    return names
 
 
 def _refuse_links(root: Path) -> None:
     """Refuse links out of the folder, or to a folder above them."""
-    resolved = root.resolve()
-    for path in root.rglob("*"):
-        if not path.is_symlink():
-            continue
+    for path in filter(Path.is_symlink, root.rglob("*")):
         goal = path.resolve()
-        if not goal.is_relative_to(resolved) or path.parent.resolve().is_relative_to(goal):
-            raise DataError(
-                f"{path} is a link to {goal}. Try a copy of the pictures inside of {root}."
-            )
+        inside = goal.is_relative_to(root.resolve())
+        if not inside or path.parent.resolve().is_relative_to(goal):
+            raise DataError(f"{path} is a link to {goal}. Try a copy of the pictures in {root}.")
 
 
 def _read_folder(folder: Path, size: int, channels: int) -> tuple[Split, tuple[str, ...]]:

@@ -1,7 +1,4 @@
-"""Random graphs of two blocks: is the graph connected? (optimisation dynamics).
-
-No renumbering of the nodes changes the answer.
-"""
+"""Random graphs of two blocks: is a graph connected, however numbered? (optimisation dynamics)."""
 
 from pathlib import Path
 
@@ -24,24 +21,8 @@ class Graphs(ImageData):
 
     The stochastic block model: two blocks of equal size, an edge between two nodes of one block
     with one probability, of different blocks with another, the nodes in random order. `prepare`
-    gives A - 0.5.
-
-    Args:
-        data_dir: folder where a relative `file` is looked for if it is not in the current one.
-        file: .npz file of training graphs to read instead of making them: adjacency [N, n, n]
-            and label [N], 0/1 both.
-        relabel: compute the labels of `file` anew (those of the published file,
-            stoch_block.npz, call 42 disconnected graphs connected). Labels of generated graphs
-            are always exact.
-        count: so many training graphs are made, or drawn at random from `file`.
-        test_size: so many test graphs are made, with or without `file`.
-        nodes: of a graph, an even number: half of them in each block.
-        p_inside, p_across: probability of an edge inside a block and across.
-        seed: of the graphs.
-
-    Raises:
-        DataError: an odd number of nodes; or the file is missing, not of this form, or has less
-            than `count` graphs.
+    gives A - 0.5. A `file` has adjacency [N, n, n] and label [N], 0/1 both; 42 labels of the
+    published one call disconnected graphs connected.
     """
 
     spec = ExampleSpec((1, 10, 10), 2)
@@ -60,8 +41,7 @@ class Graphs(ImageData):
     ) -> None:
         if nodes < 2 or nodes % 2:
             raise DataError(
-                f"dataset.nodes={nodes}: two blocks of equal size take an even number of nodes, at "
-                "least 2."
+                f"dataset.nodes={nodes}: two equal blocks take an even number, 2 or more."
             )
         model = (
             f"the two-block model ({nodes} nodes, edges with probability {p_inside:g} inside and "
@@ -80,11 +60,11 @@ class Graphs(ImageData):
             train = draw_examples(_read_graphs(path, nodes), count, seed)
             exact = _label(train.tensor)
             wrong = int((train.targets != exact.targets).sum())
+            labels = "computed anew" if relabel else "kept as they are there"
             source = (
                 f"Read from {path}; {wrong} of its {count} labels differ from the exact "
-                "connectivity, and all are "
-                f"{'computed anew' if relabel else 'kept as they are there'}. The test graphs are "
-                f"not from the file: they are made, of {model}, and labelled exactly."
+                f"connectivity, and all are {labels}. The test graphs are not from the file: they "
+                f"are made, of {model}, and labelled exactly."
             )
             train = exact if relabel else train
         splits = {"train": train, "test": generate("test", test_size)}
@@ -95,12 +75,8 @@ class Graphs(ImageData):
 def block_graphs(
     count: int, nodes: int, p_inside: float, p_across: float, draws: torch.Generator
 ) -> Tensor:
-    """Draw shuffled adjacency matrices [count, 1, nodes, nodes] of the two-block model.
-
-    They are float32, 0/1.
-    """
-    # A random order of the nodes of which the first half is one block: that is which block each
-    # node of a shuffled graph is in.
+    """Draw shuffled adjacency matrices [count, 1, nodes, nodes], float32, of two blocks."""
+    # In a random order of the nodes the first half is one block.
     block = torch.rand(count, nodes, generator=draws).argsort(dim=1) < nodes // 2
     probability = torch.where(block[:, :, None] == block[:, None, :], p_inside, p_across)
     upper = (torch.rand(count, nodes, nodes, generator=draws) < probability).triu(1)
@@ -139,9 +115,7 @@ def _read_graphs(path: Path, nodes: int) -> Split:
         raise DataError(f"{got}, but the test graphs have dataset.nodes={nodes} nodes.")
     symmetric = is_binary(matrices) and (matrices == matrices.transpose(0, 2, 1)).all()
     if not symmetric or np.diagonal(matrices, axis1=1, axis2=2).any():
-        raise DataError(
-            f"{got}, but not of simple graphs. Expected 0 and 1, symmetric with a zero diagonal."
-        )
+        raise DataError(f"{got}, not of simple graphs. Expected 0 and 1, symmetric, zero diagonal.")
     if labels.shape != (len(matrices),) or not is_binary(labels):
         raise DataError(
             f"{path}: array 'label' is {describe(labels)}. Expected {len(matrices)} numbers, 1 for "

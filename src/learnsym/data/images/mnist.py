@@ -1,6 +1,5 @@
 """MNIST and Fashion-MNIST, from the canonical idx files."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -9,21 +8,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from learnsym.data.base import CHUNK, DataInfo, ExampleSpec, Split
+from learnsym.data.base import CHUNK, DataInfo, ExampleSpec, Split, Splits
 from learnsym.data.download import download, find
-from learnsym.data.images.base import Chosen, Parts, PublishedImages, RotatedImages
-from learnsym.data.readers.idx import read_idx
+from learnsym.data.images.base import Chosen, Counts, Parts, PublishedImages, RotatedImages
+from learnsym.data.readers.arrays import read_idx
 from learnsym.errors import DataError
 from learnsym.schema import Positive, Size
 
-DIGITS = tuple(str(digit) for digit in range(10))
+DIGITS = tuple(map(str, range(10)))
 CLOTHES: tuple[str, ...] = ("T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal")
 CLOTHES += ("shirt", "sneaker", "bag", "ankle boot")
 SHAPE = (1, 28, 28)
-FILES = {
-    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
-    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
-}
 
 
 @dataclass(eq=False)
@@ -37,18 +32,19 @@ class IdxImages(PublishedImages):
 
     def load_published(self) -> Parts:
         """Return both parts from the canonical files."""
-        parts = {}
-        for part, names in FILES.items():
-            images_path, labels_path = map(self._locate, names)
+        parts = []
+        for part in ("train", "t10k"):
+            images_path = self._locate(f"{part}-images-idx3-ubyte")
+            labels_path = self._locate(f"{part}-labels-idx1-ubyte")
             images, labels = read_idx(images_path, 3), read_idx(labels_path, 1)
             if len(images) != len(labels):
                 raise DataError(
                     f"{images_path} has {len(images)} images but {labels_path} has {len(labels)} "
                     "labels. Expected as many."
                 )
-            parts[part] = Split(images[:, None], labels.long())
-            self.check(parts[part], str(images_path.parent))
-        return parts["train"], parts["test"], f"Canonical idx files in {images_path.parent}."
+            parts.append(Split(images[:, None], labels.long()))
+            self.check(str(images_path.parent), parts[-1])
+        return parts[0], parts[1], f"Canonical idx files in {images_path.parent}."
 
     def _locate(self, name: str) -> Path:
         """Find the file, or download it from torchvision's mirrors."""
@@ -67,14 +63,7 @@ class IdxImages(PublishedImages):
 class MNIST(IdxImages, RotatedImages):
     """Handwritten digits, 1 x 28 x 28, 60 000 for training and 10 000 for testing.
 
-    Other arguments: see `RotatedImages`, `PublishedImages`, `SplitImages` and `SplitSettings`.
-
-    Args:
-        side: pixels across and down: the images, rotated if they are, are resized to side x side.
-        train_part: which canonical part is trained on: "test" swaps the two, and the training
-            part serves for testing.
-        mean, std: a network sees (x - mean) / std of pixels x in [0, 1]; None: those of the
-            data set.
+    They are rotated first, then resized to `side`. `train_part`="test" swaps the two parts.
     """
 
     side: Size = 28
@@ -93,17 +82,12 @@ class MNIST(IdxImages, RotatedImages):
         swapped = "The parts are swapped: trained on the test part, tested on the training part."
         return test, train, f"{source} {swapped}"
 
-    def transform(
-        self, splits: dict[str, Split], chosen: Chosen, counts: Mapping[str, int]
-    ) -> dict[str, Split]:
+    def transform(self, splits: Splits, chosen: Chosen, counts: Counts) -> Splits:
         """Rotate and resize the images."""
-        rotated = super().transform(splits, chosen, counts)
-        return {
-            name: Split(resize(split.tensor, self.side), split.targets)
-            for name, split in rotated.items()
-        }
+        rotated = super().transform(splits, chosen, counts).items()
+        return {name: Split(resize(part.tensor, self.side), part.targets) for name, part in rotated}
 
-    def describe(self, splits: Mapping[str, Split], source: str) -> DataInfo:
+    def describe(self, splits: Splits, source: str) -> DataInfo:
         """Add the size, and take the statistics that were asked for."""
         info = super().describe(splits, source)
         resized = f" Images are resized to {self.side} x {self.side} (bilinear, antialiased)."
@@ -128,14 +112,10 @@ class FashionMNIST(MNIST):
 
 
 def resize(images: Tensor, side: int) -> Tensor:
-    """Resize images to float32 in [0, 1], [N, C, side, side]; of that size: unchanged.
+    """Resize images [N, C, H, W] to float32 in [0, 1], [N, C, side, side]; of that size: unchanged.
 
     Bilinear with antialiasing, whose weights are symmetric: quarter turns of a square commute with
     it, up to rounding.
-
-    Args:
-        images: [N, C, H, W], uint8 or floating point in [0, 1].
-        side: pixels across and down.
     """
     if tuple(images.shape[-2:]) == (side, side):
         return images

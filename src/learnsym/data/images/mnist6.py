@@ -4,23 +4,20 @@ A network that ignores rotations altogether cannot tell a six from its half turn
 mirroring cannot tell it from its mirror image. A network with just enough symmetry can.
 """
 
-from abc import abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from learnsym.data.base import DataInfo, ExampleSpec, Split
-from learnsym.data.images.base import Chosen, Degrees, Parts
+from learnsym.data.base import DataInfo, ExampleSpec, Split, Splits
+from learnsym.data.images.base import Chosen, Counts, Degrees, Parts
 from learnsym.data.images.mnist import MNIST, SHAPE, IdxImages
 from learnsym.data.rotation import describe_rotation, rotate_splits
 from learnsym.data.splits import SplitSettings
 from learnsym.errors import DataError
 from learnsym.schema import Count, Fraction
 
-SIX = 6
 PROTOTYPES = 100
 """At most so many test pictures, both versions of upright sixes, for the response to a rotation."""
 
@@ -31,18 +28,9 @@ class MNIST6(IdxImages):
 
     5 918 digits for training, 958 for testing, two pictures of each: picture 2 d of a split is
     digit d, picture 2 d + 1 its second version. `prototypes` are such pairs of test sixes, none
-    rotated within `rotation_range`. Other arguments: see `PublishedImages`, `SplitImages` and
-    `SplitSettings`; sizes are numbers of pictures, which have to be even.
-
-    Args:
-        rotation_range: every six is first rotated once by an angle uniform within plus or minus so
-            many degrees; its second version is that of the rotated one, so that a network blind to
-            the difference is right exactly half of the time.
-        val_fraction: this part of the training digits is held out for validation, both versions; 0
-            for no validation set.
-
-    Raises:
-        DataError: there are not as many sixes as are asked for, or their number is odd.
+    rotated within `rotation_range`. The second version is that of the rotated six, so that a
+    network blind to the difference is right exactly half of the time. Sizes are numbers of
+    pictures, which have to be even.
     """
 
     rotation_range: Degrees = 0.0
@@ -52,11 +40,13 @@ class MNIST6(IdxImages):
     channel_mean, channel_std = MNIST.channel_mean, MNIST.channel_std
     version: ClassVar[str]
     """What was done to the second version, for the provenance."""
+    flipped: ClassVar[tuple[int, ...]]
+    """Axes of [N, C, H, W] along which it was done."""
 
-    @staticmethod
-    @abstractmethod
-    def second_version(images: Tensor) -> Tensor:
+    @classmethod
+    def second_version(cls, images: Tensor) -> Tensor:
         """Rearrange the pixels of images [N, C, H, W]; none is interpolated."""
+        return images.flip(cls.flipped)
 
     @classmethod
     def pair(cls, digits: Tensor) -> Split:
@@ -66,8 +56,14 @@ class MNIST6(IdxImages):
 
     def load(self) -> Parts:
         """Return the sixes of both parts."""
-        train, test, source = super().load()
-        return _sixes(train, "train"), _sixes(test, "test"), source
+        *parts, source = super().load()
+        sixes = [part[part.targets == 6] for part in parts]
+        for name, part in zip(("train", "test"), sixes, strict=True):
+            if not len(part):
+                raise DataError(
+                    f"the {name} part has no sixes (label 6). Expected MNIST, or its form."
+                )
+        return sixes[0], sixes[1], source
 
     def choose(self, train_count: int, test_count: int) -> dict[str, Tensor]:
         """Draw digits for the numbers of pictures, two per digit."""
@@ -79,23 +75,25 @@ class MNIST6(IdxImages):
                 f"dataset.val_fraction={self.val_fraction:g} leaves nothing of {train_count} "
                 "training digits. Try a smaller one."
             )
-        digits = SplitSettings(
-            train_size=_number_of_digits("train_size", self.train_size, left),
-            val_size=self.val_size,
-            test_size=_number_of_digits("test_size", self.test_size, test_count),
-            seed=self.seed,
-        )
+        digits = SplitSettings(val_size=self.val_size, seed=self.seed)
+        for key, available in (("train_size", left), ("test_size", test_count)):
+            if (size := getattr(self, key)) is None:
+                continue
+            if size % 2 or size > 2 * available:
+                raise DataError(
+                    f"dataset.{key}={size}: every digit comes in two versions. Expected an even "
+                    f"number of pictures, at most {2 * available} (two of {available} digits)."
+                )
+            setattr(digits, key, size // 2)
         return digits.choose(train_count, test_count)
 
-    def transform(
-        self, splits: dict[str, Split], chosen: Chosen, counts: Mapping[str, int]
-    ) -> dict[str, Split]:
+    def transform(self, splits: Splits, chosen: Chosen, counts: Counts) -> Splits:
         """Rotate the sixes and pair them with their second versions."""
         self.prototypes = self.pair(splits["test"].tensor[: PROTOTYPES // 2])
         rotated = rotate_splits(splits, chosen, counts, self.rotation_range, self.seed)
         return {name: self.pair(split.tensor) for name, split in rotated.items()}
 
-    def describe(self, splits: Mapping[str, Split], source: str) -> DataInfo:
+    def describe(self, splits: Splits, source: str) -> DataInfo:
         """Add the origin of the pairs."""
         rotated = f"{describe_rotation(self.rotation_range)} " if self.rotation_range else ""
         held_out = f"{self.val_size} of the training digits" if self.val_size else "No digits"
@@ -113,11 +111,7 @@ class MNIST6HalfTurn(MNIST6):
     name = "mnist6_180"
     class_names = ("six", "six upside down")
     version = "turned by 180 degrees"
-
-    @staticmethod
-    def second_version(images: Tensor) -> Tensor:
-        """Rotate the pixel grid by half a turn."""
-        return images.rot90(2, (-2, -1))
+    flipped = (-2, -1)
 
 
 @dataclass(eq=False, kw_only=True)
@@ -127,28 +121,4 @@ class MNIST6Mirror(MNIST6):
     name = "mnist6_m"
     class_names = ("six", "mirrored six")
     version = "mirrored left to right"
-
-    @staticmethod
-    def second_version(images: Tensor) -> Tensor:
-        """Exchange left and right."""
-        return images.flip(-1)
-
-
-def _sixes(part: Split, name: str) -> Split:
-    rows = part.targets == SIX
-    if not rows.any():
-        raise DataError(
-            f"the {name} part has no sixes (label {SIX}). Expected MNIST, or a file of its form."
-        )
-    return Split(part.tensor[rows], part.targets[rows])
-
-
-def _number_of_digits(key: str, size: int | None, available: int) -> int | None:
-    if size is None:
-        return None
-    if size % 2 or size > 2 * available:
-        raise DataError(
-            f"dataset.{key}={size}: every digit comes in two versions. Expected an even number of "
-            f"pictures, at most {2 * available} (two of {available} digits)."
-        )
-    return size // 2
+    flipped = (-1,)

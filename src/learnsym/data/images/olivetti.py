@@ -1,7 +1,4 @@
-"""Olivetti faces, rotated: what is the angle? (Augerino, section 5).
-
-No rotation may be ignored: the right width of a learned rotation is 0.
-"""
+"""Olivetti faces: what is the angle? The right learned width is 0 (Augerino, section 5)."""
 
 import contextlib
 import io
@@ -16,8 +13,9 @@ import torch
 from torch import Tensor
 
 from learnsym.data.base import DataInfo, ExampleSpec, ImageData, Split
+from learnsym.data.download import find
 from learnsym.data.images.base import Degrees
-from learnsym.data.readers.arrays import as_images, as_targets, find_default, read_npz
+from learnsym.data.readers.arrays import as_images, as_targets, find_named, read_npz
 from learnsym.data.rotation import random_angles, rotate_pixels
 from learnsym.data.splits import draw_rows
 from learnsym.errors import DataError
@@ -26,27 +24,14 @@ from learnsym.utils.rng import generator
 
 MAX_PIXEL = 242
 """Largest pixel of the original bytes; scikit-learn divides by it (the smallest is 0)."""
-FACES_EACH = 10
-"""Pictures of each person."""
 
 
 class Olivetti(ImageData):
     """Faces of 40 people, 10 each, 1 x 45 x 45; target [N, 1]: the angle in degrees.
 
-    Angles are counter-clockwise. Training, validation and test images show different people.
-
-    Args:
-        data_dir: folder where olivetti.npz is looked for; otherwise scikit-learn downloads the
-            faces, which are kept there.
-        file: a .npz file to read instead, with arrays images [N, H, W] and labels [N] (which
-            person).
-        test_people: so many people are held out for testing.
-        repeats: each face occurs so often, at different angles.
-        rotation_range: the angles are uniform within plus or minus so many degrees.
-        train_size, test_size: at most so many, drawn at random; None takes all.
-        val_size: so many are drawn from as many more held-out people as it takes.
-        augment: always none: each of the others would make the target wrong.
-        seed: of the choice of people and images and of the angles.
+    Angles are counter-clockwise. Training, validation and test images show different people; as
+    many more are held out for validation as `val_size` takes. `augment` is always none: each of the
+    others would make the target wrong.
     """
 
     spec = ExampleSpec((1, 45, 45), 1, "regression")
@@ -64,49 +49,61 @@ class Olivetti(ImageData):
         augment: Literal["none"] = "none",
         seed: Count = 0,
     ) -> None:
-        faces, source = _load_faces(data_dir, file)
-        val_people = -(-val_size // (repeats * FACES_EACH))
-        people = _draw_people(faces.targets, test_people, val_people, seed)
+        found = find(data_dir, ("", "olivetti"), ("olivetti.npz",))
+        path = find_named(file, data_dir)[0] if file else found or fetch_faces(data_dir)
+        arrays = read_npz(path, ("images", "labels"))
+        faces = as_images(arrays["images"], path)
+        if faces.shape[1] != 1 or faces.shape[2] != faces.shape[3]:
+            raise DataError(f"{path}: Expected grey square images, got {list(faces.shape)}.")
+        person = as_targets(arrays["labels"], "classification", len(faces), path, "labels")
+        val_people = math.ceil(val_size / (repeats * 10))
+        order = person.unique()
+        order = order[torch.randperm(len(order), generator=generator(seed, "people"))]
+        train_people = len(order) - test_people - val_people
+        if train_people < 1:
+            raise DataError(
+                f"olivetti: {test_people} people for testing and {val_people} for validation leave "
+                f"none of {len(order)} for training. Try a smaller dataset.test_people or "
+                "dataset.val_size."
+            )
+        people = order.split([train_people, val_people, test_people])
+        limits = {"train": train_size, "val": val_size, "test": test_size}
         splits = {}
-        for name, limit in (("train", train_size), ("val", val_size), ("test", test_size)):
-            images = faces.tensor[torch.isin(faces.targets, people[name])]
-            if len(images):
-                repeated = images.repeat_interleave(repeats, dim=0)
-                splits[name] = _rotate_faces(repeated, rotation_range, limit, seed, name)
-        info = DataInfo.of(
-            "olivetti",
-            splits,
-            f"{source} {test_people} people are held out for testing (seed {seed}); every face "
-            f"occurs {repeats} times, turned uniformly within +-{rotation_range:g} degrees, and is "
-            "cropped to its centre.",
-            task="regression",
-            target_unit="deg",
-            mean=(0.0,),
-            std=(1.0,),
-            true_widths={"rotation": 0.0},
+        for (name, limit), shown in zip(limits.items(), people, strict=True):
+            upright = faces[torch.isin(person, shown)]
+            if not len(upright):
+                continue
+            images = upright.repeat_interleave(repeats, dim=0)
+            angles = random_angles(len(images), rotation_range, seed, f"{name} rotation")
+            rows = draw_rows(len(images), limit, seed, f"{name} images", f"dataset.{name}_size")
+            rotated = centre_crop(rotate_pixels(images[rows], angles[rows]))
+            splits[name] = Split(rotated, torch.rad2deg(angles[rows]).float()[:, None])
+        source = (
+            f"Faces from {path}. {test_people} people are held out for testing (seed {seed}); "
+            f"every face occurs {repeats} times, turned uniformly within +-{rotation_range:g} "
+            "degrees, and is cropped to its centre."
         )
+        truth = {"task": "regression", "target_unit": "deg", "true_widths": {"rotation": 0.0}}
+        info = DataInfo.of("olivetti", splits, source, mean=(0.0,), std=(1.0,), **truth)
         super().__init__(info, splits, augment)
 
 
 def centre_crop(images: Tensor) -> Tensor:
-    """Cut out the square inscribed in the largest circle, floor(sqrt(2) S / 2) wide.
-
-    No corner of the rotated image is seen in it.
-    """
+    """Cut out the square inscribed in the largest circle, which shows no corner of the image."""
     side = images.shape[-1]
     width = math.isqrt(side * side // 2)
     start = (side - width) // 2
     return images[..., start : start + width, start : start + width].clone()
 
 
-def fetch_faces(folder: Path) -> Path:
+def fetch_faces(data_dir: str) -> Path:
     """Keep the faces that scikit-learn downloads (checksum included) as olivetti.npz.
 
-    scikit-learn would keep a pickle and load it unchecked the next time; so it works in a scratch
-    folder.
+    It works in a scratch folder, as it would keep a pickle and load it unchecked the next time.
     """
     from sklearn.datasets import fetch_olivetti_faces
 
+    folder = Path(data_dir).expanduser()
     path = folder / "olivetti.npz"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -128,42 +125,3 @@ def fetch_faces(folder: Path) -> Path:
             "paths.data to a folder that has it."
         ) from error
     return path
-
-
-def _load_faces(data_dir: str, file: str | None) -> tuple[Split, str]:
-    """Return the upright faces, with the person as target, and their origin."""
-    path = find_default(file, data_dir, ("", "olivetti"), ("olivetti.npz",))
-    path = path or fetch_faces(Path(data_dir).expanduser())
-    arrays = read_npz(path, ("images", "labels"))
-    images = as_images(arrays["images"], path)
-    if images.shape[1] != 1 or images.shape[2] != images.shape[3]:
-        raise DataError(
-            f"{path}: Expected grey square images, [N, 64, 64], got {list(images.shape)}."
-        )
-    people = as_targets(arrays["labels"], "classification", len(images), path)
-    return Split(images, people), f"Faces from {path}."
-
-
-def _draw_people(person: Tensor, test_people: int, val_people: int, seed: int) -> dict[str, Tensor]:
-    """Draw disjoint people for the splits, at least one for training."""
-    people = person.unique()
-    order = people[torch.randperm(len(people), generator=generator(seed, "people"))]
-    train_people = len(people) - test_people - val_people
-    if train_people < 1:
-        raise DataError(
-            f"olivetti: {test_people} people for testing and {val_people} for validation leave "
-            f"none of {len(people)} for training. Try a smaller dataset.test_people or "
-            "dataset.val_size."
-        )
-    train, val, test = order.split([train_people, val_people, test_people])
-    return {"train": train, "val": val, "test": test}
-
-
-def _rotate_faces(
-    images: Tensor, degrees: float, limit: int | None, seed: int, split: str
-) -> Split:
-    """Rotate at most `limit` images by random angles and crop them."""
-    angles = random_angles(len(images), degrees, seed, f"{split} rotation")
-    rows = draw_rows(len(images), limit, seed, f"{split} images", f"dataset.{split}_size")
-    rotated = centre_crop(rotate_pixels(images[rows], angles[rows]))
-    return Split(rotated, torch.rad2deg(angles[rows]).float()[:, None])

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from learnsym.data.augment import AugmentName
 from learnsym.data.base import DataInfo, ExampleSpec, ImageData, Split
@@ -20,14 +19,8 @@ MEAN, STD = (0.701, 0.538, 0.692), (0.235, 0.277, 0.213)
 SUBFOLDERS = ("pcam", "")
 FILE_NAME = "camelyonpatch_level_2_split_{}_{}.h5"
 PUBLISHED = {"train": "train", "val": "valid", "test": "test"}
-URL = "https://zenodo.org/records/2546921/files/{}"
-HINT = (
-    "its six files, camelyonpatch_level_2_split_{train,valid,test}_{x,y}.h5.gz (8 GB), are on the "
-    "page zenodo.org/records/2546921"
-)
-# md5 of the gzipped files, those of torchvision's PCAM (its authors' page names those of "valid"
-# and "test" the other way round, from before the files were exchanged). We had no copy to compute
-# them from ourselves.
+# Of the gzipped files, as in torchvision's PCAM, not computed by us (the authors' page exchanges
+# those of "valid" and "test", as the files were once).
 CHECKSUMS = {
     ("train", "x"): "md5:1571f514728f59376b705fc836ff4b63",
     ("train", "y"): "md5:35c2d7259d906cfc8143347bb8e05be7",
@@ -42,19 +35,7 @@ class PCam(ImageData):
     """Patches of slides, 3 x 96 x 96, without (0) or with (1) tumour.
 
     262 144 for training, 32 768 each to validate and test. The pictures stay in their files and are
-    read batch by batch (`learnsym.data.readers.hdf5`).
-
-    Args:
-        data_dir: folder where the HDF5 files (gzipped or not; also in pcam) are looked for
-            first and downloaded to otherwise.
-        train_size, val_size, test_size: at most so many of the published splits, drawn at
-            random; None takes all, and val_size=0 leaves out the validation set.
-        augment: fixed augmentation of the training images.
-        seed: of the subsets.
-
-    Raises:
-        DataError: a file is missing or is not what it should be, or has fewer pictures than are
-            asked for.
+    read batch by batch (`learnsym.data.readers.hdf5`). `val_size`=0 leaves out the validation set.
     """
 
     spec = ExampleSpec(SHAPE, 2)
@@ -72,11 +53,22 @@ class PCam(ImageData):
         for name, size in (("train", train_size), ("val", val_size), ("test", test_size)):
             if size == 0:
                 continue
-            images, labels = _load(name, data_dir)
+            images = Hdf5Images(_locate(name, "x", data_dir), "x")
+            if images.shape[1:] != SHAPE or images.dtype != torch.uint8:
+                raise DataError(
+                    f"{images.path}: Expected images of shape {list(SHAPE)}, torch.uint8, got "
+                    f"{list(images.shape[1:])}, {images.dtype} (channels come last in the file)."
+                )
+            path = _locate(name, "y", data_dir)
+            labels = torch.from_numpy(open_array(path, "y")[()]).long().flatten()
+            if len(labels) != len(images) or not ((labels == 0) | (labels == 1)).all():
+                raise DataError(
+                    f"{path}: Expected {len(images)} labels of 0 or 1, got {len(labels)} labels up "
+                    f"to {int(labels.max())}."
+                )
             complete = len(images) == SIZES[name]
-            counts.append(
-                f"{name} images: {'all' if complete else f'only {len(images)} of'} {SIZES[name]}"
-            )
+            some = "all" if complete else f"only {len(images)} of"
+            counts.append(f"{name} images: {some} {SIZES[name]}")
             rows = draw_rows(len(images), size, seed, name, f"dataset.{name}_size")
             splits[name] = Split(images.select(rows), labels[rows])
         provenance = (
@@ -87,24 +79,6 @@ class PCam(ImageData):
         super().__init__(info, splits, augment)
 
 
-def _load(name: str, data_dir: str) -> tuple[Hdf5Images, Tensor]:
-    """Return all images of a split, in their file, and their labels [N] (int64)."""
-    images = Hdf5Images(_locate(name, "x", data_dir), "x")
-    if images.shape[1:] != SHAPE or images.dtype != torch.uint8:
-        raise DataError(
-            f"{images.path}: Expected images of shape {list(SHAPE)}, torch.uint8, got "
-            f"{list(images.shape[1:])}, {images.dtype} (in the file the channels come last)."
-        )
-    path = _locate(name, "y", data_dir)
-    labels = torch.from_numpy(open_array(path, "y")[()]).long().flatten()
-    if len(labels) != len(images) or not ((labels == 0) | (labels == 1)).all():
-        raise DataError(
-            f"{path}: Expected {len(images)} labels of 0 or 1, got {len(labels)} labels up to "
-            f"{int(labels.max())}."
-        )
-    return images, labels
-
-
 def _locate(name: str, axis: str, data_dir: str) -> Path:
     """Return the file of images ("x") or labels ("y"), downloaded if need be."""
     file = FILE_NAME.format(PUBLISHED[name], axis)
@@ -112,10 +86,11 @@ def _locate(name: str, axis: str, data_dir: str) -> Path:
         return path
     packed = find(data_dir, SUBFOLDERS, (f"{file}.gz",))
     folder = packed.parent if packed else Path(data_dir).expanduser() / SUBFOLDERS[0]
+    urls = [f"https://zenodo.org/records/2546921/files/{file}.gz"]
     try:
-        archive = download(
-            "pcam", f"{file}.gz", folder, [URL.format(f"{file}.gz")], CHECKSUMS[name, axis]
-        )
+        return gunzip(download("pcam", f"{file}.gz", folder, urls, CHECKSUMS[name, axis]))
     except DataError as error:
-        raise DataError(f"{str(error).rstrip('.')}; {HINT}.") from error
-    return gunzip(archive)
+        raise DataError(
+            f"{str(error).rstrip('.')}; its six files, camelyonpatch_level_2_split_"
+            "{train,valid,test}_{x,y}.h5.gz (8 GB), are on the page zenodo.org/records/2546921."
+        ) from error

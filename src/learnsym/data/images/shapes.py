@@ -1,10 +1,10 @@
 """Triangles and pentagons, one in each small image: where is which? (optimisation dynamics).
 
 The published images (simpshape.npz) were measured, by fitting the drawing below to 600 of them, and
-are imitated. In all of them the shape points to the right, has one grey, and is
-stretched vertically; what varies is which shape it is, where, and how large. It is cut off at a
-window narrower than the image. Not imitated: one image in 25 is squeezed or cut a little more, and
-there are rings one or two of 256 grey levels deep around a shape, the traces of a compression.
+are imitated: the shape points to the right, has one grey, and is stretched vertically; what varies
+is which shape it is, where, and how large. It is cut off at a window narrower than the image. Not
+imitated: one image in 25 is squeezed or cut a little more, and there are rings one or two of 256
+grey levels deep around a shape, the traces of a compression.
 """
 
 import math
@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from learnsym.data.base import DataInfo, ExampleSpec, ImageData, Split
@@ -22,48 +23,25 @@ from learnsym.errors import DataError
 from learnsym.schema import Count, Size, Task
 from learnsym.utils.rng import generator
 
-SIDE = 14
-"""Pixels of an image, across and down; all lengths here are in pixels."""
+SIDE = 14  # pixels of an image, across and down; all lengths here are in pixels
 SIDES = (3, 5)
 CLASSES = ("triangle", "pentagon")
-INK = 1 - 110 / 255
-"""How much darker a shape is than the background, which is 1."""
-RADIUS = (3.45, 3.945)
-"""Range of the circumradius along x, uniform."""
-STRETCH = 1.34
-"""Vertical over horizontal extent."""
-OFFSET = (2.466, 3.3)
-"""The centre is uniform within so much of the image's, along x and y."""
-WINDOW = (4.93, 6.48)
-"""Half the width and height of the window, in the middle of the image, outside which a shape is cut
-off."""
-BLUR = 0.481
-"""Standard deviation of the Gaussian that smooths the edges."""
-FINE = 6
-"""Points per pixel, across and down, at which a shape is drawn before it is smoothed."""
-_CHUNK = 256
-"""Images drawn at once: FINE squared times their memory is needed."""
-AbsentMask = Literal["zeros", "ones"]
+INK = 1 - 110 / 255  # how much darker a shape is than the background, which is 1
+RADIUS = (3.45, 3.945)  # range of the circumradius along x, uniform
+STRETCH = 1.34  # vertical over horizontal extent
+OFFSET = (2.466, 3.3)  # the centre is uniform within so much of the image's, along x and y
+WINDOW = (4.93, 6.48)  # half the sides of the window in the middle that a shape is seen through
+BLUR = 0.481  # standard deviation of the Gaussian that smooths the edges
+FINE = 6  # points per pixel, across and down, at which a shape is drawn before it is smoothed
+_CHUNK = 256  # images drawn at once: FINE squared times their memory is needed
 
 
 class Shapes(ImageData):
     """Images 1 x 14 x 14 of a dark triangle or pentagon, and masks [2, 14, 14].
 
-    Targets are float32, 1 where the triangle (first) or the pentagon (second) is. `prepare` gives x
-    - 0.5.
-
-    Args:
-        data_dir: folder where a relative `file` is looked for if it is not in the current one.
-        file: .npz file of training images to read instead of drawing them: img in [0, 1], trig
-            and pent 0/1, each [N, 14, 14], the mask of the shape that is absent all one value.
-        absent_mask: what the mask of the absent shape is: all "zeros", or all "ones" as in the
-            published file.
-        count: so many training images are made, or drawn at random from `file`.
-        test_size: so many test images are made, with or without `file`.
-        seed: of the images.
-
-    Raises:
-        DataError: the file is missing, not of this form, or has less than `count` images.
+    Targets are float32, 1 where the triangle (first) or the pentagon (second) is. A `file` has img
+    in [0, 1], trig and pent 0/1, each [N, 14, 14], the mask of the shape that is absent all one
+    value. `prepare` gives x - 0.5.
     """
 
     task: Task = "segmentation"  # so that a network can be refused before the images are drawn
@@ -73,7 +51,7 @@ class Shapes(ImageData):
         self,
         data_dir: str = "data",
         file: str | None = None,
-        absent_mask: AbsentMask = "zeros",
+        absent_mask: Literal["zeros", "ones"] = "zeros",
         count: Size = 3000,
         test_size: Size = 500,
         seed: Count = 0,
@@ -85,16 +63,14 @@ class Shapes(ImageData):
             path = find_named(file, data_dir)[0]
             train = draw_examples(_read_shapes(path), count, seed)
             source = f"Training images from {path}; the test images are not from the file. {source}"
-        examples = {"train": train, "test": draw_shapes(test_size, seed, "test")}
-        splits = {name: _fill_absent(split, absent_mask) for name, split in examples.items()}
+        source = f"{source} The mask of the absent shape is all {absent_mask}."
+        splits = {"train": train, "test": draw_shapes(test_size, seed, "test")}
+        for name, split in splits.items():
+            absent = is_absent(split.targets)[..., None, None]
+            masks = split.targets.masked_fill(absent, float(absent_mask == "ones"))
+            splits[name] = Split(split.inputs, masks)
         info = DataInfo.of(
-            "shapes",
-            splits,
-            f"{source} The mask of the absent shape is all {absent_mask}.",
-            task=self.task,
-            class_names=CLASSES,
-            mean=(0.5,),
-            std=(1.0,),
+            "shapes", splits, source, task=self.task, class_names=CLASSES, mean=(0.5,), std=(1.0,)
         )
         super().__init__(info, splits)
 
@@ -102,15 +78,6 @@ class Shapes(ImageData):
 def is_absent(masks: Tensor) -> Tensor:
     """Tell which masks [N, K, H, W] are all one value: bool [N, K]."""
     return masks.flatten(2).amin(2) == masks.flatten(2).amax(2)
-
-
-def _fill_absent(split: Split, absent_mask: AbsentMask) -> Split:
-    """Set the masks of absent shapes to zeros or ones."""
-    absent = is_absent(split.targets)[..., None, None]
-    return Split(split.inputs, split.targets.masked_fill(absent, float(absent_mask == "ones")))
-
-
-# --- drawing
 
 
 def draw_shapes(count: int, seed: int, split: str) -> Split:
@@ -122,20 +89,15 @@ def draw_shapes(count: int, seed: int, split: str) -> Split:
     batches = zip(*(t.split(_CHUNK) for t in (which, radius, centre)), strict=True)
     ink = torch.cat([render(*batch) for batch in batches])
     # Inside is where at least half of a pixel's ink is, as in the published masks.
-    masks = (
-        torch.nn.functional.one_hot(which, len(SIDES))[..., None, None]
-        * (ink > 0.5).float()[:, None]
-    )
+    masks = F.one_hot(which, len(SIDES))[..., None, None] * (ink > 0.5).float()[:, None]
     return Split(1 - INK * ink[:, None], masks)
 
 
 def render(which: Tensor, radius: Tensor, centre: Tensor) -> Tensor:
-    """Return the ink in [0, 1], [N, 14, 14], of one polygon each.
+    """Return the ink in [0, 1], [N, 14, 14], of triangles (`which` = 0) and pentagons (1), [N].
 
-    Args:
-        which: 0 for a triangle, 1 for a pentagon, [N].
-        radius: circumradius along x, pixels, [N].
-        centre: x to the right and y down, pixels from the upper left corner, [N, 2].
+    `radius` [N] is the circumradius along x; `centre` [N, 2] is x to the right and y down, from the
+    upper left corner; all in pixels.
     """
     point = (torch.arange(SIDE * FINE) + 0.5) / FINE
     x, y = (point - centre[:, axis, None] for axis in (0, 1))
@@ -147,28 +109,26 @@ def render(which: Tensor, radius: Tensor, centre: Tensor) -> Tensor:
             - (to_x[:, None] * x)[:, None, :]
             - (to_y[:, None] * y)[:, :, None]
         )
-        # The part of a fine square inside the edge: it saves a much finer grid, as many edges run
-        # along it.
+        # The part of a fine square inside the edge saves a finer grid: many edges run along it.
         covered = torch.minimum(covered, (distance * FINE + 0.5).clamp(0, 1))
     across, down = (_smoothing(point, half) for half in WINDOW)
     return down @ covered @ across.T
 
 
 def _half_planes() -> tuple[Tensor, Tensor]:
-    """Return outer unit normals [5, 2, 2] and apothems [5, 2] of the edges.
+    """Return outer unit normals [edge, kind, 2] and apothems [edge, kind] per unit of radius.
 
-    Axes are edge, kind, and x and y. Apothems are distances from the centre per unit of radius. The
-    polygons have a corner on the right and are stretched along y. The triangle's edges come more
-    than once.
+    The polygons have a corner on the right and are stretched along y. The triangle's edges come
+    more than once.
     """
-    normals, apothems = torch.empty(max(SIDES), len(SIDES), 2), torch.empty(max(SIDES), len(SIDES))
-    for kind, sides in enumerate(SIDES):
+    normals, apothems = [], []
+    for sides in SIDES:
         angle = math.pi / sides * (2 * (torch.arange(max(SIDES)) % sides) + 1)
         normal = torch.stack([angle.cos(), angle.sin() / STRETCH], dim=1)
         length = normal.norm(dim=1)
-        normals[:, kind] = normal / length[:, None]
-        apothems[:, kind] = math.cos(math.pi / sides) / length
-    return normals, apothems
+        normals.append(normal / length[:, None])
+        apothems.append(math.cos(math.pi / sides) / length)
+    return torch.stack(normals, dim=1), torch.stack(apothems, dim=1)
 
 
 def _smoothing(point: Tensor, half_window: float) -> Tensor:
@@ -179,29 +139,20 @@ def _smoothing(point: Tensor, half_window: float) -> Tensor:
     return weights / weights.sum(1, keepdim=True) * inside
 
 
-# --- reading
-
-
 def _read_shapes(path: Path) -> Split:
     """Read the images of a file and their masks as they are."""
-    arrays = read_npz(path, ("img", "trig", "pent"))
-    for name in ("img", "trig", "pent"):
-        array = arrays[name]
+    names = ("img", "trig", "pent")
+    arrays = read_npz(path, names)
+    for name in names:
+        array, got = arrays[name], f"{path}: array {name!r} is"
         if array.shape != (len(arrays["img"]), SIDE, SIDE) or len(array) == 0:
-            raise DataError(
-                f"{path}: array {name!r} is {list(array.shape)}. Expected [N, {SIDE}, {SIDE}], N "
-                "alike."
-            )
+            raise DataError(f"{got} {list(array.shape)}. Expected [N, {SIDE}, {SIDE}], N alike.")
         if name != "img" and not is_binary(array):
-            raise DataError(
-                f"{path}: array {name!r} is not of 0 and 1 alone. Expected a mask, 1 inside the "
-                "shape."
-            )
+            raise DataError(f"{got} not of 0 and 1 alone. Expected a mask, 1 inside the shape.")
     masks = torch.from_numpy(np.stack([arrays["trig"], arrays["pent"]], axis=1).astype(np.float32))
-    present = (~is_absent(masks)).sum(1)
-    if (present != 1).any():
+    if wrong := int(((~is_absent(masks)).sum(1) != 1).sum()):
         raise DataError(
-            f"{path}: {int((present != 1).sum())} images show both shapes or none. Expected "
-            "exactly one mask per image that is not all one value."
+            f"{path}: {wrong} images show both shapes or none. Expected exactly one mask per image "
+            "that is not all one value."
         )
     return Split(as_images(arrays["img"], path, "img"), masks)

@@ -11,10 +11,7 @@ CLASSES = ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "
 
 @dataclass(eq=False)
 class STL10(PublishedImages):
-    """Photographs, 3 x 96 x 96, ten classes, 5 000 for training and 8 000 for testing.
-
-    Arguments: see `PublishedImages`, `SplitImages` and `SplitSettings`.
-    """
+    """Photographs, 3 x 96 x 96, ten classes, 5 000 for training and 8 000 for testing."""
 
     name = "stl10"
     spec = ExampleSpec((3, 96, 96), 10)

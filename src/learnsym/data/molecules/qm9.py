@@ -6,17 +6,14 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
-import numpy as np
+import torch
+from torch.nn.utils.rnn import pad_sequence
 
-from learnsym.data.molecules.examples import Arrays, SplitMolecules, as_examples
-from learnsym.data.molecules.units import Unit
+from learnsym.data.molecules.base import SplitMolecules, Unit, as_examples
 from learnsym.errors import DataError
 from learnsym.schema import Count, Fraction
-
-if TYPE_CHECKING:
-    from torch_geometric.datasets import QM9 as PublishedQM9  # noqa: N811
 
 Energy = Literal[
     "homo", "lumo", "gap", "zpve", "U0", "U", "H", "G", "U0_atom", "U_atom", "H_atom", "G_atom"
@@ -41,12 +38,7 @@ class QM9(SplitMolecules):
     """The usual split of QM9 (Anderson et al. 2019).
 
     100 000 molecules for training, 17 748 for validation, 13 083 for testing. The 3 054 molecules
-    whose geometry is not consistent are left out, as torch-geometric does. Energies are reported in
-    meV. Other arguments: see `SplitMolecules` and `SplitSettings`.
-
-    Args:
-        data_dir: folder that has, or gets, torch-geometric's files in its sub-folder qm9.
-        target: which of the 19 properties.
+    whose geometry is not consistent are left out, as torch-geometric does. Energies are in meV.
     """
 
     data_dir: str = "data"
@@ -57,14 +49,17 @@ class QM9(SplitMolecules):
     def __post_init__(self) -> None:
         unit = TARGETS[self.target]
         root = Path(self.data_dir).expanduser() / "qm9"
-        examples = as_examples(_as_arrays(_load(root), self.target), f"QM9 in {root}", unit)
-        source = (
-            f"{self.target} of {len(examples)} molecules of QM9, read by torch-geometric in {root}."
-        )
+        published = _load(root)
+        counts = torch.as_tensor(published.slices["z"]).diff().tolist()
+        atoms = (published.z.split(counts), published.pos.split(counts))
+        charges, positions = (pad_sequence(list(each), batch_first=True).numpy() for each in atoms)
+        values = published.y.numpy()[:, list(TARGETS).index(self.target)]
+        examples = as_examples((charges, positions, values), f"QM9 in {root}", unit)
+        source = f"{self.target} of {len(examples)} molecules of torch-geometric's QM9 in {root}."
         self.finish("qm9", examples, unit, source, f"QM9 in {root}")
 
 
-def _load(root: Path) -> "PublishedQM9":
+def _load(root: Path) -> Any:
     """Return torch-geometric's data set in this folder, downloaded if need be."""
     other = "dataset=molecules dataset.file=FILE reads molecules without it"
     try:
@@ -94,8 +89,7 @@ def _load(root: Path) -> "PublishedQM9":
 def tensors_only() -> Iterator[None]:
     """Let torch.load read tensors and plain containers alone, against its caller's wish.
 
-    torch-geometric, where it meets anything else in a file, would load it as a pickle, which may
-    run code.
+    torch-geometric would load anything else in a file as a pickle, which may run code.
     """
     name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
     before = os.environ.get(name)
@@ -103,21 +97,6 @@ def tensors_only() -> Iterator[None]:
     try:
         yield
     finally:
-        if before is None:
-            del os.environ[name]
-        else:
+        del os.environ[name]
+        if before is not None:
             os.environ[name] = before
-
-
-def _as_arrays(published: "PublishedQM9", target: Target) -> Arrays:
-    """Pad torch-geometric's molecules; the target stays in its unit."""
-    charges_flat, positions_flat = published.z.numpy(), published.pos.numpy()
-    starts = np.asarray(published.slices["z"])
-    counts = np.diff(starts)
-    molecule = np.repeat(np.arange(len(counts)), counts)
-    atom = np.arange(len(charges_flat)) - starts[molecule]
-    charges = np.zeros((len(counts), counts.max()), np.int64)
-    positions = np.zeros((*charges.shape, 3), np.float32)
-    charges[molecule, atom] = charges_flat
-    positions[molecule, atom] = positions_flat
-    return charges, positions, published.y.numpy()[:, list(TARGETS).index(target)]

@@ -6,35 +6,26 @@ import torch
 from torch import Tensor
 
 from learnsym.data.base import Split
-from learnsym.data.molecules.base import PointAugmentName, PointData
-from learnsym.data.molecules.examples import as_examples, molecule_info
+from learnsym.data.molecules.base import PointAugmentName, PointData, as_examples, molecule_info
 from learnsym.schema import Count, Size
 from learnsym.utils.rng import generator
 
-_COUNTS = [2, 1, 0, 2, 1, 3, 13, 24, 62, 135, 289, 501, 791, 1027, 1298, 1395, 1446, 909]
-_COUNTS += [995, 340, 488, 55, 180, 3, 37, 0, 3]
-SIZES = dict(enumerate(_COUNTS, 3))
+COUNTS = [2, 1, 0, 2, 1, 3, 13, 24, 62, 135, 289, 501, 791, 1027, 1298, 1395, 1446, 909]
+COUNTS += [995, 340, 488, 55, 180, 3, 37, 0, 3]
+SIZES = dict(enumerate(COUNTS, 3))
 """Number of atoms -> how many of 10 000 random molecules of QM9 (without fluorine) have it; 18.1 on
 average."""
 HEAVY = {6: 0.72, 7: 0.11, 8: 0.16, 9: 0.01}
 """Shares among the heavy atoms, of which there are at most nine."""
-RANGE = 1.5
-"""Angstrom: standard deviation of the Gaussian of the distance in the energy."""
+RANGE = 1.5  # angstrom: standard deviation of the Gaussian of the distance in the energy
 
 
 @dataclass(eq=False)
 class ToyMolecules(PointData):
-    """Trees of atoms with an invariant "energy".
+    """Trees of atoms with bonds of 1.0 to 1.5 angstrom in random directions, and an "energy".
 
-    Bonds are 1.0 to 1.5 angstrom long, in random directions. The energy is
-
-    E = 100 sum_i mean_j (Z_j / 6) exp(-r_ij^2 / (2 RANGE^2)) in meV, over the heavy atoms i and all
-    atoms j.
-
-    Args:
-        train_size, val_size, test_size: molecules made for each split.
-        augment, center: see `PointData`.
-        seed: of the molecules.
+    It is E = 100 sum_i mean_j (Z_j / 6) exp(-r_ij^2 / (2 RANGE^2)) in meV, over the heavy atoms i
+    and all atoms j.
     """
 
     train_size: Size = 1000
@@ -64,16 +55,14 @@ def toy_split(count: int, draws: torch.Generator) -> Split:
 
 
 def draw_molecules(count: int, draws: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw trees of atoms, each of which hangs on an earlier heavy one.
+    """Draw trees of atoms: atomic numbers [count, 29] and positions [count, 29, 3] in angstrom.
 
-    Returns:
-        Atomic numbers [count, 29] with 0 for padding, heavy atoms first, and positions [count, 29,
-        3] in angstrom, float64.
+    Each hangs on an earlier heavy one; heavy atoms come first, padding (0) last.
     """
     most, rows = max(SIZES), torch.arange(count)
     weights = torch.tensor([*SIZES.values()]).double()
     atoms = min(SIZES) + torch.multinomial(weights, count, replacement=True, generator=draws)
-    heavy = (atoms // 2).clamp(max=9).clamp(min=1)
+    heavy = (atoms // 2).clamp(1, 9)
     shares = torch.tensor([*HEAVY.values()])
     elements = torch.multinomial(shares, count * most, replacement=True, generator=draws)
     index = torch.arange(most)

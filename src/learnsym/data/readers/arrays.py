@@ -1,9 +1,11 @@
-"""Plain .npz files, read safely: no pickles, no bombs."""
+"""Plain .npz files and idx files, read safely: no pickles, no bombs."""
 
 import glob
+import gzip
 import math
 import os
 import pickle
+import struct
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -12,25 +14,22 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.lib import format as npy
 from torch import Tensor
 
 from learnsym.data.base import Split
-from learnsym.data.download import find
 from learnsym.errors import DataError
 
 Labels = Literal["classification", "regression"]
 """Tasks of the labels in a user's file; masks are not among them."""
+MAX_DEFLATED = 1032  # bytes that one byte of a gzip file can stand for
 # Raised for archives that are damaged, encrypted or packed in a strange way.
 _UNREADABLE: tuple[type[Exception], ...] = (OSError, EOFError, zipfile.BadZipFile, zlib.error)
 _UNREADABLE += (pickle.UnpicklingError, KeyError, AttributeError, RuntimeError, ValueError)
 
 
 def read_npz(path: Path, needed: Sequence[str] = ()) -> dict[str, np.ndarray]:
-    """Return all arrays of a .npz file.
-
-    Raises:
-        DataError: the file is unreadable, holds objects or lacks one of the `needed` arrays.
-    """
+    """Return all arrays of a .npz file; raise a DataError if one of the `needed` is missing."""
     names = f"arrays {', '.join(needed)}" if needed else "plain arrays"
     expected = f"Expected a .npz file with {names}"
     try:
@@ -48,8 +47,7 @@ def read_npz(path: Path, needed: Sequence[str] = ()) -> dict[str, np.ndarray]:
         pickled = "allow_pickle" in str(error)
         problem = "holds pickled objects, which are never loaded" if pickled else "is corrupt"
         raise DataError(f"{path} {problem} ({type(error).__name__}). {expected}.") from error
-    missing = [name for name in needed if name not in arrays]
-    if missing:
+    if missing := [name for name in needed if name not in arrays]:
         has = ", ".join(arrays) or "none"
         raise DataError(f"{path} has the arrays {has} but not {', '.join(missing)}. {expected}.")
     return arrays
@@ -62,11 +60,8 @@ def _oversized(archive: zipfile.ZipFile) -> str | None:
         return f" unpacks to {total:,} bytes, more than the memory of this machine"
     for member in members:
         with archive.open(member) as file:
-            version = np.lib.format.read_magic(file)
-            old = version == (1, 0)
-            read = (
-                np.lib.format.read_array_header_1_0 if old else np.lib.format.read_array_header_2_0
-            )
+            old = npy.read_magic(file) == (1, 0)
+            read = npy.read_array_header_1_0 if old else npy.read_array_header_2_0
             shape, _, dtype = read(file)
             held = member.file_size - file.tell()
         if not dtype.hasobject and math.prod(shape) * dtype.itemsize != held:
@@ -80,14 +75,36 @@ def memory() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
+def read_idx(path: Path, dimensions: int) -> Tensor:
+    """Return an array of bytes in MNIST's format; torchvision's reader trusts the header."""
+    expected = f"Expected an idx file of bytes in {dimensions} dimensions"
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            header = file.read(4 + 4 * dimensions)
+            if len(header) < 4 + 4 * dimensions or header[:4] != bytes((0, 0, 8, dimensions)):
+                start = header[:4].hex(" ") or "nothing"
+                raise DataError(f"{path}: {expected}, got one that begins with {start}.")
+            shape = struct.unpack(f">{dimensions}I", header[4:])
+            size, limit = math.prod(shape), path.stat().st_size * MAX_DEFLATED
+            content = file.read(size + 1) if size <= limit else b""
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(
+            f"{path} cannot be read ({error}). {expected}, gzipped if its name ends in .gz."
+        ) from error
+    if len(content) != size:
+        held = f"at most {limit}" if size > limit else len(content)
+        raise DataError(
+            f"{path} has {'more' if len(content) > size else held} bytes of data where its header "
+            f"says {list(shape)}. {expected}."
+        )
+    return torch.from_numpy(np.frombuffer(content, np.uint8).reshape(shape).copy())
+
+
 def as_images(array: np.ndarray, path: Path, name: str = "images") -> Tensor:
     """Return images as [N, C, H, W]: uint8 stays uint8, floating point becomes float32.
 
-    Args:
-        array: [N, H, W], [N, C, H, W] or [N, H, W, C] (C = 1 or 3), uint8 or floating point in
-            [0, 1].
-        path: of its file, for messages.
-        name: of the array.
+    Given are [N, H, W], [N, C, H, W] or [N, H, W, C] (C = 1 or 3), uint8 or floating point in
+    [0, 1]; `path` and `name` are for messages.
     """
     got = f"{path}: array {name!r} is {describe(array)}"
     if array.ndim == 3:
@@ -107,9 +124,7 @@ def as_images(array: np.ndarray, path: Path, name: str = "images") -> Tensor:
     raise DataError(f"{got}. Expected uint8, or floating point in [0, 1].")
 
 
-def as_targets(
-    array: np.ndarray, task: Labels, count: int, path: Path, name: str = "labels"
-) -> Tensor:
+def as_targets(array: np.ndarray, task: Labels, count: int, path: Path, name: str) -> Tensor:
     """Return classes as int64 [N], or regression targets as float32 [N, K]."""
     got = f"{path}: array {name!r} is {describe(array)}"
     if task == "classification":
@@ -133,19 +148,17 @@ def is_binary(array: np.ndarray) -> bool:
     return array.dtype.kind in "biuf" and bool(np.isin(array, (0, 1)).all())
 
 
-def read_files(
-    file: str | Sequence[str], data_dir: str, task: Labels
-) -> tuple[Split, Split | None, list[Path]]:
-    """Read .npz files: training part, test part if any, and paths."""
+def read_files(file: str | Sequence[str], data_dir: str, task: Labels) -> tuple[list[Split], str]:
+    """Read .npz files: the training part, the test part if there is one; and their names."""
     paths = find_named(file, data_dir)
-    train: list[Split] = []
-    test: list[Split] = []
+    names = ", ".join(map(str, paths))
+    train, test = [], []
     for path in paths:
         arrays = read_npz(path)
         train.append(_read_pair(arrays, "_train" if "images_train" in arrays else "", task, path))
         if "images_test" in arrays:
             test.append(_read_pair(arrays, "_test", task, path))
-    return _concatenate(train, paths), _concatenate(test, paths) if test else None, paths
+    return [_concatenate(pieces, names) for pieces in (train, test) if pieces], names
 
 
 def find_named(file: str | Sequence[str], data_dir: str) -> list[Path]:
@@ -156,45 +169,31 @@ def find_named(file: str | Sequence[str], data_dir: str) -> list[Path]:
         for path in (Path(name).expanduser(), Path(data_dir).expanduser() / name):
             matches += [path] if path.is_file() else map(Path, sorted(glob.glob(str(path))))
         if not matches:
-            raise DataError(
-                f"dataset.file: there is no file {name}, neither from here nor in {data_dir}."
-            )
+            raise DataError(f"dataset.file: there is no file {name} here or in {data_dir}.")
         paths += dict.fromkeys(path for path in matches if path.parent == matches[0].parent)
     if not paths:
         raise DataError("dataset.file is an empty list. Expected the name of a file.")
     return paths
 
 
-def find_default(
-    file: str | None, data_dir: str, subfolders: Sequence[str], names: Sequence[str]
-) -> Path | None:
-    """Find `file`, or without one the first of the usual `names`."""
-    return find_named(file, data_dir)[0] if file else find(data_dir, subfolders, names)
-
-
 def _read_pair(arrays: dict[str, np.ndarray], suffix: str, task: Labels, path: Path) -> Split:
     images_name, labels_name = f"images{suffix}", f"labels{suffix}"
-    missing = [name for name in (images_name, labels_name) if name not in arrays]
-    if missing:
+    if missing := [name for name in (images_name, labels_name) if name not in arrays]:
         raise DataError(
             f"{path} has the arrays {', '.join(arrays) or 'none'} but not {' and '.join(missing)}. "
             "Expected images (or images_train and images_test) and labels (or labels_train and "
             "labels_test)."
         )
     images = as_images(arrays[images_name], path, images_name)
-    targets = as_targets(arrays[labels_name], task, len(images), path, labels_name)
-    return Split(images, targets)
+    return Split(images, as_targets(arrays[labels_name], task, len(images), path, labels_name))
 
 
-def _concatenate(parts: list[Split], paths: list[Path]) -> Split:
+def _concatenate(parts: list[Split], names: str) -> Split:
     if len(parts) == 1:
         return parts[0]
     forms = {(part.inputs.shape[1:], part.inputs.dtype, part.targets.shape[1:]) for part in parts}
     if len(forms) > 1:
         got = " and ".join(sorted(f"{list(shape)} {dtype}" for shape, dtype, _ in forms))
-        raise DataError(
-            f"{', '.join(map(str, paths))}: Expected one shape and dtype, got images of different "
-            f"kinds ({got})."
-        )
+        raise DataError(f"{names}: Expected one shape and dtype, got different kinds ({got}).")
     images = torch.cat([part.tensor for part in parts])
     return Split(images, torch.cat([part.targets for part in parts]))

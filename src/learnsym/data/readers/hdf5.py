@@ -1,46 +1,32 @@
 """Images that stay in an HDF5 file: only what is indexed is read."""
 
 import os
-from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from learnsym.data.base import CHUNK
-from learnsym.data.readers.idx import MAX_DEFLATED
+from learnsym.data.readers.arrays import MAX_DEFLATED
 from learnsym.errors import DataError
 from learnsym.schema import PlainDict
 
-if TYPE_CHECKING:
-    import h5py
-
 
 class Hdf5Images:
-    """Images of an HDF5 file as a tensor that is read where indexed.
+    """Images [N, H, W, C] of an HDF5 file as a tensor [N, C, H, W] that is read where indexed.
 
-    The array is [N, H, W, C] in the file, the tensor [N, C, H, W]. The file is opened by each
-    process when it first reads; an instance can be pickled, and survives a fork. A random batch
-    costs one read per image: files that are not chunked, or in chunks of whole images, are fast;
-    others have to be repacked (h5repack).
-
-    Args:
-        path: the file.
-        key: name of the array in it, [N, H, W, C].
-        rows: indices [M] of the images that this is to hold, in this order; None for all.
-
-    Raises:
-        DataError: it is not an HDF5 file, or has no such array.
+    The file is opened by each process when it first reads; an instance can be pickled, and survives
+    a fork. A random batch costs one read per image: files that are not chunked, or in chunks of
+    whole images, are fast; others have to be repacked (h5repack). It holds the images in the given
+    rows of the file, in their order.
     """
-
-    device = torch.device("cpu")
 
     def __init__(self, path: Path, key: str, rows: Tensor | None = None) -> None:
         self.path = path
         self.key = key
-        self._open: tuple[int, h5py.Dataset] | None = None
+        self._open: tuple[int, Any] | None = None  # process, and its h5py.Dataset
         array = open_array(path, key)
         if array.ndim != 4:
             raise DataError(
@@ -50,14 +36,10 @@ class Hdf5Images:
         self.rows = torch.arange(stored) if rows is None else torch.arange(stored)[rows]
         self.shape = torch.Size((len(self.rows), channels, height, width))
         self.dtype: torch.dtype = torch.from_numpy(np.empty(0, array.dtype)).dtype
+        self.nbytes = self.shape.numel() * self.dtype.itemsize
 
     def __len__(self) -> int:
         return len(self.rows)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that all the images would take in memory."""
-        return self.shape.numel() * self.dtype.itemsize
 
     def __getitem__(self, index: int | slice | Tensor) -> Tensor:
         """Read images: [C, H, W] for a number, otherwise [B, C, H, W]."""
@@ -79,33 +61,24 @@ class Hdf5Images:
         return vars(self) | {"_open": None}
 
     def _read(self, rows: Tensor) -> Tensor:
-        """Return the images [B, C, H, W] in these rows of the file.
-
-        Rows are read in their order in the file, neighbours at once: h5py reads a list of rows
-        slowly where an array is chunked.
-        """
+        """Return the images [B, C, H, W] in these rows of the file."""
         if self._open is None or self._open[0] != os.getpid():
             self._open = os.getpid(), open_array(self.path, self.key)
         array = self._open[1]
         sorted_rows, inverse = rows.unique(return_inverse=True)
-        images = np.empty((len(sorted_rows), *array.shape[1:]), array.dtype)
+        # Neighbours are read at once: h5py reads a list of rows slowly where an array is chunked.
         gaps = (sorted_rows.diff() != 1).nonzero()[:, 0] + 1
-        ends = [0, *gaps.tolist(), len(sorted_rows)] if len(sorted_rows) else []
+        runs = [run for run in sorted_rows.tensor_split(gaps) if len(run)]
         try:
-            for start, stop in pairwise(ends):
-                first = int(sorted_rows[start])
-                images[start:stop] = array[first : first + stop - start]
+            pieces = [array[int(run[0]) : int(run[-1]) + 1] for run in runs]
         except OSError as error:
             raise DataError(f"{self.path} cannot be read ({error}). Try a fresh copy.") from error
+        images = np.concatenate([array[:0], *pieces])
         return torch.from_numpy(images).permute(0, 3, 1, 2)[inverse].contiguous()
 
 
-def open_array(path: Path, key: str) -> "h5py.Dataset":
-    """Open the array `key` of an HDF5 file for reading.
-
-    Raises:
-        DataError: there is none, or it claims more than the file holds.
-    """
+def open_array(path: Path, key: str) -> Any:
+    """Return an h5py.Dataset; raise a DataError if it claims more than the file holds."""
     import h5py
 
     try:

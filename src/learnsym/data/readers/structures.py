@@ -15,33 +15,21 @@ if TYPE_CHECKING:
 
     Molecules = Iterator[tuple[str, Atoms]]  # each with its position in the file
 
-MAX_PADDED = 10**8
-"""Entries for atoms, padding included, that are always allowed."""
-_PICKLED = ("bundletrajectory", "trj")
-"""Formats of ase that may hold pickles."""
+MAX_PADDED = 10**8  # entries for atoms, padding included, that are always allowed
 _WIDE = re.compile(r"Properties\s*=\s*\S*:(-|\d{4})")
 """A claim of thousands of columns, or of less than none, which ase believes."""
 
 
 def read_structures(path: Path, target: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Read all molecules of a file.
+    """Read all molecules of a file: atomic numbers, positions, and the number `target` of each.
 
-    Args:
-        path: the file.
-        target: name of a number that belongs to every molecule.
-
-    Returns:
-        Atomic numbers [N, A] (0 = padding), positions [N, A, 3] in angstrom, targets [N].
-
-    Raises:
-        DataError: the file is damaged, periodic or lacks the target; it names the molecule.
+    They are [N, A] (0 = padding), [N, A, 3] in angstrom, and [N]. A DataError names the molecule
+    that is damaged, periodic or lacks the target.
     """
-    read = {".xyz": _read_xyz, ".extxyz": _read_xyz, ".sdf": _read_sdf}.get(
-        path.suffix, _read_other
-    )
+    by_suffix = {".xyz": _read_xyz, ".extxyz": _read_xyz, ".sdf": _read_sdf}
     molecules, values = [], []
     try:
-        for label, atoms in read(path):
+        for label, atoms in by_suffix.get(path.suffix, _read_other)(path):
             if atoms.pbc.any():
                 raise DataError(f"{label} is periodic. Expected molecules without a cell.")
             if not atoms.numbers.all():
@@ -89,23 +77,24 @@ def _read_xyz(path: Path) -> "Molecules":
         if not re.fullmatch(r"\s*[1-9]\d{0,8}\s*", lines[start]):
             got = lines[start].strip()[:40]
             raise DataError(f"{line}: Expected the number of atoms of a molecule, got {got!r}.")
-        stop = start + 2 + int(lines[start])
+        atoms = int(lines[start])
+        stop = start + 2 + atoms
         if stop > len(lines):
-            counts = f"{stop - start - 2} atoms, but the file ends after line {len(lines)}"
-            raise DataError(f"{line} announces {counts}.")
+            ends = f"but the file ends after line {len(lines)}"
+            raise DataError(f"{line} announces {atoms} atoms, {ends}.")
         if _WIDE.search(lines[start + 1]):
             raise DataError(f"{path}, line {start + 2}: Properties claims too many columns.")
         if "Properties" not in lines[start + 1] and lines[start + 2].lstrip()[:1].isdigit():
             lines[start + 1] = f"Properties=Z:I:1:pos:R:3 {lines[start + 1]}"  # atomic numbers
         try:
-            atoms = next(read_xyz(io.StringIO("".join(lines[start:stop])), 0))
+            molecule = next(read_xyz(io.StringIO("".join(lines[start:stop])), 0))
         except Exception as error:
             raise DataError(
                 f"{path}: the molecule in lines {start + 1} to {stop} cannot be read "
                 f"({_reason(error)}). Expected a symbol and three coordinates a line, or the "
                 "columns that Properties names."
             ) from error
-        yield f"{path}, line {start + 2}", atoms
+        yield f"{path}, line {start + 2}", molecule
         start = stop
 
 
@@ -127,7 +116,7 @@ def _read_other(path: Path) -> "Molecules":
     from ase.io.formats import filetype
 
     form = filetype(str(path))
-    if form in _PICKLED:
+    if form in ("bundletrajectory", "trj"):
         raise DataError(f"{path} may hold pickled objects, which are never loaded. Try .xyz.")
     if form not in ("db", "json"):
         for number, atoms in enumerate(ase.io.iread(path, index=":", format=form)):
