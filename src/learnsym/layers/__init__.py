@@ -1,7 +1,6 @@
 """Layers of networks: group convolutions, LieConv, steerable convolutions, norms, dropout."""
 
-from learnsym.layers.batch_norm import GlobalBatchNorm2d, synchronise_norms
-from learnsym.layers.batch_norm_swish import SwishNorm
+from learnsym.layers.batch_norm import GlobalBatchNorm2d, SwishNorm, synchronise_norms
 from learnsym.layers.conv_block import ConvBlock
 from learnsym.layers.dropout import Dropout
 from learnsym.layers.element_norm import ElementNorm

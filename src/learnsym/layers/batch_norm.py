@@ -5,16 +5,18 @@ all-reduces here, so that two CPU processes give the numbers of one.
 """
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from learnsym.layers.fast import product_dtype
+from learnsym.layers.fast.swish_linear import row_moments, scaled_swish_linear
 from learnsym.utils.collectives import all_reduce_sum, is_distributed
 
 
-@dataclass(frozen=True)
-class Moments:
+class Moments(NamedTuple):
     """Number, mean and biased variance of values, and the values minus their mean."""
 
     number: Tensor
@@ -26,14 +28,9 @@ class Moments:
 def moments(
     x: Tensor, dims: tuple[int, ...], mask: Tensor | None = None, across_processes: bool = False
 ) -> Moments:
-    """Compute moments over some dimensions, which keep size 1.
+    """Compute moments over some dimensions, which keep size 1, of values in at least float32.
 
-    Args:
-        x: values, in at least float32.
-        dims: the dimensions to reduce.
-        mask: 1 where a value counts and 0 elsewhere, of a shape that broadcasts to that of x; None:
-            all count.
-        across_processes: over the values of all processes.
+    A mask is 1 where a value counts and 0 elsewhere, of a shape that broadcasts to that of x.
     """
 
     def total(values: Tensor) -> Tensor:
@@ -52,17 +49,17 @@ def moments(
 
 @torch.no_grad()
 def update_running_stats(
-    norm: nn.modules.batchnorm._BatchNorm, mean: Tensor, variance: Tensor, count: int | Tensor
+    norm: nn.modules.batchnorm._BatchNorm, number: int | Tensor, mean: Tensor, variance: Tensor
 ) -> None:
-    """Move running statistics towards a batch's mean and biased variance [C], as torch does."""
+    """Move running statistics towards a batch's mean and biased variance, as torch does."""
     assert norm.num_batches_tracked is not None
     assert norm.running_mean is not None
     assert norm.running_var is not None
     norm.num_batches_tracked.add_(1)
     momentum = 1 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
-    unbiased = variance * (count / (count - 1))
-    norm.running_mean.lerp_(mean.to(norm.running_mean.dtype), momentum)
-    norm.running_var.lerp_(unbiased.to(norm.running_var.dtype), momentum)
+    unbiased = variance * (number / (number - 1))
+    norm.running_mean.lerp_(mean.flatten().to(norm.running_mean.dtype), momentum)
+    norm.running_var.lerp_(unbiased.flatten().to(norm.running_var.dtype), momentum)
 
 
 class GlobalBatchNorm2d(nn.BatchNorm2d):
@@ -72,25 +69,14 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
     """
 
     def forward(self, input: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Normalise [B, C, ...]; in evaluation with the running statistics.
-
-        Args:
-            input: [B, C, H, W], or with a mask any [B, C, ...].
-            mask: see `moments`.
-        """
+        """Normalise [B, C, H, W], or with a mask (see `moments`) any [B, C, ...]."""
         plain = not self.training or (mask is None and not is_distributed())
         if plain or self.running_mean is None:
             return super().forward(input)
         x = input.to(torch.promote_types(input.dtype, torch.float32))
-        dims = (0, *range(2, x.ndim))
-        batch = moments(x, dims, mask, across_processes=True)
-        update_running_stats(
-            self,
-            batch.mean.detach().flatten(),
-            batch.variance.detach().flatten(),
-            batch.number.detach().flatten(),
-        )
-        centred, scale = batch.centred, torch.rsqrt(batch.variance + self.eps)
+        number, mean, variance, centred = moments(x, (0, *range(2, x.ndim)), mask, True)
+        update_running_stats(self, number, mean, variance)
+        scale = torch.rsqrt(variance + self.eps)
         if not self.affine:
             return (centred * scale).to(input.dtype)
         weight, bias = (p.view(scale.shape) for p in (self.weight, self.bias))
@@ -98,20 +84,49 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
 
 
 def synchronise_norms(net: nn.Module) -> nn.Module:
-    """Replace every nn.BatchNorm2d of a network by `GlobalBatchNorm2d`, in place.
-
-    Parameters and buffers are kept.
-    """
+    """Make every nn.BatchNorm2d of a network a `GlobalBatchNorm2d`, in place."""
     for module in net.modules():
-        for name, child in list(module.named_children()):
-            if type(child) is nn.BatchNorm2d:
-                norm = GlobalBatchNorm2d(
-                    child.num_features,
-                    child.eps,
-                    child.momentum,
-                    child.affine,
-                    child.track_running_stats,
-                )
-                norm.load_state_dict(child.state_dict())
-                setattr(module, name, norm.train(child.training))
+        if type(module) is nn.BatchNorm2d:
+            module.__class__ = GlobalBatchNorm2d  # which differs in its forward pass alone
     return net
+
+
+class SwishNorm(nn.BatchNorm1d):
+    """Compute swish(batch norm(x)) of rows, followed by a linear map if one is given.
+
+    Rows are the points of all examples laid end to end, padding left out: the "masked" batch norm
+    of LieConv. With the mean m and variance v of a channel, over the rows of all processes, batch
+    norm is x -> x * scale + shift, scale = weight / sqrt(v + eps) and shift = bias - m * scale.
+    """
+
+    def forward(self, rows: Tensor, linear: nn.Linear | None = None) -> Tensor:
+        """Map [P, C] to [P, C], or to linear(swish(batch norm(rows))) in autocast's precision."""
+        rows = rows.to(torch.promote_types(rows.dtype, self.weight.dtype))
+        mean, variance = self.running_mean, self.running_var
+        if self.training:
+            number, mean, variance = _row_moments(rows)
+            update_running_stats(self, number, mean, variance)
+        assert mean is not None
+        assert variance is not None
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        shift = self.bias - mean * scale
+        if not self.training:
+            active = F.silu(torch.addcmul(shift, rows, scale))
+            return active if linear is None else linear(active)
+        if linear is None:
+            return scaled_swish_linear(rows, scale, shift, None, None)
+        weight, bias = (p.to(product_dtype(rows)) for p in (linear.weight, linear.bias))
+        return scaled_swish_linear(rows, scale, shift, weight, bias)
+
+
+def _row_moments(rows: Tensor) -> tuple[int | Tensor, Tensor, Tensor]:
+    """Return the number of rows of all processes, their mean and biased variance [C]."""
+    if is_distributed():
+        number, mean, variance, _ = moments(rows, (0,), across_processes=True)
+        return number.flatten(), mean.flatten(), variance.flatten()
+    if len(rows) < 2:
+        raise ValueError(
+            "Expected at least 2 points (or pairs of them) in a batch, for batch norm in training, "
+            f"got {len(rows)}."
+        )
+    return len(rows), *row_moments(rows)

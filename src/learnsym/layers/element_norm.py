@@ -13,7 +13,7 @@ NormName = Literal["batch", "instance", "layer", "none"]
 
 
 class ElementNorm(nn.Module):
-    """Normalise features on a group.
+    """Normalise features [B, C, n, H, W] on a group.
 
     * batch: over images, elements and pixels, with a scale and a shift for every channel
     * instance: over elements and pixels, without
@@ -21,16 +21,6 @@ class ElementNorm(nn.Module):
 
     Elements that are absent from an image's set (see `Elements.weight`) count neither for the mean
     nor for the variance: the normalisation is over the set, whichever elements it has.
-
-    Args:
-        channels: C.
-        kind: "batch", "instance", "layer" or "none".
-
-    Shape: features [B, C, n, H, W], weight [B, n] or None, to [B, C, n, H, W].
-
-    >>> features = ElementNorm(3)(torch.randn(2, 3, 8, 5, 5))
-    >>> bool(features.mean((0, 2, 3, 4)).abs().max() < 1e-5)
-    True
     """
 
     def __init__(self, channels: Size, kind: NormName = "batch") -> None:
@@ -42,26 +32,21 @@ class ElementNorm(nn.Module):
         self.layer = nn.GroupNorm(1, channels, eps=self.epsilon) if kind == "layer" else None
 
     def forward(self, features: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Normalise [B, C, n, H, W]."""
+        """Normalise [B, C, n, H, W], over elements of weight [B, n]."""
         if self.kind == "none":
             return features
         mask = None if weight is None else weight[:, None, :, None, None]
-        if self.batch is not None:
-            if mask is not None and self.training:
-                return self.batch(features, mask)
-            return self.batch(features.flatten(2, 3)).view(features.shape)
-        if mask is not None:
+        if self.batch is not None and mask is not None and self.training:
+            return self.batch(features, mask)
+        if self.batch is None and mask is not None:
             return self._masked(features, mask)
-        flat = features.flatten(2, 3)
-        if self.layer is not None:
-            return self.layer(flat).view(features.shape)
-        return F.instance_norm(flat, eps=self.epsilon).view(features.shape)
+        norm = self.batch or self.layer or F.instance_norm  # each with an epsilon of 1e-5
+        return norm(features.flatten(2, 3)).view(features.shape)
 
     def _masked(self, features: Tensor, mask: Tensor) -> Tensor:
         """Normalise each image over its elements of weight 1."""
         x = features.to(torch.promote_types(features.dtype, torch.float32))
-        dims = (2, 3, 4) if self.layer is None else (1, 2, 3, 4)
-        image = moments(x, dims, mask)
+        image = moments(x, (2, 3, 4) if self.layer is None else (1, 2, 3, 4), mask)
         normal = image.centred * torch.rsqrt(image.variance + self.epsilon)
         if self.layer is not None:
             scale, shift = (p.view(1, -1, 1, 1, 1) for p in (self.layer.weight, self.layer.bias))

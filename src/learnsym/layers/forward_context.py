@@ -19,16 +19,6 @@ class ForwardContext:
         rows: which examples of a global batch the inputs are; None: all of them.
         offset: random offset [] of the sampled elements, where all layers share one.
         penalties: terms of the loss; in training each layer with a kernel decay appends its own.
-
-    Examples:
-        >>> import torch
-        >>> from learnsym.groups.planar import SE2
-        >>> from learnsym.kernels.siren import SIREN
-        >>> from learnsym.layers.group_conv import LiftingConv
-        >>> lift, context = LiftingConv(1, 4, SIREN(), group=SE2(), decay=1e-4), ForwardContext()
-        >>> features, elements = lift(torch.randn(2, 1, 9, 9), context)
-        >>> [term.ndim for term in context.penalties]
-        [0]
     """
 
     rows: BatchRows | None = None
@@ -52,9 +42,6 @@ class TrainedNetwork(nn.Module):
     A module of its own, since data parallelism and compilation wrap what is called. The penalties
     are those that depend on what the pass has sampled; for those of the parameters alone see
     `learnsym.distributions.base.penalty`.
-
-    Args:
-        net: any network; it may take inputs alone.
     """
 
     def __init__(self, net: nn.Module) -> None:

@@ -4,6 +4,7 @@ It is computed by the PointConv trick (Wu et al. 2019).
 """
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -11,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from learnsym.layers.batch_norm_swish import SwishNorm, product_dtype
+from learnsym.layers.batch_norm import SwishNorm
+from learnsym.layers.fast import product_dtype
 from learnsym.layers.neighbourhoods import Block, Neighbourhoods
 from learnsym.schema import Size
 
@@ -21,19 +23,9 @@ the cache."""
 
 
 class WeightNetwork(nn.Module):
-    """Map pairs to `mixing` numbers: linear, batch norm, swish, once more than there are widths.
+    """Map pairs to `mixing` numbers: linear, batch norm, swish, once more than there are widths."""
 
-    Args:
-        pair_size: numbers of a pair.
-        mixing: numbers of the result.
-        widths: hidden widths.
-
-    Shape: [M, pair_size] to [M, mixing].
-    """
-
-    def __init__(
-        self, pair_size: Size, mixing: Size = 16, widths: tuple[Size, ...] = (32, 32)
-    ) -> None:
+    def __init__(self, pair_size: int, mixing: int, widths: tuple[int, ...]) -> None:
         super().__init__()
         sizes = (pair_size, *widths, mixing)
         self.linears = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
@@ -61,8 +53,6 @@ class LieConv(nn.Module):
         pair_size: numbers that describe a pair, see `Lift.pairs`.
         mixing: numbers m_j.
         weight_widths: hidden widths of the weight network.
-
-    Shape: rows [P, C] of points and their neighbourhoods to [P, C'].
     """
 
     def __init__(
@@ -78,36 +68,18 @@ class LieConv(nn.Module):
         self.linear = nn.Linear(mixing * in_channels, out_channels)
 
     def forward(self, features: Tensor, hoods: Neighbourhoods) -> Tensor:
-        """Map [P, C] to [P, C']; the product with W in autocast's precision."""
+        """Map rows [P, C] of points to [P, C']; the product with W in autocast's precision."""
         mixing = self.weights(hoods.pairs)
         dtype = product_dtype(mixing)
+        mix = mixed_linear
+        if self.training and torch.is_grad_enabled():
+            # What is mixed, `mixing` times as much as the features, is computed again in the
+            # backward pass, not kept.
+            mix = partial(checkpoint, mix, use_reentrant=False, preserve_rng_state=False)
         weight, bias = self.linear.weight.to(dtype), self.linear.bias.to(dtype)
         chunks = _chunks(features.to(dtype), mixing.to(dtype), hoods.blocks)
-        outputs = [self._mixed_linear(*chunk, weight, bias) for chunk in chunks]
+        outputs = [mix(*chunk, weight, bias) for chunk in chunks]
         return torch.cat(outputs) / hoods.counts()
-
-    def _mixed_linear(
-        self,
-        features: Tensor,
-        mixing: Tensor,
-        blocks: tuple[Block, ...],
-        weight: Tensor,
-        bias: Tensor,
-    ) -> Tensor:
-        # What is mixed, `mixing` times as much as the features, is computed again in the backward
-        # pass, not kept.
-        if not (self.training and torch.is_grad_enabled()):
-            return mixed_linear(features, mixing, blocks, weight, bias)
-        return checkpoint(
-            mixed_linear,
-            features,
-            mixing,
-            blocks,
-            weight,
-            bias,
-            use_reentrant=False,
-            preserve_rng_state=False,
-        )
 
 
 def mixed_linear(
@@ -115,12 +87,7 @@ def mixed_linear(
 ) -> Tensor:
     """Compute W vec(sum_u m(v, u) f_u^T) + b, [P, C'].
 
-    Args:
-        features: f, [P, C].
-        mixing: m, [M, mixing].
-        blocks: which rows of both belong together.
-        weight: W, [C', mixing * C].
-        bias: b, [C'].
+    Of f [P, C], m [M, mixing], which rows of both belong together, W [C', mixing * C] and b [C'].
     """
     rows = features.split([block.rows for block in blocks])
     pairs = mixing.split([block.pairs for block in blocks])

@@ -7,8 +7,8 @@ neighbours is one batched product for each size that occurs.
 """
 
 import math
+from collections import Counter
 from dataclasses import dataclass
-from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -46,12 +46,10 @@ class Block:
 
 @dataclass(frozen=True)
 class Neighbourhoods:
-    """Neighbours of every point of a batch.
+    """Neighbours of every point of a batch, in blocks by size, small ones first.
 
-    Attributes:
-        blocks: by size, small ones first.
-        pairs: [sum of b n q, d], descriptions of a point v and a neighbour u, in the order of
-            (block, cloud, v, u).
+    `pairs` [sum of b n q, d] are descriptions of a point v and a neighbour u, in the order of
+    (block, cloud, v, u).
     """
 
     blocks: tuple[Block, ...]
@@ -76,26 +74,20 @@ def sorted_points(mask: Tensor, sizes: list[int]) -> Tensor:
 
 def clouds_by_size(sizes: list[int]) -> list[tuple[int, int]]:
     """Return pairs (number of clouds, points of each), by size."""
-    return [(len(list(group)), n) for n, group in groupby(sorted(sizes))]
+    return [(count, n) for n, count in sorted(Counter(sizes).items())]
 
 
 def neighbourhoods(lift: Lift, lifted: list[Lifted], fill: float, most: int) -> Neighbourhoods:
-    """Find neighbourhoods in lifted clouds: the nearest points.
+    """Find neighbourhoods in lifted clouds, an entry [b, n, ...] for each size: the nearest points.
 
-    Among points at the same distance those that come first.
-
-    Args:
-        lift: how the clouds were lifted.
-        lifted: one entry [b, n, ...] for each size.
-        fill: part of the cloud that is a neighbourhood, rounded up.
-        most: but at most so many points.
+    They are the part `fill` of the cloud, rounded up, but at most so many; among points at the same
+    distance those that come first.
     """
     blocks, rows = [], []
     for elements in lifted:
-        pairs = lift.pairs(elements)
+        pairs, chosen = lift.pairs(elements), None
         clouds, n = pairs.shape[:2]
         q = min(most, max(1, math.ceil(round(fill * n, 9))))  # 0.28 * 25 is 7.000000000000001
-        chosen = None
         if q < n:
             chosen = lift.distances(pairs.detach()).sort(dim=-1, stable=True).indices[..., :q]
             pairs = pairs.gather(2, chosen.unsqueeze(-1).expand(-1, -1, -1, pairs.shape[-1]))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from learnsym.groups.rotations import uniform_rotations
-from learnsym.layers.batch_norm_swish import SwishNorm
+from learnsym.layers.batch_norm import SwishNorm
 from learnsym.layers.forward_context import ForwardContext, rows_of
 from learnsym.layers.input_checks import check_clouds
 from learnsym.layers.lie_conv import LieConv

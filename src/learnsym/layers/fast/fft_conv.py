@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from functools import lru_cache
 from math import pi
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from learnsym.layers.fast.context import Context
 from learnsym.layers.fast.per_image_conv import TapPositions
 
 _THREE_PRODUCTS = (torch.float32, torch.float64)
@@ -26,15 +26,8 @@ def fft_conv(images: Tensor, kernel: Tensor, taps: TapPositions, size: int) -> T
     kernel: b x, c k and y = a^T (b x * c k), with three real products for a complex one (four in
     half precision, which rounds less). Differentiable any number of times.
 
-    Args:
-        images: [B, C, H, W].
-        kernel: [C', C, taps]; a view of contiguous [C, C', taps] is not copied. The result is
-            computed in its precision.
-        taps: (row, column) of each tap in a kernel of size x size.
-        size: odd.
-
-    Returns:
-        [B, C', H, W].
+    Images [B, C, H, W] and a kernel [C', C, taps] of an odd `size` give [B, C', H, W] in the
+    kernel's precision. A kernel that is a view of contiguous [C, C', taps] is not copied.
     """
     batch, channels, height, width = images.shape
     products = 3 if kernel.dtype in _THREE_PRODUCTS else 4
@@ -54,7 +47,7 @@ class _Products(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Context, pixels: Tensor, kernel: Tensor, c: Tensor) -> Tensor:
+    def forward(ctx: Any, pixels: Tensor, kernel: Tensor, c: Tensor) -> Tensor:
         ctx.save_for_backward(pixels, kernel, c)
         out = pixels.new_empty(len(c), pixels.shape[1], kernel.shape[1])
         for rows, weights in _parts(kernel, c):
@@ -62,7 +55,7 @@ class _Products(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Context, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         pixels, kernel, c = ctx.saved_tensors
         if torch.is_grad_enabled():  # to be differentiated again
             grad_weights = torch.bmm(pixels.transpose(1, 2), grad).flatten(1)
@@ -95,13 +88,8 @@ def fft_is_faster(
     """Estimate whether `fft_conv` takes less time than conv2d: on a CPU, with fewer products.
 
     Its products are small and it passes over more memory, so that half the multiplications of
-    conv2d are asked for; in half precision, in which conv2d is quicker, a quarter.
-
-    Args:
-        images: [B, C, H, W].
-        kernel_shape: (C', C, taps).
-        size: side of the kernel.
-        dtype: precision of the convolution.
+    conv2d are asked for; in half precision, in which conv2d is quicker, a quarter. The shapes are
+    [B, C, H, W] and (C', C, taps).
     """
     if images.device.type != "cpu" or size == 1:
         return False

@@ -1,13 +1,14 @@
 """Convolve each image with a kernel of its own that has few taps."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from learnsym.layers.fast.context import Context
+from learnsym.layers.fast import product_dtype
 from learnsym.utils.double_backward import double_backward_enabled
 
 TapPositions = tuple[tuple[int, int], ...]
@@ -27,21 +28,16 @@ def per_image_conv(
     pixels are not kept for the backward pass. Differentiable once (but see
     `learnsym.utils.double_backward`).
 
-    Args:
-        images: [B, C, H, W].
-        kernels: [B, C', C, taps].
-        taps: (row, column) of each tap in a kernel of side x side.
-        padding: zeros on each side.
-        side: of the kernel, with its empty taps.
-
-    Returns:
-        [B, C', H', W'] with H' = H + 2 padding - side + 1.
+    Images [B, C, H, W] and kernels [B, C', C, taps] of side x side with `padding` zeros around give
+    [B, C', H', W'], H' = H + 2 padding - side + 1.
     """
-    if torch.is_autocast_enabled(images.device.type):
-        dtype = torch.get_autocast_dtype(images.device.type)
-        images, kernels = images.to(dtype), kernels.to(dtype)
-    function = _plain if double_backward_enabled() else _PerImageConv.apply
-    return function(images, kernels, taps, padding, side)
+    images, kernels = (t.to(product_dtype(t)) for t in (images, kernels))
+    if not double_backward_enabled():
+        return _PerImageConv.apply(images, kernels, taps, padding, side)
+    padded = F.pad(images, [padding] * 4)
+    height, width = (n - side + 1 for n in padded.shape[-2:])
+    pixels = torch.stack(patches(padded, taps, height, width), 2).flatten(1, 2).flatten(2)
+    return torch.bmm(kernels.flatten(2), pixels).unflatten(-1, (height, width))
 
 
 def patches(padded: Tensor, taps: TapPositions, height: int, width: int) -> list[Tensor]:
@@ -49,17 +45,10 @@ def patches(padded: Tensor, taps: TapPositions, height: int, width: int) -> list
     return [padded[..., row : row + height, column : column + width] for row, column in taps]
 
 
-def _plain(images: Tensor, kernels: Tensor, taps: TapPositions, padding: int, side: int) -> Tensor:
-    padded = F.pad(images, [padding] * 4)
-    height, width = (n - side + 1 for n in padded.shape[-2:])
-    pixels = torch.stack(patches(padded, taps, height, width), 2).flatten(1, 2).flatten(2)
-    return torch.bmm(kernels.flatten(2), pixels).unflatten(-1, (height, width))
-
-
 class _PerImageConv(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Context, images: Tensor, kernels: Tensor, taps: TapPositions, padding: int, side: int
+        ctx: Any, images: Tensor, kernels: Tensor, taps: TapPositions, padding: int, side: int
     ) -> Tensor:
         ctx.save_for_backward(images, kernels)
         ctx.taps, ctx.padding = taps, padding
@@ -72,7 +61,7 @@ class _PerImageConv(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Context, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         images, kernels = ctx.saved_tensors
         padded = F.pad(images, [ctx.padding] * 4)
         height, width = grad.shape[-2:]
