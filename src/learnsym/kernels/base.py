@@ -53,7 +53,7 @@ class ContinuousKernel(nn.Module, ABC):
         channels = self.shape.out_channels, self.shape.in_channels
         k = self.head(z.flatten(2), self.gain).view(z.shape[0], *channels, *z.shape[2:])
         k = k.transpose(2, 3)
-        # A shared kernel stays a view: what lays it out for a conv2d reads it in one pass. (Not
+        # A shared kernel stays a view, read in one pass by what lays it out for a conv2d. (Not
         # k[0]: its gradient is a copy.)
         return k.squeeze(0) if shared else k.contiguous()
 

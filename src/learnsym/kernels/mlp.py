@@ -73,7 +73,6 @@ class MLP(KernelSpec):
     """Kernels with rectifiers or swish, `MlpKernel`.
 
     Args:
-        hidden, periodic, cut, scale: see `KernelSpec`.
         layers: number of linear layers, the first and the last one included.
         activation: relu, leaky_relu (slope 0.01) or swish (u sigmoid(u)).
         norm: before every activation: none; batch (each channel over all points of all images) or

@@ -47,10 +47,7 @@ class Filters(nn.Module):
         nn.init.uniform_(self.phase, -pi, pi)
 
     def forward(self, space: Tensor, element: Tensor) -> Iterator[Tensor]:
-        """Yield K tensors [B, h, n_out, n_in, taps], each computed when it is asked for.
-
-        Of coordinates [B, n_out, taps, s] and [B, n_out, n_in, d].
-        """
+        """Yield K filters [B, h, n_out, n_in, taps], each computed when it is asked for."""
         of_space, of_element = self.tables(channels_first(space), channels_first(element))
         a = [t.unflatten(-1, space.shape[1:3]).unbind(0) for t in of_space]
         e = [t.unflatten(-1, element.shape[1:3]).unbind(0) for t in of_element]
@@ -58,10 +55,7 @@ class Filters(nn.Module):
             yield outer_sum((a0, a1), (e0, e1))
 
     def tables(self, x: Tensor, y: Tensor) -> tuple[Pair, Pair]:
-        """Return sin(a + e) as two factors of each table.
-
-        Of points [B, s, P] and [B, d, Q]; twice [K, B, h, P] and twice [K, B, h, Q].
-        """
+        """Return the factors of points [B, s, P] and [B, d, Q], two of [K, B, h, P] or [.., Q]."""
         s = self.space_dim
         a = self.frequency[:, None, :, :s] @ x + self.phase[:, None, :, None]
         e = self.frequency[:, None, :, s:] @ y
@@ -85,13 +79,12 @@ class WindowedFilters(Filters):
         self.mean = nn.Parameter(torch.empty(count, shape.hidden, dim).uniform_(-1, 1))
         alphas = [spec.alpha / (count if spec.isotropic else k + 1) for k in range(count)]
         size = (shape.hidden, 1 if spec.isotropic else dim)
-        # Named after the precision, whose root it is.
         self.root = nn.Parameter(torch.stack([Gamma(a, spec.beta).sample(size) for a in alphas]))
         with torch.no_grad():
             self.frequency.mul_(self.root)
 
     def tables(self, x: Tensor, y: Tensor) -> tuple[Pair, Pair]:
-        """Return the filters as two factors of each table: waves times windows."""
+        """Return the factors, waves times windows."""
         (a0, a1), (e0, e1) = super().tables(x, y)
         of_space, of_element = self.windows(x, y)
         return (a0 * of_space, a1 * of_space), (e0 * of_element, e1 * of_element)
@@ -107,7 +100,7 @@ class WindowedFilters(Filters):
 def _window(precision: Tensor, mean: Tensor, c: Tensor) -> Tensor:
     """Return exp(-1/2 sum_i p_i (c_i - mu_i)^2) [K, B, h, P] for p, mu [K, h, i] and c [B, i, P].
 
-    The square is multiplied out, which leaves matrix products and no [.., h, i, P].
+    The square is multiplied out, which leaves matrix products and no tensor [.., h, i, P].
     """
     weighted = precision * mean
     constant = (weighted * mean).sum(-1)[:, None, :, None]
@@ -146,7 +139,6 @@ class FourierNet(KernelSpec):
     """Kernels that multiply sines, `FilterKernel` on `Filters`.
 
     Args:
-        hidden, periodic, cut, scale: see `KernelSpec`.
         layers: n, linear maps between n + 1 filters.
         input_scale: scale of the frequencies, see the module's docstring.
         weight_scale: squared scale of the linear maps.
@@ -156,9 +148,11 @@ class FourierNet(KernelSpec):
     weight_scale: Positive = 1.0
     scale: Literal["response", "network"] = "network"
 
+    filters: ClassVar[type[Filters]] = Filters
+
     def network(self, shape: KernelShape) -> FilterKernel:
         """Build a `FilterKernel`."""
-        return FilterKernel(shape, self, Filters(shape, self))
+        return FilterKernel(shape, self, self.filters(shape, self))
 
 
 @dataclass(frozen=True)
@@ -166,7 +160,6 @@ class GaborNet(FourierNet):
     """Kernels that multiply sines in round Gaussian windows, `FilterKernel` on `WindowedFilters`.
 
     Args:
-        hidden, layers, periodic, cut, scale, input_scale, weight_scale: see `FourierNet`.
         alpha: n + 1 times the shape of the Gamma distribution of gamma, the root of a window's
             precision.
         beta: its rate.
@@ -175,11 +168,8 @@ class GaborNet(FourierNet):
     alpha: Positive = 6.0
     beta: Positive = 1.0
 
+    filters: ClassVar[type[Filters]] = WindowedFilters
     isotropic: ClassVar[bool] = True
-
-    def network(self, shape: KernelShape) -> FilterKernel:
-        """Build a `FilterKernel` with windows."""
-        return FilterKernel(shape, self, WindowedFilters(shape, self))
 
 
 @dataclass(frozen=True)

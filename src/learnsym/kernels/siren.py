@@ -61,7 +61,6 @@ class SIREN(KernelSpec):
     """Kernels of sines, `SirenKernel`.
 
     Args:
-        hidden, periodic, cut, scale: see `KernelSpec`.
         layers: number of linear layers, the first and the last one included.
         omega0: frequency of the sines; 10 or 30 in the paper.
         learn_omega0: let every kernel learn it.

@@ -1,12 +1,11 @@
 """Layers of networks: group convolutions, LieConv, steerable convolutions, norms, dropout."""
 
-from learnsym.layers.batch_norm import GlobalBatchNorm2d, SwishNorm, synchronise_norms
 from learnsym.layers.conv_block import ConvBlock
 from learnsym.layers.dropout import Dropout
-from learnsym.layers.element_norm import ElementNorm
 from learnsym.layers.forward_context import ForwardContext
 from learnsym.layers.group_conv import GroupConv, LiftingConv, PointwiseGroupConv
 from learnsym.layers.lie_conv import LieConv
+from learnsym.layers.norms import ElementNorm, GlobalBatchNorm2d, SwishNorm, synchronise_norms
 from learnsym.layers.steerable import NormPool, NormReLU, RegularPool, RegularReLU, SteerableConv
 
 __all__ = [

@@ -12,17 +12,15 @@ from learnsym.groups.point_groups import Elements
 from learnsym.kernels.base import ContinuousKernel
 from learnsym.layers.fast import product_dtype
 from learnsym.layers.fast.fft_conv import fft_conv, fft_is_faster
-from learnsym.layers.fast.per_image_conv import per_image_conv
-from learnsym.layers.fast.scatter_taps import scatter, tap_runs
+from learnsym.layers.fast.taps import per_image_conv, scatter, tap_runs
 from learnsym.layers.forward_context import ForwardContext
 
 
 @lru_cache(maxsize=16)
 def disc_taps(size: int) -> tuple[Tensor, Tensor]:
-    """Return the taps of a size x size kernel that lie inside the unit disc.
+    """Return the taps of a size x size kernel inside the unit disc.
 
-    Their indices in the flat kernel [taps], and their coordinates [taps, 2], (x, y) in [-1, 1], in
-    float64.
+    Their indices in the flat kernel, and their float64 coordinates (x, y) [taps, 2] in [-1, 1].
     """
     half = size // 2
     steps = torch.arange(size) - half
@@ -105,18 +103,17 @@ class ContinuousGroupConv(nn.Module):
         return self.decay * (norm if self.bias is None else norm + self.bias.square().sum())
 
     def evaluate_kernel(self, space: Tensor, element: Tensor) -> Tensor:
-        """Evaluate the kernel network at all pairs of points, in at least float32.
+        """Evaluate the kernel network, in at least float32, to [*L, C', n', C, n, taps].
 
-        Of coordinates h^-1 x [*L, n', taps, 2] and of h^-1 h' [*L, n', n, d], to [*L, C', n', C, n,
-        taps]. With a set per image its activations are not kept for the backward pass but computed
-        again there; not those of batch norm, which would count batches twice.
+        Coordinates are h^-1 x [*L, n', taps, 2] and those of h^-1 h' [*L, n', n, d]. With a set per
+        image activations are computed again in the backward pass, not kept.
         """
-        batch_norms = nn.BatchNorm1d | nn.BatchNorm2d
+        counting = nn.BatchNorm1d | nn.BatchNorm2d  # it would count a batch twice
         with torch.autocast(space.device.type, enabled=False):
             if (
                 space.ndim == 3
                 or not torch.is_grad_enabled()
-                or any(isinstance(module, batch_norms) for module in self.kernel.modules())
+                or any(isinstance(module, counting) for module in self.kernel.modules())
             ):
                 return self.kernel(space, element)
             return checkpoint(

@@ -12,8 +12,7 @@ from learnsym.utils.rng import BatchRows
 class ForwardContext:
     """Hold what the layers of a network share in one forward pass.
 
-    A network that takes it has a parameter `context` (None: nothing is shared, no penalty is
-    wanted) and hands it to its layers. Networks that draw nothing per example need none.
+    A network that takes it has a parameter `context` and hands it to its layers.
 
     Attributes:
         rows: which examples of a global batch the inputs are; None: all of them.
@@ -39,9 +38,8 @@ def call_network(net: nn.Module, inputs: Tensor, context: ForwardContext) -> Ten
 class TrainedNetwork(nn.Module):
     """Call a network in training; return its outputs and the penalties of its layers.
 
-    A module of its own, since data parallelism and compilation wrap what is called. The penalties
-    are those that depend on what the pass has sampled; for those of the parameters alone see
-    `learnsym.distributions.base.penalty`.
+    A module of its own, since data parallelism and compilation wrap what is called. For penalties
+    of the parameters alone see `learnsym.distributions.base.penalty`.
     """
 
     def __init__(self, net: nn.Module) -> None:

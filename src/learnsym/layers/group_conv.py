@@ -5,9 +5,8 @@
     pointwise    (f * k)(y, h) = sum_h' f(y, h') k(h^-1 h')
 
 Features are [B, C, n, H, W], on n sampled `Elements`. A layer evaluates its kernel network for all
-pairs of an output and an input element, on the taps inside the unit disc only, and is then one
-conv2d from C * n to C' * n' channels or, with a set of elements for every image, one batched matrix
-product.
+pairs of an output and an input element, and is then one conv2d from C * n to C' * n' channels or,
+with a set of elements for every image, one batched matrix product.
 """
 
 import torch
@@ -18,7 +17,7 @@ from learnsym.distributions.sampling import FullSampling
 from learnsym.groups.point_groups import Elements, SemidirectProduct
 from learnsym.kernels.base import KernelSpec
 from learnsym.layers.continuous_conv import ContinuousGroupConv
-from learnsym.layers.fast.per_image_conv import patches
+from learnsym.layers.fast.taps import patches
 from learnsym.layers.forward_context import ForwardContext
 from learnsym.schema import NonNegative, Size
 
@@ -30,15 +29,8 @@ training."""
 class LiftingConv(ContinuousGroupConv):
     """Lift images to features on elements, always sampled from the whole group.
 
-    Args:
-        in_channels, out_channels: C and C'.
-        kernel: the kind of kernel network.
-        elements: samples the elements of the output.
-        kernel_size: odd; taps outside the unit disc are zero and never evaluated.
-        decay: see `ContinuousGroupConv`.
-        group, sampling: instead of `elements`.
-
-    Shape: [B, C, H, W] to [B, C', n, H, W] and n elements.
+    The elements of the output come from `elements`, or from a `group` and its `sampling`. The
+    kernel_size is odd; taps outside the unit disc are zero and never evaluated.
     """
 
     def __init__(
@@ -72,14 +64,8 @@ class LiftingConv(ContinuousGroupConv):
 class GroupConv(ContinuousGroupConv):
     """Convolve features on elements; with partial sampling, learn which part of the group to keep.
 
-    Args:
-        in_channels, out_channels, kernel, elements, kernel_size, group, sampling: see
-            `LiftingConv`.
-        valid: no padding (the image shrinks by kernel_size - 1), instead of padding with zeros to
-            the same size.
-        decay: see `ContinuousGroupConv`.
-
-    Shape: [B, C, n, H, W] on n elements to [B, C', n', H', W'] and n' elements.
+    The arguments are those of `LiftingConv`, and `valid`: no padding (the image shrinks by
+    kernel_size - 1), instead of padding with zeros to the same size.
 
     >>> from learnsym.distributions.sampling import PartialSampling
     >>> from learnsym.groups.planar import SE2
@@ -146,14 +132,7 @@ class GroupConv(ContinuousGroupConv):
 
 
 class PointwiseGroupConv(ContinuousGroupConv):
-    """Convolve over the group alone, without bias, for shortcuts onto given elements.
-
-    Args:
-        in_channels, out_channels: C and C'.
-        kernel: the kind of kernel network; this layer's is half as wide.
-        like: samples the elements of the output.
-        decay: see `ContinuousGroupConv`.
-    """
+    """Convolve over the group alone, without bias, for shortcuts onto the elements of `like`."""
 
     def __init__(
         self,

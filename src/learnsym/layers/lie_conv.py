@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from learnsym.layers.batch_norm import SwishNorm
 from learnsym.layers.fast import product_dtype
 from learnsym.layers.neighbourhoods import Block, Neighbourhoods
+from learnsym.layers.norms import SwishNorm
 from learnsym.schema import Size
 
 _CHUNK_POINTS = 256
@@ -44,15 +44,9 @@ class LieConv(nn.Module):
 
         y_v = (W vec(sum_u m(v, u) f_u^T) + b) / |N(v)|,    u in the neighbourhood N(v)
 
-    with m the weight network of the pair, `mixing` numbers: a kernel k(v, u) [C', C] = sum_j m_j(v,
-    u) W_j of which only m is computed for each pair, and the W_j are multiplied after the sum over
-    neighbours.
-
-    Args:
-        in_channels, out_channels: C and C'.
-        pair_size: numbers that describe a pair, see `Lift.pairs`.
-        mixing: numbers m_j.
-        weight_widths: hidden widths of the weight network.
+    with m the weight network of the pair (see `Lift.pairs`), `mixing` numbers: a kernel k(v, u)
+    [C', C] = sum_j m_j(v, u) W_j of which only m is computed for each pair, and the W_j are
+    multiplied after the sum over neighbours.
     """
 
     def __init__(
@@ -85,10 +79,7 @@ class LieConv(nn.Module):
 def mixed_linear(
     features: Tensor, mixing: Tensor, blocks: tuple[Block, ...], weight: Tensor, bias: Tensor
 ) -> Tensor:
-    """Compute W vec(sum_u m(v, u) f_u^T) + b, [P, C'].
-
-    Of f [P, C], m [M, mixing], which rows of both belong together, W [C', mixing * C] and b [C'].
-    """
+    """Compute W vec(sum_u m(v, u) f_u^T) + b [P, C'] of f [P, C] and m [M, mixing]."""
     rows = features.split([block.rows for block in blocks])
     pairs = mixing.split([block.pairs for block in blocks])
     sums = []
@@ -113,10 +104,7 @@ def _chunks(
 
 
 def _matrices(mixing: Tensor, block: Block) -> Tensor:
-    """Lay out m of a block [b n q, mixing] as matrices [b, n mixing, n] of (v, j) and u.
-
-    They are zero where u is no neighbour of v.
-    """
+    """Lay out m of a block [b n q, mixing] as matrices [b, n mixing, n] of (v, j) and any u."""
     m = mixing.reshape(block.clouds, block.points, block.neighbours, -1)
     if block.chosen is not None:
         zeros = m.new_zeros(block.clouds, block.points, block.points, m.shape[-1])

@@ -20,12 +20,8 @@ from learnsym.layers.lifting import Lift, Lifted
 class Block:
     """Clouds of one size.
 
-    Attributes:
-        clouds: b, how many there are.
-        points: n, points of each.
-        neighbours: q, neighbours of each point, itself among them.
-        chosen: which points of its cloud they are, [b, n, q], or None where they are all: q = n, in
-            order.
+    There are b clouds of n points, and of each point q neighbours, itself among them: the `chosen`
+    [b, n, q] of its cloud, or all of them in order.
     """
 
     clouds: int
@@ -62,10 +58,7 @@ class Neighbourhoods:
 
 
 def sorted_points(mask: Tensor, sizes: list[int]) -> Tensor:
-    """Return the indices [P] of the points in a mask [B, N], clouds by size (a stable order).
-
-    The indices count the B N points. `sizes` are those of the clouds.
-    """
+    """Return indices [P] into B N points of those in a mask [B, N], clouds by size, stably."""
     n = mask.shape[1]
     by_size = sorted(range(len(sizes)), key=sizes.__getitem__)
     order = torch.tensor(by_size, device=mask.device)

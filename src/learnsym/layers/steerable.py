@@ -2,9 +2,8 @@
 
 A feature map is [B, F * d, H, W]: F fields of one type, each with d components that a group element
 g mixes by a matrix rho(g). The bases of equivariant kernels come from e2cnn (see
-nets/e2_steerable.py). Its modules are not used in the network: they keep expanded filters that
-appear in and vanish from the state, share bases between networks (moving one to another device or
-precision moves all), and pool in float32 only.
+nets/e2_steerable.py). Its modules are not used: their expanded filters appear in and vanish from
+the state, networks share bases (moving one moves all), and they pool in float32 only.
 """
 
 import torch
@@ -12,16 +11,11 @@ from torch import Tensor, nn
 
 
 class SteerableConv(nn.Module):
-    """Convolve with a kernel sum_b w_b K_b from an equivariant basis.
+    """Convolve with a kernel sum_b w_b K_b from an equivariant basis [D, d_out, d_in, k, k].
 
-    The K_b solve K(g x) = rho_out(g) K(x) rho_in(g)^-1. Only w and the bias are in the state: the
-    filter is expanded in every pass, so that none can be stale.
-
-    Args:
-        basis: [D, d_out, d_in, k, k], k odd.
-        weights: [F_out, F_in, D], initial values.
-        bias_direction: [d_out], the invariant vector along which each output field may be shifted.
-        padding: zeros on every side; k // 2 keeps the size.
+    The K_b solve K(g x) = rho_out(g) K(x) rho_in(g)^-1. Only the weights w [F_out, F_in, D] and the
+    bias are in the state: the filter is expanded in every pass, so that none can be stale. Output
+    fields may be shifted along an invariant vector, the bias_direction [d_out].
     """
 
     basis: Tensor
@@ -46,8 +40,7 @@ class SteerableConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, F_in * d_in, H, W] to [B, F_out * d_out, H', W']."""
-        # bf16 sums of basis elements would break the symmetry by 1e-3; the convolution itself may
-        # run in any precision.
+        # bf16 sums of basis elements would break the symmetry by 1e-3; the convolution may be bf16.
         with torch.autocast(x.device.type, enabled=False):
             kernel, bias = self.kernel(), torch.outer(self.bias, self.bias_direction).flatten()
         return nn.functional.conv2d(x, kernel, bias, padding=self.padding)
@@ -60,10 +53,7 @@ class SteerableConv(nn.Module):
 
 
 class RegularReLU(nn.Module):
-    """Apply batch norm and ReLU to regular fields, with one mean and variance per field.
-
-    The group permutes the components of a regular field.
-    """
+    """Apply batch norm and ReLU to fields whose components the group permutes, each as a whole."""
 
     def __init__(self, fields: int) -> None:
         super().__init__()
@@ -91,10 +81,7 @@ class RegularPool(nn.Module):
 class NormPool(nn.Module):
     """Take the norm of each irrep of each field, or its value where it is trivial.
 
-    Args:
-        fields: F.
-        sizes: dimensions of a field's irreps, in order; their sum is d.
-        trivial: for each of them, whether it is the trivial one.
+    `sizes` are the dimensions of a field's irreps, `trivial` says which of them are trivial.
     """
 
     def __init__(self, fields: int, sizes: tuple[int, ...], trivial: tuple[bool, ...]) -> None:
@@ -118,10 +105,10 @@ class NormPool(nn.Module):
 
 
 class NormReLU(NormPool):
-    """Map each irrep v of a field to v / |v| * ReLU(BN(|v|)); arguments as of `NormPool`.
+    """Map each irrep v of a field to v / |v| * ReLU(BN(|v|)).
 
-    The norm of each irrep is an invariant scalar, so it may pass through anything; a trivial irrep
-    is a scalar already and passes with its sign.
+    The norm is an invariant scalar, which may pass through anything; a trivial irrep is a scalar
+    already and passes with its sign.
     """
 
     def __init__(self, fields: int, sizes: tuple[int, ...], trivial: tuple[bool, ...]) -> None:

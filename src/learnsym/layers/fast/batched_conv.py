@@ -1,9 +1,8 @@
 """Convolutions on few taps, and tanh, pooling and layer norm, for many members at a time.
 
 Channels are innermost: [M, B, H, W, C]. Autograd's own backward of the same formulas is slower on a
-CPU: it reduces over inner strides, and fills and adds a whole tensor for every slice. Both
-functions are once differentiable, but where second derivatives are asked for
-(`learnsym.utils.double_backward`) they leave it to autograd.
+CPU: it reduces over inner strides, and fills and adds a whole tensor for every slice. Only where
+second derivatives are asked for (`learnsym.utils.double_backward`) is it left to autograd.
 """
 
 from functools import lru_cache

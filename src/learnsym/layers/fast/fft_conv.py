@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from learnsym.layers.fast.per_image_conv import TapPositions
+from learnsym.layers.fast.taps import TapPositions
 
 _THREE_PRODUCTS = (torch.float32, torch.float64)
 """Precisions in which three real products may replace the four of a complex one."""
@@ -20,11 +20,10 @@ def fft_conv(images: Tensor, kernel: Tensor, taps: TapPositions, size: int) -> T
     """Convolve (as torch means it) with as many zeros around the images as keep their size.
 
     A discrete Fourier transform of H + size // 2 rows and W + size // 2 columns is long enough that
-    nothing wraps around into the image, and then a convolution is a product for every frequency:
-    far less arithmetic than size^2 products for every pixel. The maps are so small that the
-    transforms are matrix products themselves, which know nothing of the zeros around image and
-    kernel: b x, c k and y = a^T (b x * c k), with three real products for a complex one (four in
-    half precision, which rounds less). Differentiable any number of times.
+    nothing wraps around into the image, and then a convolution is a product for every frequency.
+    The maps are so small that the transforms are matrix products themselves: b x, c k and
+    y = a^T (b x * c k), with three real products for a complex one (four in half precision, which
+    rounds less). Differentiable any number of times.
 
     Images [B, C, H, W] and a kernel [C', C, taps] of an odd `size` give [B, C', H, W] in the
     kernel's precision. A kernel that is a view of contiguous [C, C', taps] is not copied.

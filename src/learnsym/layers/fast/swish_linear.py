@@ -56,18 +56,18 @@ class _ScaledSwishLinear(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         rows, scale, shift, weight = ctx.saved_tensors
         before = torch.addcmul(shift, rows, scale)
-        of_weight, of_bias = None, None
-        if weight is not None:
-            of_weight, of_bias = grad.T @ F.silu(before).to(grad.dtype), _column_sums(grad)
-            grad = (grad @ weight).to(rows.dtype)
-        again = torch.is_grad_enabled()  # for second derivatives, which torch's own function lacks
-        if again:
+        of_weight = None if weight is None else grad.T @ F.silu(before).to(grad.dtype)
+        slope = grad if weight is None else (grad @ weight).to(rows.dtype)
+        if torch.is_grad_enabled():  # for second derivatives, which torch's own function lacks
             gate = before.sigmoid()
-            inner = grad * gate * (1 + before * (1 - gate))
+            inner = slope * gate * (1 + before * (1 - gate))
+            of_rows, sums = inner * scale, (_column_sums(inner * rows), _column_sums(inner))
         else:
-            inner = torch.ops.aten.silu_backward.grad_input(grad, before, grad_input=before)
-        sums = _column_sums(inner * rows), _column_sums(inner)
-        return inner * scale if again else inner.mul_(scale), *sums, of_weight, of_bias
+            inner = torch.ops.aten.silu_backward.grad_input(slope, before, grad_input=before)
+            sums = _column_sums(inner * rows), _column_sums(inner)
+            of_rows = inner.mul_(scale)
+        of_bias = None if weight is None else _column_sums(grad)
+        return of_rows, *sums, of_weight, of_bias
 
 
 row_moments = _RowMoments.apply

@@ -1,11 +1,11 @@
-"""Batch norm over the global batch of several processes, and over what a mask leaves of it.
+"""Norms over the global batch of several processes, and over what a mask leaves of it.
 
 torch.nn.SyncBatchNorm takes GPU tensors only, and no mask. Sums over processes are differentiable
 all-reduces here, so that two CPU processes give the numbers of one.
 """
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,10 @@ from torch import Tensor, nn
 
 from learnsym.layers.fast import product_dtype
 from learnsym.layers.fast.swish_linear import row_moments, scaled_swish_linear
+from learnsym.schema import Size
 from learnsym.utils.collectives import all_reduce_sum, is_distributed
+
+NormName = Literal["batch", "instance", "layer", "none"]
 
 
 class Moments(NamedTuple):
@@ -89,6 +92,52 @@ def synchronise_norms(net: nn.Module) -> nn.Module:
         if type(module) is nn.BatchNorm2d:
             module.__class__ = GlobalBatchNorm2d  # which differs in its forward pass alone
     return net
+
+
+class ElementNorm(nn.Module):
+    """Normalise features on a group, [B, C, n, H, W]: the n elements count as so many more pixels.
+
+    * batch: over images, elements and pixels, with a scale and a shift for every channel
+    * instance: over elements and pixels, without
+    * layer: over channels, elements and pixels, with a scale and a shift for every channel
+
+    Elements that are absent from an image's set (see `Elements.weight`) count neither for the mean
+    nor for the variance: the normalisation is over the set, whichever elements it has.
+    """
+
+    def __init__(self, channels: Size, kind: NormName = "batch") -> None:
+        super().__init__()
+        self.kind = kind
+        self.batch = GlobalBatchNorm2d(channels) if kind == "batch" else None
+        self.epsilon = 1e-5
+        # A group of all channels: what goes with them is what group norm calls a group.
+        self.layer = nn.GroupNorm(1, channels, eps=self.epsilon) if kind == "layer" else None
+
+    def forward(self, features: Tensor, weight: Tensor | None = None) -> Tensor:
+        """Normalise [B, C, n, H, W], over elements of weight [B, n]."""
+        if self.kind == "none":
+            return features
+        mask = None if weight is None else weight[:, None, :, None, None]
+        if self.batch is not None and mask is not None and self.training:
+            return self.batch(features, mask)
+        if self.batch is None and mask is not None:
+            return self._masked(features, mask)
+        norm = self.batch or self.layer or F.instance_norm  # each with an epsilon of 1e-5
+        return norm(features.flatten(2, 3)).view(features.shape)
+
+    def _masked(self, features: Tensor, mask: Tensor) -> Tensor:
+        """Normalise each image over its elements of weight 1."""
+        x = features.to(torch.promote_types(features.dtype, torch.float32))
+        image = moments(x, (2, 3, 4) if self.layer is None else (1, 2, 3, 4), mask)
+        normal = image.centred * torch.rsqrt(image.variance + self.epsilon)
+        if self.layer is not None:
+            scale, shift = (p.view(1, -1, 1, 1, 1) for p in (self.layer.weight, self.layer.bias))
+            normal = normal * scale + shift
+        return normal.to(features.dtype)
+
+    def extra_repr(self) -> str:
+        """Return the kind, for print(network)."""
+        return f"kind={self.kind}"
 
 
 class SwishNorm(nn.BatchNorm1d):

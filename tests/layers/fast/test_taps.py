@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from learnsym.layers.continuous_conv import disc_taps
-from learnsym.layers.fast.scatter_taps import scatter, tap_runs
+from learnsym.layers.fast.taps import scatter, tap_runs
 
 
 @pytest.mark.parametrize("size", [1, 3, 5, 7])
