@@ -1,7 +1,7 @@
-"""Evaluate linear maps of coordinates at all pairs of points, without concatenating them.
+"""Evaluate the first layer of kernel networks at all pairs of points, without concatenating them.
 
-The first layer of a kernel network is computed on two small tables, of space and of elements, and
-`outer_sum` makes the large tensor of them.
+It is computed on two small tables, of space and of elements, of which `outer_sum` makes the large
+tensor.
 """
 
 from dataclasses import dataclass

@@ -48,13 +48,12 @@ class MlpKernel(ContinuousKernel):
                 "norm=batch: a kernel of no coordinates has one value a channel, and no "
                 "statistics; take none or layer"
             )
-        hidden = shape.hidden
+        h = shape.hidden
         self.activation, gain = _ACTIVATIONS[spec.activation]
         self.first = PairLinear(shape)
-        inner = [ChannelsFirstLinear(hidden, hidden) for _ in range(spec.layers - 2)]
-        self.inner = nn.ModuleList(inner)
-        self.norms = nn.ModuleList(_NORMS[spec.norm](hidden) for _ in range(spec.layers - 1))
-        for linear in (self.first, *inner):
+        self.inner = nn.ModuleList(ChannelsFirstLinear(h, h) for _ in range(spec.layers - 2))
+        self.norms = nn.ModuleList(_NORMS[spec.norm](h) for _ in range(spec.layers - 1))
+        for linear in (self.first, *self.inner):
             bound = sqrt(3 * gain / max(linear.in_features, 1))
             nn.init.uniform_(linear.weight, -bound, bound)
 

@@ -30,18 +30,17 @@ class SirenKernel(ContinuousKernel):
 
     def __init__(self, shape: KernelShape, spec: "SIREN") -> None:
         super().__init__(shape)
-        hidden, omega0 = shape.hidden, float(spec.omega0)
+        h, omega0 = shape.hidden, float(spec.omega0)
         self.omega0 = nn.Parameter(torch.tensor(omega0)) if spec.learn_omega0 else omega0
         self.first = PairLinear(shape)
-        inner = [ChannelsFirstLinear(hidden, hidden) for _ in range(spec.layers - 2)]
-        self.inner = nn.ModuleList(inner)
+        self.inner = nn.ModuleList(ChannelsFirstLinear(h, h) for _ in range(spec.layers - 2))
         first_bound = 1 / max(shape.coordinates, 1)
-        for linear in (self.first, *inner, self.head):
-            bound = first_bound if linear is self.first else sqrt(6 / hidden) / omega0
+        for linear in (self.first, *self.inner, self.head):
+            bound = first_bound if linear is self.first else sqrt(6 / h) / omega0
             nn.init.uniform_(linear.weight, -bound, bound)
             nn.init.zeros_(linear.bias)
         if spec.biases == "uniform":
-            for linear in (self.first, *inner):
+            for linear in (self.first, *self.inner):
                 bound = 1 / sqrt(max(linear.in_features, 1))
                 nn.init.uniform_(linear.bias, -bound, bound)
         elif spec.biases == "phase":

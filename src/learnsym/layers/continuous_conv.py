@@ -24,10 +24,9 @@ def disc_taps(size: int) -> tuple[Tensor, Tensor]:
     """
     half = size // 2
     steps = torch.arange(size) - half
-    y, x = torch.meshgrid(steps, steps, indexing="ij")
-    inside = ((x * x + y * y) <= half * half).flatten()
-    points = torch.stack([x.flatten(), y.flatten()], -1)[inside].double() / max(half, 1)
-    return inside.nonzero()[:, 0], points
+    points = torch.cartesian_prod(steps, steps).flip(1)  # rows and columns are y and x
+    inside = points.square().sum(1) <= half * half
+    return inside.nonzero()[:, 0], points[inside].double() / max(half, 1)
 
 
 class ContinuousGroupConv(nn.Module):

@@ -21,9 +21,7 @@ from learnsym.layers.fast.taps import patches
 from learnsym.layers.forward_context import ForwardContext
 from learnsym.schema import NonNegative, Size
 
-_FEW_PIXELS = 4
-"""Outputs of at most so many pixels, without padding, are computed without their kernel in
-training."""
+_FEW_PIXELS = 4  # outputs of no more, without padding, are trained without their kernel
 
 
 class LiftingConv(ContinuousGroupConv):

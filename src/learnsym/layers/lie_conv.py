@@ -17,9 +17,7 @@ from learnsym.layers.neighbourhoods import Block, Neighbourhoods
 from learnsym.layers.norms import SwishNorm
 from learnsym.schema import Size
 
-_CHUNK_POINTS = 256
-"""How many points are mixed at a time: enough for a product at full speed, few enough to stay in
-the cache."""
+_CHUNK_POINTS = 256  # mixed at a time: enough for a product at full speed, few enough for a cache
 
 
 class WeightNetwork(nn.Module):

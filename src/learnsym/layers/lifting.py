@@ -42,11 +42,8 @@ def even_numbers(count: int, device: torch.device, dtype: torch.dtype) -> Tensor
 class Lift(ABC):
     """Lift points and compare them; without state."""
 
-    pair_size: int
-    """Numbers that describe a pair."""
-    sampled: bool
-    """Whether many elements lie over a point, so that samples of rotations decide which are
-    taken."""
+    pair_size: int  # numbers that describe a pair
+    sampled: bool  # many elements lie over a point: samples of rotations decide which are taken
 
     def elements(self, points: Tensor, rotations: Tensor | None) -> Lifted:
         """Lift points [B, n, 3], repeated once per sample.

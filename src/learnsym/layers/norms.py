@@ -5,7 +5,7 @@ all-reduces here, so that two CPU processes give the numbers of one.
 """
 
 import math
-from typing import Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -19,21 +19,12 @@ from learnsym.utils.collectives import all_reduce_sum, is_distributed
 NormName = Literal["batch", "instance", "layer", "none"]
 
 
-class Moments(NamedTuple):
-    """Number, mean and biased variance of values, and the values minus their mean."""
-
-    number: Tensor
-    mean: Tensor
-    variance: Tensor
-    centred: Tensor
-
-
 def moments(
     x: Tensor, dims: tuple[int, ...], mask: Tensor | None = None, across_processes: bool = False
-) -> Moments:
-    """Compute moments over some dimensions, which keep size 1, of values in at least float32.
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return number, mean and biased variance over dimensions, which keep size 1, and x - mean.
 
-    A mask is 1 where a value counts and 0 elsewhere, of a shape that broadcasts to that of x.
+    x is in at least float32. A mask is 1 where a value counts and 0 elsewhere; it broadcasts to x.
     """
 
     def total(values: Tensor) -> Tensor:
@@ -43,21 +34,16 @@ def moments(
 
     shape = (1,) * x.ndim if mask is None else mask.shape
     repeats = math.prod(x.shape[d] // shape[d] for d in dims)
-    count = total(x.new_full(shape, repeats))
-    mean = total(x) / count
+    number = total(x.new_full(shape, repeats))
+    mean = total(x) / number
     centred = x - mean
     # A second pass for the variance: sums of squares would cancel.
-    return Moments(count, mean, total(centred.square()) / count, centred)
+    return number, mean, total(centred.square()) / number, centred
 
 
 @torch.no_grad()
-def update_running_stats(
-    norm: nn.modules.batchnorm._BatchNorm, number: int | Tensor, mean: Tensor, variance: Tensor
-) -> None:
-    """Move running statistics towards a batch's mean and biased variance, as torch does."""
-    assert norm.num_batches_tracked is not None
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
+def update_running_stats(norm: Any, number: int | Tensor, mean: Tensor, variance: Tensor) -> None:
+    """Move a batch norm's statistics towards a batch's mean and biased variance, as torch does."""
     norm.num_batches_tracked.add_(1)
     momentum = 1 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
     unbiased = variance * (number / (number - 1))
@@ -101,8 +87,7 @@ class ElementNorm(nn.Module):
     * instance: over elements and pixels, without
     * layer: over channels, elements and pixels, with a scale and a shift for every channel
 
-    Elements that are absent from an image's set (see `Elements.weight`) count neither for the mean
-    nor for the variance: the normalisation is over the set, whichever elements it has.
+    Elements that are absent from an image's set (see `Elements.weight`) do not count.
     """
 
     def __init__(self, channels: Size, kind: NormName = "batch") -> None:
@@ -110,7 +95,6 @@ class ElementNorm(nn.Module):
         self.kind = kind
         self.batch = GlobalBatchNorm2d(channels) if kind == "batch" else None
         self.epsilon = 1e-5
-        # A group of all channels: what goes with them is what group norm calls a group.
         self.layer = nn.GroupNorm(1, channels, eps=self.epsilon) if kind == "layer" else None
 
     def forward(self, features: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -128,8 +112,9 @@ class ElementNorm(nn.Module):
     def _masked(self, features: Tensor, mask: Tensor) -> Tensor:
         """Normalise each image over its elements of weight 1."""
         x = features.to(torch.promote_types(features.dtype, torch.float32))
-        image = moments(x, (2, 3, 4) if self.layer is None else (1, 2, 3, 4), mask)
-        normal = image.centred * torch.rsqrt(image.variance + self.epsilon)
+        dims = (2, 3, 4) if self.layer is None else (1, 2, 3, 4)
+        _, _, variance, centred = moments(x, dims, mask)
+        normal = centred * torch.rsqrt(variance + self.epsilon)
         if self.layer is not None:
             scale, shift = (p.view(1, -1, 1, 1, 1) for p in (self.layer.weight, self.layer.bias))
             normal = normal * scale + shift

@@ -15,8 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from learnsym.utils.double_backward import double_backward_enabled
 
-FEW_CHANNELS = 8
-"""Below so many channels, sums of bags are slower than copies of slices."""
+FEW_CHANNELS = 8  # for fewer, sums of bags are slower than copies of slices
 _EPSILON = 1e-5
 _Taps = tuple[int, ...]
 _Bags = tuple[Tensor, Tensor]

@@ -13,13 +13,12 @@ from learnsym.utils.double_backward import double_backward_enabled
 def batched_mlp(x: Tensor, weights: list[Tensor], slope: float) -> Tensor:
     """Apply x -> x W_0^T -> LeakyReLU -> ... -> W_L^T for every member.
 
-    Where a weight is a leaf that has a gradient already (zeros at first), the backward pass adds to
-    it in place. Autograd would make the gradient of every batch a tensor of its own and then add
-    it, and keep a gradient of the activations for every layer: more memory traffic than the
-    products of small batches need. Once differentiable (but see `learnsym.utils.double_backward`).
-
     x is [M, B, in], or [1, B, in] if all members see the same, a weight [M, out..., in...] with any
     number of axes, and the result [M, B, out].
+
+    Where a weight is a leaf that has a gradient already (zeros at first), the backward pass adds to
+    it in place: autograd's new tensors for every batch and layer cost more memory traffic than the
+    products of small batches. Once differentiable (but see `learnsym.utils.double_backward`).
     """
     x = x.expand(len(weights[0]), -1, -1)
     if not double_backward_enabled():

@@ -10,10 +10,8 @@ from torch import Tensor
 
 from learnsym.layers.fast.taps import TapPositions
 
-_THREE_PRODUCTS = (torch.float32, torch.float64)
-"""Precisions in which three real products may replace the four of a complex one."""
-_PART_BYTES = 16e6
-"""Size of the part of a transformed kernel that is held at a time: about what a cache holds."""
+_THREE_PRODUCTS = (torch.float32, torch.float64)  # where three real products make a complex one
+_PART_BYTES = 16e6  # of a transformed kernel, held at a time: about what a cache holds
 
 
 def fft_conv(images: Tensor, kernel: Tensor, taps: TapPositions, size: int) -> Tensor:
@@ -112,8 +110,7 @@ def transforms(
     the central tap) and Y = X K, y = sum Re(Y e^(i f p)).
     """
     rows, columns, half = height + size // 2, width + size // 2, size // 2
-    grid = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-    u, v = (g.flatten() for g in grid)
+    u, v = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).unbind(1)
     index, opposite = u * columns + v, (-u % rows) * columns + (-v % columns)
     frequencies = torch.stack([u.double() / rows, v.double() / columns], -1) * 2 * pi
 
@@ -121,7 +118,7 @@ def transforms(
         phase = frequencies[chosen] @ points.double().t()
         return phase.cos(), phase.sin()
 
-    pixels = torch.cartesian_prod(torch.arange(height), torch.arange(width)).view(-1, 2)
+    pixels = torch.cartesian_prod(torch.arange(height), torch.arange(width))
     shifts = torch.tensor(taps) - half
     real, pair = index == opposite, index < opposite
     (re, _), (k_re, _) = phases(real, pixels), phases(real, shifts)

@@ -14,11 +14,8 @@ from learnsym.utils.double_backward import double_backward_enabled
 TapPositions = tuple[tuple[int, int], ...]
 """The taps of a kernel as (row, column)."""
 TapRuns = tuple[tuple[int, int, int], ...]
-"""Runs of neighbouring taps: (first index in the flat kernel, one past the last, index of the first
-among the taps)."""
-_CHUNK_BYTES = {"cpu": 32e6}
-"""Size of the buffer of gathered pixels by device: on a CPU about what its cache holds; 1e9
-elsewhere."""
+"""Runs of neighbours: (first index in the flat kernel, one past the last, the first's number)."""
+_CHUNK_BYTES = {"cpu": 32e6}  # of gathered pixels: about what a cache holds; 1e9 elsewhere
 
 
 def per_image_conv(
