@@ -3,7 +3,6 @@
 It is computed by the PointConv trick (Wu et al. 2019).
 """
 
-from collections.abc import Iterator
 from functools import partial
 from itertools import pairwise
 
@@ -18,6 +17,7 @@ from learnsym.layers.norms import SwishNorm
 from learnsym.schema import Size
 
 _CHUNK_POINTS = 256  # mixed at a time: enough for a product at full speed, few enough for a cache
+_Part = tuple[Block, Tensor, Tensor]  # a block with its features [b n, C] and m [b n q, mixing]
 
 
 class WeightNetwork(nn.Module):
@@ -63,42 +63,29 @@ class LieConv(nn.Module):
         """Map rows [P, C] of points to [P, C']; the product with W in autocast's precision."""
         mixing = self.weights(hoods.pairs)
         dtype = product_dtype(mixing)
-        mix = mixed_linear
+        mix = _mixed_linear
         if self.training and torch.is_grad_enabled():
             # What is mixed, `mixing` times as much as the features, is computed again in the
             # backward pass, not kept.
             mix = partial(checkpoint, mix, use_reentrant=False, preserve_rng_state=False)
         weight, bias = self.linear.weight.to(dtype), self.linear.bias.to(dtype)
-        chunks = _chunks(features.to(dtype), mixing.to(dtype), hoods.blocks)
-        outputs = [mix(*chunk, weight, bias) for chunk in chunks]
-        return torch.cat(outputs) / hoods.counts()
+        rows = features.to(dtype).split([block.rows for block in hoods.blocks])
+        pairs = mixing.to(dtype).split([block.pairs for block in hoods.blocks])
+        chunks: list[list[_Part]] = [[]]
+        for part in zip(hoods.blocks, rows, pairs, strict=True):
+            if sum(block.rows for block, _, _ in chunks[-1]) >= _CHUNK_POINTS:
+                chunks.append([])
+            chunks[-1].append(part)
+        return torch.cat([mix(chunk, weight, bias) for chunk in chunks]) / hoods.counts()
 
 
-def mixed_linear(
-    features: Tensor, mixing: Tensor, blocks: tuple[Block, ...], weight: Tensor, bias: Tensor
-) -> Tensor:
-    """Compute W vec(sum_u m(v, u) f_u^T) + b [P, C'] of f [P, C] and m [M, mixing]."""
-    rows = features.split([block.rows for block in blocks])
-    pairs = mixing.split([block.pairs for block in blocks])
+def _mixed_linear(parts: list[_Part], weight: Tensor, bias: Tensor) -> Tensor:
+    """Compute W vec(sum_u m(v, u) f_u^T) + b, [P, C']."""
     sums = []
-    for block, f, m in zip(blocks, rows, pairs, strict=True):
+    for block, f, m in parts:
         products = _matrices(m, block) @ f.reshape(block.clouds, block.points, -1)
-        sums.append(products.view(-1, mixing.shape[1] * features.shape[1]))
+        sums.append(products.view(-1, weight.shape[1]))
     return F.linear(torch.cat(sums), weight, bias)
-
-
-def _chunks(
-    features: Tensor, mixing: Tensor, blocks: tuple[Block, ...]
-) -> Iterator[tuple[Tensor, Tensor, tuple[Block, ...]]]:
-    """Yield consecutive blocks with their rows, at least _CHUNK_POINTS where there are so many."""
-    chunks: list[tuple[Block, ...]] = [()]
-    for block in blocks:
-        if sum(b.rows for b in chunks[-1]) >= _CHUNK_POINTS:
-            chunks.append(())
-        chunks[-1] += (block,)
-    rows = features.split([sum(b.rows for b in chunk) for chunk in chunks])
-    pairs = mixing.split([sum(b.pairs for b in chunk) for chunk in chunks])
-    return zip(rows, pairs, chunks, strict=True)
 
 
 def _matrices(mixing: Tensor, block: Block) -> Tensor:
