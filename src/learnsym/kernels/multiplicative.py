@@ -119,9 +119,10 @@ class FilterKernel(ContinuousKernel):
     def __init__(self, shape: KernelShape, spec: "FourierNet", filters: Filters) -> None:
         super().__init__(shape)
         self.filters, h = filters, shape.hidden
-        self.inner = nn.ModuleList(ChannelsFirstLinear(h, h) for _ in range(spec.layers))
+        inner = [ChannelsFirstLinear(h, h) for _ in range(spec.layers)]
+        self.inner = nn.ModuleList(inner)
         bound = sqrt(spec.weight_scale / h)
-        for linear in self.inner:
+        for linear in inner:
             nn.init.uniform_(linear.weight, -bound, bound)
 
     def features(self, space: Tensor, element: Tensor) -> Tensor:
