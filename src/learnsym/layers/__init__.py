@@ -8,21 +8,6 @@ from learnsym.layers.lie_conv import LieConv
 from learnsym.layers.norms import ElementNorm, GlobalBatchNorm2d, SwishNorm, synchronise_norms
 from learnsym.layers.steerable import NormPool, NormReLU, RegularPool, RegularReLU, SteerableConv
 
-__all__ = [
-    "ConvBlock",
-    "Dropout",
-    "ElementNorm",
-    "ForwardContext",
-    "GlobalBatchNorm2d",
-    "GroupConv",
-    "LieConv",
-    "LiftingConv",
-    "NormPool",
-    "NormReLU",
-    "PointwiseGroupConv",
-    "RegularPool",
-    "RegularReLU",
-    "SteerableConv",
-    "SwishNorm",
-    "synchronise_norms",
-]
+__all__ = ["ConvBlock", "Dropout", "ElementNorm", "ForwardContext", "GlobalBatchNorm2d"]
+__all__ += ["GroupConv", "LieConv", "LiftingConv", "NormPool", "NormReLU", "PointwiseGroupConv"]
+__all__ += ["RegularPool", "RegularReLU", "SteerableConv", "SwishNorm", "synchronise_norms"]
