@@ -13,10 +13,10 @@ from learnsym.groups.point_groups import O2, SO2, Cyclic, Dihedral, Elements, Tr
 from learnsym.kernels.multiplicative import FourierNet, MAGNet
 from learnsym.kernels.siren import SIREN
 from learnsym.layers.continuous_conv import disc_taps
-from learnsym.layers.element_norm import ElementNorm
-from learnsym.layers.fast.per_image_conv import per_image_conv
+from learnsym.layers.fast.taps import per_image_conv
 from learnsym.layers.forward_context import ForwardContext
 from learnsym.layers.group_conv import GroupConv, LiftingConv, PointwiseGroupConv
+from learnsym.layers.norms import ElementNorm
 
 KERNEL = SIREN(hidden=6)
 DOUBLE = {"dtype": torch.float64}
@@ -155,11 +155,7 @@ def test_per_image_conv_is_a_grouped_conv2d(padding, monkeypatch):
     gradient = torch.randn_like(expected)
     wanted = torch.autograd.grad(expected, (images, kernels), gradient)
     for chunk in (1.0, 3000.0, 1e9):  # one image at a time, a few, all
-        monkeypatch.setitem(
-            __import__("learnsym.layers.fast.per_image_conv", fromlist=["x"])._CHUNK_BYTES,
-            "cpu",
-            chunk,
-        )
+        monkeypatch.setattr("learnsym.layers.fast.taps._CHUNK_BYTES", {"cpu": chunk})
         found = per_image_conv(images, kernels, corners, padding, 5)
         torch.testing.assert_close(found, expected)
         for a, b in zip(

@@ -12,9 +12,15 @@ from hypothesis import strategies as st
 
 from learnsym.groups.rotations import uniform_rotations
 from learnsym.layers import lie_conv
-from learnsym.layers.lie_conv import LieConv, mixed_linear
+from learnsym.layers.lie_conv import LieConv
 from learnsym.layers.lifting import LIFTS
-from learnsym.layers.neighbourhoods import Block, clouds_by_size, neighbourhoods, sorted_points
+from learnsym.layers.neighbourhoods import (
+    Block,
+    Neighbourhoods,
+    clouds_by_size,
+    neighbourhoods,
+    sorted_points,
+)
 
 CHANNELS, OUT, MIXING = 3, 4, 5
 
@@ -144,11 +150,14 @@ def test_first_and_second_derivatives_of_the_product(restricted):
     inputs = [x.requires_grad_() for x in inputs]
 
     def call(features, mixing, weight, bias):
-        conv = LieConv(2, 4, 1, 3)
-        chunks = lie_conv._chunks(features, mixing, blocks)
-        return torch.cat([conv._mixed_linear(*chunk, weight, bias) for chunk in chunks])
+        conv, hoods = LieConv(2, 4, 1, 3).double(), Neighbourhoods(blocks, mixing)
+        conv.weights = torch.nn.Identity()
+        state = {"linear.weight": weight, "linear.bias": bias}
+        return hoods.counts() * torch.func.functional_call(conv, state, (features, hoods))
 
-    torch.testing.assert_close(call(*inputs), mixed_linear(*inputs[:2], blocks, *inputs[2:]))
+    in_parts = call(*inputs)
+    with mock.patch.object(lie_conv, "_CHUNK_POINTS", 256):
+        torch.testing.assert_close(in_parts, call(*inputs))
     assert torch.autograd.gradcheck(call, inputs)
     assert torch.autograd.gradgradcheck(call, inputs)
 

@@ -10,8 +10,7 @@ import torch.distributed as dist
 import torch.multiprocessing
 from torch import nn
 
-from learnsym.layers.batch_norm import GlobalBatchNorm2d, synchronise_norms
-from learnsym.layers.batch_norm_swish import SwishNorm
+from learnsym.layers.norms import GlobalBatchNorm2d, SwishNorm, synchronise_norms
 
 
 def _norm_worker(rank, port, folder, kind):

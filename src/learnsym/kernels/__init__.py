@@ -6,13 +6,5 @@ from learnsym.kernels.mlp import MLP
 from learnsym.kernels.multiplicative import FourierNet, GaborNet, MAGNet
 from learnsym.kernels.siren import SIREN
 
-__all__ = [
-    "MLP",
-    "SIREN",
-    "ContinuousKernel",
-    "FourierNet",
-    "GaborNet",
-    "KernelShape",
-    "KernelSpec",
-    "MAGNet",
-]
+__all__ = ["MLP", "SIREN", "ContinuousKernel", "FourierNet", "GaborNet", "KernelShape"]
+__all__ += ["KernelSpec", "MAGNet"]

@@ -3,29 +3,28 @@
 A kernel k(x, e) in R^(Cout x Cin) is a small network of a spatial coordinate x and of the
 coordinates e of a relative group element (Romero and Lohit, "Learning partial equivariances from
 data", 2022). A convolution evaluates it at all pairs of a point (output element i, tap) and a point
-(output element i, input element j). So the first layer is computed on two small tables, and
-`outer_sum` makes the large tensor of them; coordinates are never concatenated.
+(output element i, input element j), see `learnsym.kernels.linear`.
 """
 
 import copy
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from math import pi, sqrt
-from typing import ClassVar, Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Ge
 from torch import Tensor, nn
 
-from learnsym.kernels.linear import ChannelsFirstLinear, KernelShape, check_at_least, check_positive
+from learnsym.kernels.linear import ChannelsFirstLinear, KernelShape, check_fields
 from learnsym.schema import AngleCut, Count, Positive, Size
+
+Depth = Annotated[int, Ge(2)]
+"""A number of layers with a first and a last one."""
 
 
 class ContinuousKernel(nn.Module, ABC):
-    """k(x, e) = A f(x, e) + a, with features f in R^hidden that a subclass gives.
-
-    Args:
-        shape: sizes of the kernel.
-    """
+    """k(x, e) = A f(x, e) + a, with features f in R^hidden that a subclass gives."""
 
     gain: Tensor
 
@@ -41,15 +40,10 @@ class ContinuousKernel(nn.Module, ABC):
         """Map [B, n_out, taps, s] and [B, n_out, n_in, d] to [B, hidden, n_out, n_in, taps]."""
 
     def forward(self, space: Tensor, element: Tensor) -> Tensor:
-        """Return the weights of a convolution.
+        """Return the weights of a convolution, [*L, Cout, n_out, Cin, n_in, taps].
 
-        Args:
-            space: [*L, n_out, taps, s], L = () for sample sets that a batch shares, (B,) for one
-                set per image.
-            element: [*L, n_out, n_in, d].
-
-        Returns:
-            [*L, Cout, n_out, Cin, n_in, taps]; with sets per image contiguous.
+        Coordinates are [*L, n_out, taps, s] and [*L, n_out, n_in, d]. L = () for sample sets that a
+        batch shares; (B,) for one set per image, with contiguous weights.
         """
         self._check(space, element)
         shared = space.dim() == 3
@@ -59,7 +53,7 @@ class ContinuousKernel(nn.Module, ABC):
         channels = self.shape.out_channels, self.shape.in_channels
         k = self.head(z.flatten(2), self.gain).view(z.shape[0], *channels, *z.shape[2:])
         k = k.transpose(2, 3)
-        # A shared kernel stays a view: what lays it out for a conv2d reads it in one pass. (Not
+        # A shared kernel stays a view, read in one pass by what lays it out for a conv2d. (Not
         # k[0]: its gradient is a copy.)
         return k.squeeze(0) if shared else k.contiguous()
 
@@ -68,15 +62,8 @@ class ContinuousKernel(nn.Module, ABC):
 
         k = A f + a is linear in the features f, of which there are few (hidden) for all pairs of
         channels: where an output has few pixels, summing over elements and taps first costs less
-        than writing k down, and much less memory.
-
-        Args:
-            patches: inputs under the taps, [M, Cin, n_in, taps].
-            space: as in `forward`, for a shared set.
-            element: as in `forward`, for a shared set.
-
-        Returns:
-            [M, Cout, n_out].
+        than writing k down, and much less memory. [M, Cin, n_in, taps] and a shared set, as in
+        `forward`, to [M, Cout, n_out].
         """
         self._check(space, element)
         with torch.autocast(space.device.type, enabled=False):
@@ -90,11 +77,8 @@ class ContinuousKernel(nn.Module, ABC):
 
     def _check(self, space: Tensor, element: Tensor) -> None:
         s, d = self.shape.space_dim, self.shape.element_dim
-        if (
-            space.dim() not in (3, 4)
-            or (space.shape[-1], element.shape[-1]) != (s, d)
-            or space.shape[:-2] != element.shape[:-2]
-        ):
+        same_sets = space.shape[:-2] == element.shape[:-2] and space.dim() in (3, 4)
+        if not same_sets or (space.shape[-1], element.shape[-1]) != (s, d):
             raise ValueError(
                 f"a kernel of {s} spatial and {d} element coordinates takes "
                 f"[*L, n_out, taps, {s}] and [*L, n_out, n_in, {d}], and got "
@@ -106,25 +90,18 @@ class ContinuousKernel(nn.Module, ABC):
         """Set the gain so that responses to inputs of unit variance have unit variance.
 
         The mean square of k over the points of `probe` and over all pairs of channels becomes 1 /
-        fan_in: measured for the parameters as drawn, in float64, without drawing anything. It is a
-        constant, not smaller weights: an optimiser's step is then the same fraction of the weights
-        whatever the fan-in. Without coordinates k is one constant matrix: its bias alone, drawn
-        from U(-sqrt(3 / fan_in), sqrt(3 / fan_in)).
-
-        Args:
-            fan_in: Cin * n_in * taps, over which a response sums.
-            periodic: the first two element coordinates are the cosine and sine of an angle.
+        fan_in, where fan_in = Cin * n_in * taps: measured for the parameters as drawn, in float64,
+        without drawing anything. It is a constant, not smaller weights: an optimiser's step is then
+        the same fraction of the weights whatever the fan-in. Without coordinates k is one constant
+        matrix: its bias alone, drawn from U(-sqrt(3 / fan_in), sqrt(3 / fan_in)).
         """
-        check_positive(fan_in=fan_in)
         if self.shape.coordinates == 0:
             nn.init.zeros_(self.head.weight)
             nn.init.uniform_(self.head.bias, -sqrt(3), sqrt(3))
             self.gain.fill_(fan_in**-0.5)
             return
         exact = copy.deepcopy(self).double()  # batch normalisation must not remember the probe
-        points = probe(
-            self.shape.space_dim, self.shape.element_dim, periodic, self.head.weight.device
-        )
+        points = probe(self.shape.space_dim, self.shape.element_dim, periodic, self.gain.device)
         f = exact.features(*points).flatten(2)[0]
         f = torch.cat((f, torch.ones_like(f[:1])))
         weights = torch.cat((exact.head.weight, exact.head.bias[:, None]), 1)
@@ -142,10 +119,10 @@ class ContinuousKernel(nn.Module, ABC):
 def probe(
     space_dim: Count, element_dim: Count, periodic: bool, device: torch.device | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Return the points on which the initial scale is measured.
+    """Return the points [1, 1, taps, s] and [1, 1, n_in, d] on which the first scale is measured.
 
     They are a 7 x 7 grid within the unit disc, with 8 angles; further element coordinates
-    (reflections) are -1 and 1. Float64, [1, 1, taps, s] and [1, 1, n_in, d].
+    (reflections) are -1 and 1. If `periodic`, an angle is two coordinates, its cosine and sine.
     """
     axis = torch.linspace(-1, 1, 7, dtype=torch.float64, device=device)
     space = _grid([axis] * space_dim, axis)
@@ -161,9 +138,7 @@ def probe(
 
 def _grid(axes: list[Tensor], axis: Tensor) -> Tensor:
     """Return [points, len(axes)]; one point of no coordinates for no axes."""
-    if not axes:
-        return axis.new_zeros(1, 0)
-    return torch.stack(torch.meshgrid(*axes, indexing="ij"), -1).flatten(0, -2)
+    return torch.cartesian_prod(*axes).view(-1, len(axes)) if axes else axis.new_zeros(1, 0)
 
 
 @dataclass(frozen=True)
@@ -189,11 +164,8 @@ class KernelSpec(ABC):
     cut: AngleCut = "half_turn"
     scale: Literal["response", "network"] = "response"
 
-    min_layers: ClassVar[int] = 1
-
     def __post_init__(self) -> None:
-        check_at_least(1, hidden=self.hidden)
-        check_at_least(self.min_layers, layers=self.layers)
+        check_fields(self)
         if self.periodic and self.cut != "half_turn":
             raise ValueError(
                 f"cut={self.cut} has no effect with periodic=true, which has no cut: "
@@ -209,20 +181,14 @@ class KernelSpec(ABC):
         hidden: Size | None = None,
         fan_in: Positive | None = None,
     ) -> ContinuousKernel:
-        """Build a kernel network with fresh parameters.
+        """Build a kernel network of these sizes (see `KernelShape`) with fresh parameters.
 
-        Args:
-            space_dim: see `KernelShape`.
-            element_dim: see `KernelShape`; the embedding of the angle included.
-            out_channels: Cout.
-            in_channels: Cin.
-            hidden: width, where it differs from the spec's.
-            fan_in: Cin * n_in * taps, which scale="response" starts from; None keeps the scale of
-                the network's first weights. A kernel of no coordinates, one constant matrix, always
-                starts from it.
+        `hidden` stands for the spec's width, and scale="response" starts from `fan_in`, Cin * n_in
+        * taps; None keeps the scale of the network's first weights. A kernel of no coordinates, one
+        constant matrix, always starts from it.
         """
-        if fan_in is not None:
-            check_positive(fan_in=fan_in)
+        if fan_in is not None and not fan_in > 0:
+            raise ValueError(f"fan_in={fan_in}: expected a number above zero")
         width = self.hidden if hidden is None else hidden
         shape = KernelShape(space_dim, element_dim, out_channels, in_channels, width)
         kernel = self.network(shape)

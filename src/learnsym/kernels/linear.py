@@ -1,42 +1,37 @@
-"""Evaluate linear maps of coordinates at all pairs of points, without concatenating them.
+"""Evaluate the first layer of kernel networks at all pairs of points, without concatenating them.
 
-The first layer of a kernel network is computed on two small tables, of space and of elements, and
-`outer_sum` makes the large tensor of them.
+It is computed on two small tables, of space and of elements, of which `outer_sum` makes the large
+tensor.
 """
 
 from dataclasses import dataclass
 from math import sqrt
+from typing import Annotated, Literal, get_origin, get_type_hints
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from learnsym.schema import Count, Size
 
 
-def check_at_least(minimum: int, **numbers: int) -> None:
-    """Raise ValueError unless all numbers are at least `minimum`."""
-    for name, number in numbers.items():
-        if number < minimum:
-            raise ValueError(f"{name}={number}: a kernel needs at least {minimum}")
-
-
-def check_positive(**numbers: float) -> None:
-    """Raise ValueError unless all numbers are above zero."""
-    for name, number in numbers.items():
-        if not number > 0:
-            raise ValueError(f"{name}={number}: expected a number above zero")
+def check_fields(settings: object) -> None:
+    """Raise ValueError unless every field has one of the values that its annotation allows."""
+    for name, hint in get_type_hints(type(settings), include_extras=True).items():
+        if get_origin(hint) in (Annotated, Literal):
+            value = getattr(settings, name)
+            try:
+                TypeAdapter(hint).validate_python(value)
+            except ValidationError as error:
+                raise ValueError(f"{name}={value}: {error.errors()[0]['msg']}") from error
 
 
 @dataclass(frozen=True)
 class KernelShape:
-    """The sizes of a kernel network.
+    """The sizes of a kernel network of width `hidden`.
 
-    Attributes:
-        space_dim: s, coordinates of a point of the plane; 0 for a pointwise convolution.
-        element_dim: d, coordinates of a relative group element; 0 for a kernel of space alone.
-        out_channels: Cout.
-        in_channels: Cin.
-        hidden: h, width of the network.
+    A point of the plane has s = space_dim coordinates, none for a pointwise convolution, and a
+    relative group element d = element_dim, none for a kernel of space alone.
     """
 
     space_dim: Count
@@ -46,9 +41,7 @@ class KernelShape:
     hidden: Size
 
     def __post_init__(self) -> None:
-        check_at_least(0, space_dim=self.space_dim, element_dim=self.element_dim)
-        check_at_least(1, out_channels=self.out_channels, in_channels=self.in_channels)
-        check_at_least(1, hidden=self.hidden)
+        check_fields(self)
 
     @property
     def coordinates(self) -> int:
@@ -59,15 +52,9 @@ class KernelShape:
 def outer_sum(space: tuple[Tensor, Tensor], element: tuple[Tensor, Tensor]) -> Tensor:
     """Return space[0] element[0] + space[1] element[1] over all pairs of points.
 
-    The sum a + e is (a, 1), (1, e); its sine is (sin a, cos a), (cos e, sin e). A matrix product is
-    faster than broadcasting, and its backward pass makes nothing of the size of the result.
-
-    Args:
-        space: two tables [..., taps].
-        element: two tables [..., n_in].
-
-    Returns:
-        [..., n_in, taps].
+    The tables are [..., taps] and [..., n_in], the result [..., n_in, taps]. The sum a + e is
+    (a, 1), (1, e); its sine is (sin a, cos a), (cos e, sin e). A matrix product is faster than
+    broadcasting, and its backward pass makes nothing of the size of the result.
     """
     return torch.stack(element, -1) @ torch.stack(space, -2)
 
@@ -80,8 +67,7 @@ def channels_first(points: Tensor) -> Tensor:
 class ChannelsFirstLinear(nn.Linear):
     """The linear map y = W z + b of [B, in, points] to [B, out, points].
 
-    Channels come first because those of the weights of a convolution do. Weights and biases start
-    as U(-1/sqrt(in), 1/sqrt(in)), PyTorch's default.
+    Channels come first because those of the weights of a convolution do.
     """
 
     def reset_parameters(self) -> None:
@@ -90,46 +76,35 @@ class ChannelsFirstLinear(nn.Linear):
         nn.init.uniform_(self.weight, -bound, bound)
         nn.init.uniform_(self.bias, -bound, bound)
 
-    def scaled(self, scale: float | Tensor) -> tuple[Tensor, Tensor]:
+    def scaled(self, scale: float | Tensor | None) -> tuple[Tensor, Tensor]:
         """Return weight and bias times `scale`: they are fewer than the points."""
-        if isinstance(scale, float) and scale == 1:
+        if scale is None:
             return self.weight, self.bias
         return self.weight * scale, self.bias * scale
 
-    def forward(self, z: Tensor, scale: float | Tensor = 1.0) -> Tensor:
+    def forward(self, z: Tensor, scale: float | Tensor | None = None) -> Tensor:
         """Return scale (W z + b): [B, in, points] to [B, out, points]."""
         weight, bias = self.scaled(scale)
         return torch.baddbmm(bias[:, None], weight.expand(z.shape[0], -1, -1), z)
 
 
 class PairLinear(ChannelsFirstLinear):
-    """The first layer, W [x; e] + b = (W_x x + b) + W_e e, as its two tables.
-
-    Args:
-        shape: sizes of the kernel.
-    """
+    """The first layer, W [x; e] + b = (W_x x + b) + W_e e, as its two tables."""
 
     def __init__(self, shape: KernelShape) -> None:
         super().__init__(shape.coordinates, shape.hidden)
         self.space_dim = shape.space_dim
 
     def tables(
-        self, space: Tensor, element: Tensor, scale: float | Tensor = 1.0
+        self, space: Tensor, element: Tensor, scale: float | Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return the tables of the two summands.
+        """Return the tables of both summands times `scale`.
 
-        Args:
-            space: [B, n_out, taps, s].
-            element: [B, n_out, n_in, d].
-            scale: factor of both.
-
-        Returns:
-            [B, h, n_out, taps] and [B, h, n_out, n_in].
+        [B, n_out, taps, s] and [B, n_out, n_in, d] to [B, h, n_out, taps] and [B, h, n_out, n_in].
         """
-        batch = space.shape[0]
         weight, bias = self.scaled(scale)
-        of_space = weight[:, : self.space_dim].expand(batch, -1, -1)
-        of_element = weight[:, self.space_dim :].expand(batch, -1, -1)
+        parts = weight[:, : self.space_dim], weight[:, self.space_dim :]
+        of_space, of_element = (part.expand(space.shape[0], -1, -1) for part in parts)
         a = torch.baddbmm(bias[:, None], of_space, channels_first(space))
         e = torch.bmm(of_element, channels_first(element))
         return a.unflatten(2, space.shape[1:3]), e.unflatten(2, element.shape[1:3])

@@ -4,21 +4,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from math import sqrt
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from learnsym.kernels.base import ContinuousKernel, KernelSpec
+from learnsym.kernels.base import ContinuousKernel, Depth, KernelSpec
 from learnsym.kernels.linear import ChannelsFirstLinear, KernelShape, PairLinear, outer_sum
 
-_SLOPE = 0.01
 # Activation, and 1 / E[activation(u)^2] for u ~ N(0, 1): weights of that variance over fan-in keep
 # second moments (He et al.). The rectifiers work in place: nothing before them needs their input
 # again.
 _ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], float]] = {
     "relu": (partial(F.relu, inplace=True), 2.0),
-    "leaky_relu": (partial(F.leaky_relu, negative_slope=_SLOPE, inplace=True), 2 / (1 + _SLOPE**2)),
+    "leaky_relu": (partial(F.leaky_relu, inplace=True), 2 / (1 + 0.01**2)),
     "swish": (F.silu, 1 / 0.355772),
 }
 
@@ -30,11 +29,7 @@ class _ChannelNorm(nn.LayerNorm):
         return super().forward(z.mT).mT
 
 
-_NORMS: dict[str, Callable[[int], nn.Module]] = {
-    "none": lambda hidden: nn.Identity(),
-    "batch": nn.BatchNorm1d,
-    "layer": _ChannelNorm,
-}
+_NORMS = {"none": nn.Identity, "batch": nn.BatchNorm1d, "layer": _ChannelNorm}
 
 
 class MlpKernel(ContinuousKernel):
@@ -44,10 +39,6 @@ class MlpKernel(ContinuousKernel):
     does not change from layer to layer (for swish: where it is 1); b ~ U(+-1/sqrt(fan_in)), which
     puts kinks away from the origin; A as PyTorch has it, a = 0. Parameters: (s + d) h + h +
     (n - 2) (h^2 + h) + (h + 1) Cout Cin, and 2 h (n - 1) for either norm.
-
-    Args:
-        shape: sizes of the kernel.
-        spec: the settings.
     """
 
     def __init__(self, shape: KernelShape, spec: "MLP") -> None:
@@ -57,13 +48,11 @@ class MlpKernel(ContinuousKernel):
                 "norm=batch: a kernel of no coordinates has one value a channel, and no "
                 "statistics; take none or layer"
             )
-        hidden = shape.hidden
+        h = shape.hidden
         self.activation, gain = _ACTIVATIONS[spec.activation]
         self.first = PairLinear(shape)
-        self.inner = nn.ModuleList(
-            ChannelsFirstLinear(hidden, hidden) for _ in range(spec.layers - 2)
-        )
-        self.norms = nn.ModuleList(_NORMS[spec.norm](hidden) for _ in range(spec.layers - 1))
+        self.inner = nn.ModuleList(ChannelsFirstLinear(h, h) for _ in range(spec.layers - 2))
+        self.norms = nn.ModuleList(_NORMS[spec.norm](h) for _ in range(spec.layers - 1))
         for linear in (self.first, *self.inner):
             bound = sqrt(3 * gain / max(linear.in_features, 1))
             nn.init.uniform_(linear.weight, -bound, bound)
@@ -83,26 +72,15 @@ class MLP(KernelSpec):
     """Kernels with rectifiers or swish, `MlpKernel`.
 
     Args:
-        hidden: width of the network.
-        layers: number of linear layers, the first and the last one included: at least 2.
-        periodic: the convolution hands a relative angle over as (cos, sin).
+        layers: number of linear layers, the first and the last one included.
         activation: relu, leaky_relu (slope 0.01) or swish (u sigmoid(u)).
         norm: before every activation: none; batch (each channel over all points of all images) or
             layer (the channels of each point), both affine.
     """
 
+    layers: Depth = 3
     activation: Literal["relu", "leaky_relu", "swish"] = "relu"
     norm: Literal["none", "batch", "layer"] = "none"
-
-    min_layers: ClassVar[int] = 2
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.activation not in _ACTIVATIONS:
-            valid = ", ".join(_ACTIVATIONS)
-            raise ValueError(f"activation={self.activation}: valid are {valid}")
-        if self.norm not in _NORMS:
-            raise ValueError(f"norm={self.norm}: valid are {', '.join(_NORMS)}")
 
     def network(self, shape: KernelShape) -> MlpKernel:
         """Build an `MlpKernel`."""

@@ -7,12 +7,10 @@ and a Gaussian window with a diagonal precision is a window of space times a win
 So all sines and exponentials are taken on the two small tables of points, and the large tensor of
 their pairs costs one matrix product.
 
-About `input_scale`: with K filters, frequencies start as U(-1, 1) input_scale / sqrt(K in) per unit
-of a coordinate, and the product of the K filters has sqrt(K) times that. On 7 points in [-1, 1] the
-highest frequency that neighbours can tell apart is 3 pi, about 9 rad per unit; 256 stands for a
-deviation of 43 in a filter and 85 in the product (3 coordinates, 4 filters). So the kernel starts
-as noise from tap to tap, and a rotated grid meets other noise. That is the published setting; below
-15 or so it starts smooth.
+About `input_scale`: with K filters, frequencies start as U(-1, 1) input_scale / sqrt(K in), and
+those of the filters' product are sqrt(K) times that. Neighbours of 7 points in [-1, 1] tell 3 pi
+rad per unit apart; the published 256 is a deviation of 85 (3 coordinates, 4 filters). So the kernel
+starts as noise from tap to tap, and a rotated grid meets other noise; below 15 or so it is smooth.
 """
 
 from collections.abc import Iterator
@@ -25,25 +23,17 @@ from torch import Tensor, nn
 from torch.distributions import Gamma
 
 from learnsym.kernels.base import ContinuousKernel, KernelSpec
-from learnsym.kernels.linear import (
-    ChannelsFirstLinear,
-    KernelShape,
-    channels_first,
-    check_positive,
-    outer_sum,
-)
+from learnsym.kernels.linear import ChannelsFirstLinear, KernelShape, channels_first, outer_sum
 from learnsym.schema import Positive
+
+Pair = tuple[Tensor, Tensor]
 
 
 class Filters(nn.Module):
     """K banks of h filters g(c) = sin(w.c + phi), evaluated as tables of space and of elements.
 
     w ~ U(-1, 1) input_scale / sqrt(K in); phi ~ U(-pi, pi), so that E[g^2] = 1/2 at every c.
-    Parameters: K (h (s + d) + h).
-
-    Args:
-        shape: sizes of the kernel.
-        spec: the settings; K = layers + 1.
+    Parameters: K (h (s + d) + h), K = layers + 1.
     """
 
     def __init__(self, shape: KernelShape, spec: "FourierNet") -> None:
@@ -57,56 +47,30 @@ class Filters(nn.Module):
         nn.init.uniform_(self.phase, -pi, pi)
 
     def forward(self, space: Tensor, element: Tensor) -> Iterator[Tensor]:
-        """Yield K tensors [B, h, n_out, n_in, taps], each computed when it is asked for.
-
-        Args:
-            space: [B, n_out, taps, s].
-            element: [B, n_out, n_in, d].
-        """
-        x, y = channels_first(space), channels_first(element)
-        sines, windows = self.waves(x, y), self.windows(x, y)
-        of_space, of_element = (
-            [t if w is None else t * w for t in pair]
-            for pair, w in zip(sines, windows, strict=True)
-        )
-        of_space = [t.unflatten(-1, space.shape[1:3]).unbind(0) for t in of_space]
-        of_element = [t.unflatten(-1, element.shape[1:3]).unbind(0) for t in of_element]
-        for a0, a1, e0, e1 in zip(*of_space, *of_element, strict=True):
+        """Yield K filters [B, h, n_out, n_in, taps], each computed when it is asked for."""
+        of_space, of_element = self.tables(channels_first(space), channels_first(element))
+        a = [t.unflatten(-1, space.shape[1:3]).unbind(0) for t in of_space]
+        e = [t.unflatten(-1, element.shape[1:3]).unbind(0) for t in of_element]
+        for a0, a1, e0, e1 in zip(*a, *e, strict=True):
             yield outer_sum((a0, a1), (e0, e1))
 
-    def waves(self, x: Tensor, y: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """Return sin(a + e) as two factors of each table.
-
-        Args:
-            x: [B, s, P].
-            y: [B, d, Q].
-
-        Returns:
-            Twice [K, B, h, P] and twice [K, B, h, Q].
-        """
+    def tables(self, x: Tensor, y: Tensor) -> tuple[Pair, Pair]:
+        """Return the factors of points [B, s, P] and [B, d, Q], two of [K, B, h, P] or [.., Q]."""
         s = self.space_dim
         a = self.frequency[:, None, :, :s] @ x + self.phase[:, None, :, None]
         e = self.frequency[:, None, :, s:] @ y
         return (a.sin(), a.cos()), (e.cos(), e.sin())
-
-    def windows(self, x: Tensor, y: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """Return factors of the tables of space and of elements; None for 1."""
-        return None, None
 
 
 class WindowedFilters(Filters):
     """g(c) = exp(-1/2 sum_i (gamma_i (c_i - mu_i))^2) sin(w.c + phi).
 
     mu ~ U(-1, 1); gamma ~ Gamma(alpha / (k + 1), beta) for the k-th filter, k = 0, 1, ..., or,
-    where one gamma serves all coordinates, Gamma(alpha / K, beta) for every filter (the published
-    starts of MAGNet and of GaborNet); w is that of `Filters` times gamma: narrow windows hold high
-    frequencies. The precision gamma^2 stays positive whatever a gradient step does.
+    where one gamma serves all coordinates (isotropic), Gamma(alpha / K, beta) for every filter (the
+    published starts of MAGNet and of GaborNet); w is that of `Filters` times gamma: narrow windows
+    hold high frequencies. The precision gamma^2 stays positive whatever a gradient step does.
 
     Parameters: K (2 h (s + d) + h), and K h (isotropic) or K h (s + d) for gamma.
-
-    Args:
-        shape: sizes of the kernel.
-        spec: the settings; isotropic: one gamma for all coordinates of a unit.
     """
 
     def __init__(self, shape: KernelShape, spec: "GaborNet") -> None:
@@ -115,12 +79,17 @@ class WindowedFilters(Filters):
         self.mean = nn.Parameter(torch.empty(count, shape.hidden, dim).uniform_(-1, 1))
         alphas = [spec.alpha / (count if spec.isotropic else k + 1) for k in range(count)]
         size = (shape.hidden, 1 if spec.isotropic else dim)
-        # Named after the precision, whose root it is.
         self.root = nn.Parameter(torch.stack([Gamma(a, spec.beta).sample(size) for a in alphas]))
         with torch.no_grad():
             self.frequency.mul_(self.root)
 
-    def windows(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    def tables(self, x: Tensor, y: Tensor) -> tuple[Pair, Pair]:
+        """Return the factors, waves times windows."""
+        (a0, a1), (e0, e1) = super().tables(x, y)
+        of_space, of_element = self.windows(x, y)
+        return (a0 * of_space, a1 * of_space), (e0 * of_element, e1 * of_element)
+
+    def windows(self, x: Tensor, y: Tensor) -> Pair:
         """Return the windows of both tables: [B, s, P], [B, d, Q] to [K, B, h, P], [K, B, h, Q]."""
         s, mean = self.space_dim, self.mean
         precision = self.root.square().expand_as(mean)
@@ -129,14 +98,9 @@ class WindowedFilters(Filters):
 
 
 def _window(precision: Tensor, mean: Tensor, c: Tensor) -> Tensor:
-    """Return exp(-1/2 sum_i p_i (c_i - mu_i)^2) [K, B, h, P].
+    """Return exp(-1/2 sum_i p_i (c_i - mu_i)^2) [K, B, h, P] for p, mu [K, h, i] and c [B, i, P].
 
-    The square is multiplied out, which leaves matrix products and no [.., h, i, P].
-
-    Args:
-        precision: p [K, h, i].
-        mean: mu [K, h, i].
-        c: points [B, i, P].
+    The square is multiplied out, which leaves matrix products and no tensor [.., h, i, P].
     """
     weighted = precision * mean
     constant = (weighted * mean).sum(-1)[:, None, :, None]
@@ -144,27 +108,21 @@ def _window(precision: Tensor, mean: Tensor, c: Tensor) -> Tensor:
 
 
 class FilterKernel(ContinuousKernel):
-    """z_1 = g_1(c), z_k+1 = (W_k z_k + b_k) g_k+1(c), k = A z + a.
+    """z_1 = g_1(c), z_k+1 = (W_k z_k + b_k) g_k+1(c), k = A z + a, with n + 1 banks of filters g.
 
     Initialisation: W ~ U(-r, r) with r = sqrt(weight_scale / h); b and A as PyTorch has them,
     U(-1/sqrt(h), 1/sqrt(h)); a = 0. So W z + b has variance weight_scale E[z^2] / 3 + 1 / (3 h): a
     sixth of the one before it, where a filter is a mere sine. Parameters: those of the filters,
     n (h^2 + h) and (h + 1) Cout Cin.
-
-    Args:
-        shape: sizes of the kernel.
-        spec: the settings.
-        filters: n + 1 banks of h filters.
     """
 
     def __init__(self, shape: KernelShape, spec: "FourierNet", filters: Filters) -> None:
         super().__init__(shape)
-        hidden = shape.hidden
-        self.filters = filters
-        inner = [ChannelsFirstLinear(hidden, hidden) for _ in range(spec.layers)]
+        self.filters, h = filters, shape.hidden
+        inner = [ChannelsFirstLinear(h, h) for _ in range(spec.layers)]
         self.inner = nn.ModuleList(inner)
+        bound = sqrt(spec.weight_scale / h)
         for linear in inner:
-            bound = sqrt(spec.weight_scale / hidden)
             nn.init.uniform_(linear.weight, -bound, bound)
 
     def features(self, space: Tensor, element: Tensor) -> Tensor:
@@ -181,33 +139,20 @@ class FourierNet(KernelSpec):
     """Kernels that multiply sines, `FilterKernel` on `Filters`.
 
     Args:
-        hidden: width of the network.
         layers: n, linear maps between n + 1 filters.
-        periodic: the convolution hands a relative angle over as (cos, sin).
-        cut: see `KernelSpec`.
-        scale: see `KernelSpec`.
         input_scale: scale of the frequencies, see the module's docstring.
         weight_scale: squared scale of the linear maps.
-
-    >>> sum(p.numel() for p in FourierNet(hidden=32, layers=3).build(2, 1, 10, 10).parameters())
-    6980
     """
 
     input_scale: Positive = 256.0
     weight_scale: Positive = 1.0
     scale: Literal["response", "network"] = "network"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_positive(input_scale=self.input_scale, weight_scale=self.weight_scale)
+    filters: ClassVar[type[Filters]] = Filters
 
     def network(self, shape: KernelShape) -> FilterKernel:
         """Build a `FilterKernel`."""
-        return FilterKernel(shape, self, self.filters(shape))
-
-    def filters(self, shape: KernelShape) -> Filters:
-        """Build the n + 1 banks of filters."""
-        return Filters(shape, self)
+        return FilterKernel(shape, self, self.filters(shape, self))
 
 
 @dataclass(frozen=True)
@@ -215,11 +160,6 @@ class GaborNet(FourierNet):
     """Kernels that multiply sines in round Gaussian windows, `FilterKernel` on `WindowedFilters`.
 
     Args:
-        hidden: width of the network.
-        layers: n, linear maps between n + 1 filters.
-        periodic: the convolution hands a relative angle over as (cos, sin).
-        input_scale: scale of the frequencies, see the module's docstring.
-        weight_scale: squared scale of the linear maps.
         alpha: n + 1 times the shape of the Gamma distribution of gamma, the root of a window's
             precision.
         beta: its rate.
@@ -228,15 +168,8 @@ class GaborNet(FourierNet):
     alpha: Positive = 6.0
     beta: Positive = 1.0
 
+    filters: ClassVar[type[Filters]] = WindowedFilters
     isotropic: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_positive(alpha=self.alpha, beta=self.beta)
-
-    def filters(self, shape: KernelShape) -> Filters:
-        """Build the n + 1 banks of filters with their windows."""
-        return WindowedFilters(shape, self)
 
 
 @dataclass(frozen=True)

@@ -5,19 +5,13 @@ Sitzmann et al., "Implicit neural representations with periodic activation funct
 
 from dataclasses import dataclass
 from math import pi, sqrt
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from learnsym.kernels.base import ContinuousKernel, KernelSpec
-from learnsym.kernels.linear import (
-    ChannelsFirstLinear,
-    KernelShape,
-    PairLinear,
-    check_positive,
-    outer_sum,
-)
+from learnsym.kernels.base import ContinuousKernel, Depth, KernelSpec
+from learnsym.kernels.linear import ChannelsFirstLinear, KernelShape, PairLinear, outer_sum
 from learnsym.schema import Positive
 
 
@@ -32,23 +26,17 @@ class SirenKernel(ContinuousKernel):
 
     Without biases k is odd: k(-c) = -k(c), and exactly 0 at c = 0, where the central tap of an
     element with itself lies.
-
-    Args:
-        shape: sizes of the kernel.
-        spec: the settings.
     """
 
     def __init__(self, shape: KernelShape, spec: "SIREN") -> None:
         super().__init__(shape)
-        hidden, omega0 = shape.hidden, float(spec.omega0)
+        h, omega0 = shape.hidden, float(spec.omega0)
         self.omega0 = nn.Parameter(torch.tensor(omega0)) if spec.learn_omega0 else omega0
         self.first = PairLinear(shape)
-        self.inner = nn.ModuleList(
-            ChannelsFirstLinear(hidden, hidden) for _ in range(spec.layers - 2)
-        )
+        self.inner = nn.ModuleList(ChannelsFirstLinear(h, h) for _ in range(spec.layers - 2))
         first_bound = 1 / max(shape.coordinates, 1)
         for linear in (self.first, *self.inner, self.head):
-            bound = first_bound if linear is self.first else sqrt(6 / hidden) / omega0
+            bound = first_bound if linear is self.first else sqrt(6 / h) / omega0
             nn.init.uniform_(linear.weight, -bound, bound)
             nn.init.zeros_(linear.bias)
         if spec.biases == "uniform":
@@ -72,31 +60,19 @@ class SIREN(KernelSpec):
     """Kernels of sines, `SirenKernel`.
 
     Args:
-        hidden: width of the network.
-        layers: number of linear layers, the first and the last one included: at least 2.
-        periodic: the convolution hands a relative angle over as (cos, sin).
-        cut: see `KernelSpec`.
-        scale: see `KernelSpec`.
+        layers: number of linear layers, the first and the last one included.
         omega0: frequency of the sines; 10 or 30 in the paper.
         learn_omega0: let every kernel learn it.
         biases: of the sine layers at the start. "zero", as published for partial group
             convolutions; "uniform": U(-1/sqrt(in), 1/sqrt(in)), as Sitzmann et al. have it;
             "phase": omega0 b_1 uniform on the circle, the others zero.
-
-    >>> sum(p.numel() for p in SIREN(hidden=32, layers=3).build(2, 1, 32, 32).parameters())
-    34976
     """
 
+    layers: Depth = 3
     omega0: Positive = 10.0
     learn_omega0: bool = False
     biases: Literal["zero", "uniform", "phase"] = "phase"
     scale: Literal["response", "network"] = "network"
-
-    min_layers: ClassVar[int] = 2
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_positive(omega0=self.omega0)
 
     def network(self, shape: KernelShape) -> SirenKernel:
         """Build a `SirenKernel`."""

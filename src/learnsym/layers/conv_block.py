@@ -12,16 +12,7 @@ from learnsym.utils.rng import BatchRows
 class ConvBlock(nn.Module):
     """Apply conv3x3 (padding 1), batch norm and ReLU; then max-pool 2 and dropout if asked for.
 
-    Args:
-        in_channels: C.
-        out_channels: K.
-        pool: halve both sides (rounded down) by a maximum over 2 x 2 pixels.
-        dropout: probability of dropout at the very end.
-
     Shape: [B, C, H, W] to [B, K, H, W], or [B, K, H // 2, W // 2] with `pool`.
-
-    >>> ConvBlock(3, 8, pool=True)(torch.randn(2, 3, 9, 9)).shape
-    torch.Size([2, 8, 4, 4])
     """
 
     def __init__(

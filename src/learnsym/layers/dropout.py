@@ -7,21 +7,11 @@ from learnsym.utils.rng import BatchRows, batch_uniform
 
 
 class Dropout(nn.Module):
-    """Set each number to zero with probability p and divide the others by 1 - p, in training.
+    """Set each number to zero with a probability p and divide the others by 1 - p, in training.
 
     The same distribution as nn.Dropout (Srivastava et al., 2014). The masks are drawn for the whole
     global batch (`learnsym.utils.rng`), so that a run on several processes drops what a run on one
-    process drops.
-
-    Args:
-        probability: p in [0, 1]. With p = 0, and in evaluation, the module is the identity and
-            draws nothing.
-
-    Shape: any [B, ...] to the same.
-
-    >>> import torch
-    >>> Dropout(0.5).eval()(torch.ones(1, 3))
-    tensor([[1., 1., 1.]])
+    process drops. With p = 0, and in evaluation, nothing is drawn.
     """
 
     def __init__(self, probability: Fraction = 0.5) -> None:

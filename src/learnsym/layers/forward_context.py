@@ -12,23 +12,12 @@ from learnsym.utils.rng import BatchRows
 class ForwardContext:
     """Hold what the layers of a network share in one forward pass.
 
-    A network that takes it has a parameter `context` (None: nothing is shared, no penalty is
-    wanted) and hands it to its layers. Networks that draw nothing per example need none.
+    A network that takes it has a parameter `context` and hands it to its layers.
 
     Attributes:
         rows: which examples of a global batch the inputs are; None: all of them.
         offset: random offset [] of the sampled elements, where all layers share one.
         penalties: terms of the loss; in training each layer with a kernel decay appends its own.
-
-    Examples:
-        >>> import torch
-        >>> from learnsym.groups.planar import SE2
-        >>> from learnsym.kernels.siren import SIREN
-        >>> from learnsym.layers.group_conv import LiftingConv
-        >>> lift, context = LiftingConv(1, 4, SIREN(), group=SE2(), decay=1e-4), ForwardContext()
-        >>> features, elements = lift(torch.randn(2, 1, 9, 9), context)
-        >>> [term.ndim for term in context.penalties]
-        [0]
     """
 
     rows: BatchRows | None = None
@@ -49,12 +38,8 @@ def call_network(net: nn.Module, inputs: Tensor, context: ForwardContext) -> Ten
 class TrainedNetwork(nn.Module):
     """Call a network in training; return its outputs and the penalties of its layers.
 
-    A module of its own, since data parallelism and compilation wrap what is called. The penalties
-    are those that depend on what the pass has sampled; for those of the parameters alone see
-    `learnsym.distributions.base.penalty`.
-
-    Args:
-        net: any network; it may take inputs alone.
+    A module of its own, since data parallelism and compilation wrap what is called. For penalties
+    of the parameters alone see `learnsym.distributions.base.penalty`.
     """
 
     def __init__(self, net: nn.Module) -> None:

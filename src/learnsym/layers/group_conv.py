@@ -5,9 +5,8 @@
     pointwise    (f * k)(y, h) = sum_h' f(y, h') k(h^-1 h')
 
 Features are [B, C, n, H, W], on n sampled `Elements`. A layer evaluates its kernel network for all
-pairs of an output and an input element, on the taps inside the unit disc only, and is then one
-conv2d from C * n to C' * n' channels or, with a set of elements for every image, one batched matrix
-product.
+pairs of an output and an input element, and is then one conv2d from C * n to C' * n' channels or,
+with a set of elements for every image, one batched matrix product.
 """
 
 import torch
@@ -18,34 +17,18 @@ from learnsym.distributions.sampling import FullSampling
 from learnsym.groups.point_groups import Elements, SemidirectProduct
 from learnsym.kernels.base import KernelSpec
 from learnsym.layers.continuous_conv import ContinuousGroupConv
-from learnsym.layers.fast.per_image_conv import patches
-from learnsym.layers.forward_context import ForwardContext, rows_of
+from learnsym.layers.fast.taps import patches
+from learnsym.layers.forward_context import ForwardContext
 from learnsym.schema import NonNegative, Size
 
-_FEW_PIXELS = 4
-"""Outputs of at most so many pixels, without padding, are computed without their kernel in
-training."""
+_FEW_PIXELS = 4  # outputs of no more, without padding, are trained without their kernel
 
 
 class LiftingConv(ContinuousGroupConv):
     """Lift images to features on elements, always sampled from the whole group.
 
-    Args:
-        in_channels, out_channels: C and C'.
-        kernel: the kind of kernel network.
-        elements: samples the elements of the output; or give `group`, and `sampling` if it is not
-            the default.
-        kernel_size: odd; taps outside the unit disc are zero and never evaluated.
-        decay: see `ContinuousGroupConv`.
-        group, sampling: instead of `elements`.
-
-    Shape: [B, C, H, W] to [B, C', n, H, W] and n elements.
-
-    >>> from learnsym.groups.planar import SE2
-    >>> from learnsym.kernels.siren import SIREN
-    >>> features, elements = LiftingConv(3, 16, SIREN(), group=SE2())(torch.randn(2, 3, 28, 28))
-    >>> list(features.shape), len(elements)
-    ([2, 16, 8, 28, 28], 8)
+    The elements of the output come from `elements`, or from a `group` and its `sampling`. The
+    kernel_size is odd; taps outside the unit disc are zero and never evaluated.
     """
 
     def __init__(
@@ -62,15 +45,14 @@ class LiftingConv(ContinuousGroupConv):
     ) -> None:
         super().__init__(out_channels, kernel_size, kernel_size // 2, True, decay)
         self.elements = _sampler(elements, group, sampling, learned=False)
-        self.kernel = kernel.build(
-            2, 0, out_channels, in_channels, fan_in=in_channels * len(self.taps)
-        )
+        fan_in = in_channels * len(self.taps)
+        self.kernel = kernel.build(2, 0, out_channels, in_channels, fan_in=fan_in)
 
     def forward(
         self, images: Tensor, context: ForwardContext | None = None
     ) -> tuple[Tensor, Elements]:
         """Lift [B, C, H, W] to [B, C', n, H, W] and the n elements."""
-        out = _sample(self.elements, images, self.points.dtype, context)
+        out = self.sample(images, context)
         with torch.autocast(images.device.type, enabled=False):
             space = out.inverse_act(self.points)
         kernel = self.evaluate_kernel(space, space.new_zeros(*out.angle.shape, 1, 0))
@@ -80,18 +62,8 @@ class LiftingConv(ContinuousGroupConv):
 class GroupConv(ContinuousGroupConv):
     """Convolve features on elements; with partial sampling, learn which part of the group to keep.
 
-    Args:
-        in_channels, out_channels: C and C'.
-        kernel: the kind of kernel network.
-        elements: samples the elements of the output; or give `group`, and `sampling` if it is not
-            the default.
-        kernel_size: odd; taps outside the unit disc are zero and never evaluated.
-        valid: no padding (the image shrinks by kernel_size - 1), instead of padding with zeros to
-            the same size.
-        decay: see `ContinuousGroupConv`.
-        group, sampling: instead of `elements`.
-
-    Shape: [B, C, n, H, W] on n elements to [B, C', n', H', W'] and n' elements.
+    The arguments are those of `LiftingConv`, and `valid`: no padding (the image shrinks by
+    kernel_size - 1), instead of padding with zeros to the same size.
 
     >>> from learnsym.distributions.sampling import PartialSampling
     >>> from learnsym.groups.planar import SE2
@@ -127,7 +99,7 @@ class GroupConv(ContinuousGroupConv):
         self, features: Tensor, inputs: Elements, context: ForwardContext | None = None
     ) -> tuple[Tensor, Elements]:
         """Convolve [B, C, n, H, W] on n elements to [B, C', n', H', W'] and the n' elements."""
-        out = _sample(self.elements, features, self.points.dtype, context)
+        out = self.sample(features, context)
         height, width = (side - self.kernel_size + 1 for side in features.shape[-2:])
         few = not self.padding and height * width <= _FEW_PIXELS
         if few and self.training and not self.decay and not out.per_image:
@@ -147,10 +119,7 @@ class GroupConv(ContinuousGroupConv):
             return out.inverse_act(self.points), relative
 
     def forward_factorised(self, features: Tensor, out: Elements, inputs: Elements) -> Tensor:
-        """Convolve to few output pixels, without padding, and without the kernel itself.
-
-        See `ContinuousKernel.contract`. [B, C, n, H, W] to [B, C', n', H', W'].
-        """
+        """Convolve to few output pixels, without padding, by `ContinuousKernel.contract`."""
         height, width = (side - self.kernel_size + 1 for side in features.shape[-2:])
         gathered = torch.stack(patches(features, self.tap_positions, height, width), -1)
         gathered = gathered.flatten(3, 4).movedim(3, 1)  # [B, H' W', C, n, taps]
@@ -161,16 +130,7 @@ class GroupConv(ContinuousGroupConv):
 
 
 class PointwiseGroupConv(ContinuousGroupConv):
-    """Convolve over the group alone, without bias, for shortcuts onto given elements.
-
-    Args:
-        in_channels, out_channels: C and C'.
-        kernel: the kind of kernel network; this layer's is half as wide.
-        like: samples the elements of the output.
-        decay: see `ContinuousGroupConv`.
-
-    Shape: [B, C, n, H, W] on n elements to [B, C', n', H, W] on n' elements.
-    """
+    """Convolve over the group alone, without bias, for shortcuts onto the elements of `like`."""
 
     def __init__(
         self,
@@ -211,16 +171,8 @@ def _sampler(
     sampling: FullSampling | None,
     learned: bool,
 ) -> GroupSampler:
-    if (elements is None) == (group is None) or (elements is not None and sampling is not None):
+    if elements is None and group is not None:
+        return GroupSampler(sampling or FullSampling(), group.stabiliser, learned)
+    if elements is None or group is not None or sampling is not None:
         raise ValueError("Expected either elements, or a group and its sampling. Try group=SE2().")
-    if elements is not None:
-        return elements
-    assert group is not None
-    return GroupSampler(sampling or FullSampling(), group.stabiliser, learned)
-
-
-def _sample(
-    elements: GroupSampler, features: Tensor, dtype: torch.dtype, context: ForwardContext | None
-) -> Elements:
-    offset = None if context is None else context.offset
-    return elements(len(features), features.device, dtype, offset, rows_of(context))
+    return elements

@@ -4,11 +4,7 @@ from torch import Tensor
 
 
 def check_images(network: str, images: Tensor, channels: int, smallest_side: int) -> None:
-    """Check that images are [B, channels, H, W] with sides of at least `smallest_side` pixels.
-
-    Raises:
-        ValueError: they are not.
-    """
+    """Raise ValueError unless images are [B, channels, H, W] with H and W >= smallest_side."""
     if images.ndim != 4 or images.shape[1] != channels:
         raise ValueError(
             f"{network} was built for images [B, {channels}, H, W] and got {list(images.shape)}"
@@ -22,11 +18,7 @@ def check_images(network: str, images: Tensor, channels: int, smallest_side: int
 
 
 def check_clouds(network: str, clouds: Tensor, features: int) -> None:
-    """Check that clouds are [B, N, 3 + features], of at least one cloud and one point.
-
-    Raises:
-        ValueError: they are not.
-    """
+    """Raise ValueError unless clouds are [B, N, 3 + features], at least one of at least a point."""
     if clouds.ndim != 3 or clouds.shape[2] != 3 + features or 0 in clouds.shape[:2]:
         raise ValueError(
             f"{network} was built for point clouds [B, N, 3 + {features}], coordinates and "

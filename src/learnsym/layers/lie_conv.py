@@ -3,7 +3,7 @@
 It is computed by the PointConv trick (Wu et al. 2019).
 """
 
-from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -11,29 +11,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from learnsym.layers.batch_norm_swish import SwishNorm, product_dtype
+from learnsym.layers.fast import product_dtype
 from learnsym.layers.neighbourhoods import Block, Neighbourhoods
+from learnsym.layers.norms import SwishNorm
 from learnsym.schema import Size
 
-_CHUNK_POINTS = 256
-"""How many points are mixed at a time: enough for a product at full speed, few enough to stay in
-the cache."""
+_CHUNK_POINTS = 256  # mixed at a time: enough for a product at full speed, few enough for a cache
+_Part = tuple[Block, Tensor, Tensor]  # a block with its features [b n, C] and m [b n q, mixing]
 
 
 class WeightNetwork(nn.Module):
-    """Map pairs to `mixing` numbers: linear, batch norm, swish, once more than there are widths.
+    """Map pairs to `mixing` numbers: linear, batch norm, swish, once more than there are widths."""
 
-    Args:
-        pair_size: numbers of a pair.
-        mixing: numbers of the result.
-        widths: hidden widths.
-
-    Shape: [M, pair_size] to [M, mixing].
-    """
-
-    def __init__(
-        self, pair_size: Size, mixing: Size = 16, widths: tuple[Size, ...] = (32, 32)
-    ) -> None:
+    def __init__(self, pair_size: int, mixing: int, widths: tuple[int, ...]) -> None:
         super().__init__()
         sizes = (pair_size, *widths, mixing)
         self.linears = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
@@ -52,17 +42,9 @@ class LieConv(nn.Module):
 
         y_v = (W vec(sum_u m(v, u) f_u^T) + b) / |N(v)|,    u in the neighbourhood N(v)
 
-    with m the weight network of the pair, `mixing` numbers: a kernel k(v, u) [C', C] = sum_j m_j(v,
-    u) W_j of which only m is computed for each pair, and the W_j are multiplied after the sum over
-    neighbours.
-
-    Args:
-        in_channels, out_channels: C and C'.
-        pair_size: numbers that describe a pair, see `Lift.pairs`.
-        mixing: numbers m_j.
-        weight_widths: hidden widths of the weight network.
-
-    Shape: rows [P, C] of points and their neighbourhoods to [P, C'].
+    with m the weight network of the pair (see `Lift.pairs`), `mixing` numbers: a kernel k(v, u)
+    [C', C] = sum_j m_j(v, u) W_j of which only m is computed for each pair, and the W_j are
+    multiplied after the sum over neighbours.
     """
 
     def __init__(
@@ -78,78 +60,36 @@ class LieConv(nn.Module):
         self.linear = nn.Linear(mixing * in_channels, out_channels)
 
     def forward(self, features: Tensor, hoods: Neighbourhoods) -> Tensor:
-        """Map [P, C] to [P, C']; the product with W in autocast's precision."""
+        """Map rows [P, C] of points to [P, C']; the product with W in autocast's precision."""
         mixing = self.weights(hoods.pairs)
         dtype = product_dtype(mixing)
+        mix = _mixed_linear
+        if self.training and torch.is_grad_enabled():
+            # What is mixed, `mixing` times as much as the features, is computed again in the
+            # backward pass, not kept.
+            mix = partial(checkpoint, mix, use_reentrant=False, preserve_rng_state=False)
         weight, bias = self.linear.weight.to(dtype), self.linear.bias.to(dtype)
-        chunks = _chunks(features.to(dtype), mixing.to(dtype), hoods.blocks)
-        outputs = [self._mixed_linear(*chunk, weight, bias) for chunk in chunks]
-        return torch.cat(outputs) / hoods.counts()
-
-    def _mixed_linear(
-        self,
-        features: Tensor,
-        mixing: Tensor,
-        blocks: tuple[Block, ...],
-        weight: Tensor,
-        bias: Tensor,
-    ) -> Tensor:
-        # What is mixed, `mixing` times as much as the features, is computed again in the backward
-        # pass, not kept.
-        if not (self.training and torch.is_grad_enabled()):
-            return mixed_linear(features, mixing, blocks, weight, bias)
-        return checkpoint(
-            mixed_linear,
-            features,
-            mixing,
-            blocks,
-            weight,
-            bias,
-            use_reentrant=False,
-            preserve_rng_state=False,
-        )
+        rows = features.to(dtype).split([block.rows for block in hoods.blocks])
+        pairs = mixing.to(dtype).split([block.pairs for block in hoods.blocks])
+        chunks: list[list[_Part]] = [[]]
+        for part in zip(hoods.blocks, rows, pairs, strict=True):
+            if sum(block.rows for block, _, _ in chunks[-1]) >= _CHUNK_POINTS:
+                chunks.append([])
+            chunks[-1].append(part)
+        return torch.cat([mix(chunk, weight, bias) for chunk in chunks]) / hoods.counts()
 
 
-def mixed_linear(
-    features: Tensor, mixing: Tensor, blocks: tuple[Block, ...], weight: Tensor, bias: Tensor
-) -> Tensor:
-    """Compute W vec(sum_u m(v, u) f_u^T) + b, [P, C'].
-
-    Args:
-        features: f, [P, C].
-        mixing: m, [M, mixing].
-        blocks: which rows of both belong together.
-        weight: W, [C', mixing * C].
-        bias: b, [C'].
-    """
-    rows = features.split([block.rows for block in blocks])
-    pairs = mixing.split([block.pairs for block in blocks])
+def _mixed_linear(parts: list[_Part], weight: Tensor, bias: Tensor) -> Tensor:
+    """Compute W vec(sum_u m(v, u) f_u^T) + b, [P, C']."""
     sums = []
-    for block, f, m in zip(blocks, rows, pairs, strict=True):
+    for block, f, m in parts:
         products = _matrices(m, block) @ f.reshape(block.clouds, block.points, -1)
-        sums.append(products.view(-1, mixing.shape[1] * features.shape[1]))
+        sums.append(products.view(-1, weight.shape[1]))
     return F.linear(torch.cat(sums), weight, bias)
 
 
-def _chunks(
-    features: Tensor, mixing: Tensor, blocks: tuple[Block, ...]
-) -> Iterator[tuple[Tensor, Tensor, tuple[Block, ...]]]:
-    """Yield consecutive blocks with their rows, at least _CHUNK_POINTS where there are so many."""
-    chunks: list[tuple[Block, ...]] = [()]
-    for block in blocks:
-        if sum(b.rows for b in chunks[-1]) >= _CHUNK_POINTS:
-            chunks.append(())
-        chunks[-1] += (block,)
-    rows = features.split([sum(b.rows for b in chunk) for chunk in chunks])
-    pairs = mixing.split([sum(b.pairs for b in chunk) for chunk in chunks])
-    return zip(rows, pairs, chunks, strict=True)
-
-
 def _matrices(mixing: Tensor, block: Block) -> Tensor:
-    """Lay out m of a block [b n q, mixing] as matrices [b, n mixing, n] of (v, j) and u.
-
-    They are zero where u is no neighbour of v.
-    """
+    """Lay out m of a block [b n q, mixing] as matrices [b, n mixing, n] of (v, j) and any u."""
     m = mixing.reshape(block.clouds, block.points, block.neighbours, -1)
     if block.chosen is not None:
         zeros = m.new_zeros(block.clouds, block.points, block.points, m.shape[-1])

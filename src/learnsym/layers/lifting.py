@@ -18,6 +18,7 @@ from abc import ABC, abstractmethod
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from learnsym.groups.rotations import motion_log, rotation_log
@@ -29,37 +30,28 @@ Lifted = tuple[Tensor, ...]
 
 
 def even_numbers(count: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Return the start [count, 3] of a sequence that fills the cube [0, 1)^3 evenly.
+    """Return the start [count, 3] of a sequence that fills the cube [0, 1)^3 evenly: Sobol's.
 
-    It is Sobol's, always the same.
-
-    Scrambled, since among the plain numbers are many that give relative rotations by pi, where the
-    logarithm jumps.
+    It is always the same; scrambled, since among the plain numbers are many that give relative
+    rotations by pi, where the logarithm jumps.
     """
-    return (
-        torch.quasirandom.SobolEngine(3, scramble=True, seed=0)
-        .draw(count, dtype=torch.float64)
-        .to(device, dtype)
-    )
+    sequence = torch.quasirandom.SobolEngine(3, scramble=True, seed=0)
+    return sequence.draw(count, dtype=torch.float64).to(device, dtype)
 
 
 class Lift(ABC):
     """Lift points and compare them; without state."""
 
-    pair_size: int
-    """Numbers that describe a pair."""
-    sampled: bool
-    """Whether many elements lie over a point, so that samples of rotations decide which are
-    taken."""
+    pair_size: int  # numbers that describe a pair
+    sampled: bool  # many elements lie over a point: samples of rotations decide which are taken
 
-    @abstractmethod
     def elements(self, points: Tensor, rotations: Tensor | None) -> Lifted:
-        """Lift points [B, n, 3], repeated once per sample; a sampled lift takes rotations too.
+        """Lift points [B, n, 3], repeated once per sample.
 
-        Rotations are [B, n, 3, 3].
-
-        A sampled lift maps (g x, g h) to g u where it maps (x, h) to u: equivariant, exactly.
+        A sampled lift takes rotations [B, n, 3, 3] too, and maps (g x, g h) to g u where it maps
+        (x, h) to u: equivariant, exactly.
         """
+        return (points,)
 
     @abstractmethod
     def pairs(self, lifted: Lifted) -> Tensor:
@@ -73,9 +65,6 @@ class Lift(ABC):
 class _AbsolutePositions(Lift):
     pair_size, sampled = 6, False
 
-    def elements(self, points: Tensor, rotations: Tensor | None) -> Lifted:
-        return (points,)
-
     def pairs(self, lifted: Lifted) -> Tensor:
         return _all_pairs(lifted[0])
 
@@ -85,9 +74,6 @@ class _AbsolutePositions(Lift):
 
 class _Translations(Lift):
     pair_size, sampled = 3, False
-
-    def elements(self, points: Tensor, rotations: Tensor | None) -> Lifted:
-        return (points,)
 
     def pairs(self, lifted: Lifted) -> Tensor:
         return lifted[0].unsqueeze(1) - lifted[0].unsqueeze(2)
@@ -105,7 +91,7 @@ class _Rotations(Lift):
         origin = radius == 0
         z = torch.where(origin, rotations[..., 2], points / torch.where(origin, 1.0, radius))
         nearest = rotations[..., 0]
-        x = torch.nn.functional.normalize(nearest - (nearest * z).sum(-1, keepdim=True) * z, dim=-1)
+        x = F.normalize(nearest - (nearest * z).sum(-1, keepdim=True) * z, dim=-1)
         return torch.stack([x, torch.linalg.cross(z, x), z], -1), radius
 
     def pairs(self, lifted: Lifted) -> Tensor:
@@ -125,19 +111,14 @@ class _Motions(Lift):
 
     def pairs(self, lifted: Lifted) -> Tensor:
         points, rotations = lifted
-        shift = (
-            points.unsqueeze(1) - points.unsqueeze(2)
-        ) @ rotations  # of row vectors: R_v^T (x_u - x_v)
-        turn, shift = motion_log(_relative_rotations(rotations), shift)
-        return torch.cat([turn, shift], -1)
+        shift = points.unsqueeze(1) - points.unsqueeze(2)
+        # R_v^T (x_u - x_v), of row vectors.
+        return torch.cat(motion_log(_relative_rotations(rotations), shift @ rotations), -1)
 
 
 def _all_pairs(values: Tensor) -> Tensor:
     """Pair values [B, n, d] of v and u to [B, n, n, 2 d]."""
-    n = values.shape[1]
-    return torch.cat(
-        [values.unsqueeze(2).expand(-1, -1, n, -1), values.unsqueeze(1).expand(-1, n, -1, -1)], -1
-    )
+    return torch.cat(torch.broadcast_tensors(values.unsqueeze(2), values.unsqueeze(1)), -1)
 
 
 def _relative_rotations(rotations: Tensor) -> Tensor:

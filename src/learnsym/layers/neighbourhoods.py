@@ -7,8 +7,8 @@ neighbours is one batched product for each size that occurs.
 """
 
 import math
+from collections import Counter
 from dataclasses import dataclass
-from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -20,12 +20,8 @@ from learnsym.layers.lifting import Lift, Lifted
 class Block:
     """Clouds of one size.
 
-    Attributes:
-        clouds: b, how many there are.
-        points: n, points of each.
-        neighbours: q, neighbours of each point, itself among them.
-        chosen: which points of its cloud they are, [b, n, q], or None where they are all: q = n, in
-            order.
+    There are b clouds of n points, and of each point q neighbours, itself among them: the `chosen`
+    [b, n, q] of its cloud, or all of them in order.
     """
 
     clouds: int
@@ -46,12 +42,10 @@ class Block:
 
 @dataclass(frozen=True)
 class Neighbourhoods:
-    """Neighbours of every point of a batch.
+    """Neighbours of every point of a batch, in blocks by size, small ones first.
 
-    Attributes:
-        blocks: by size, small ones first.
-        pairs: [sum of b n q, d], descriptions of a point v and a neighbour u, in the order of
-            (block, cloud, v, u).
+    `pairs` [sum of b n q, d] are descriptions of a point v and a neighbour u, in the order of
+    (block, cloud, v, u).
     """
 
     blocks: tuple[Block, ...]
@@ -64,10 +58,7 @@ class Neighbourhoods:
 
 
 def sorted_points(mask: Tensor, sizes: list[int]) -> Tensor:
-    """Return the indices [P] of the points in a mask [B, N], clouds by size (a stable order).
-
-    The indices count the B N points. `sizes` are those of the clouds.
-    """
+    """Return indices [P] into B N points of those in a mask [B, N], clouds by size, stably."""
     n = mask.shape[1]
     by_size = sorted(range(len(sizes)), key=sizes.__getitem__)
     order = torch.tensor(by_size, device=mask.device)
@@ -76,26 +67,20 @@ def sorted_points(mask: Tensor, sizes: list[int]) -> Tensor:
 
 def clouds_by_size(sizes: list[int]) -> list[tuple[int, int]]:
     """Return pairs (number of clouds, points of each), by size."""
-    return [(len(list(group)), n) for n, group in groupby(sorted(sizes))]
+    return [(count, n) for n, count in sorted(Counter(sizes).items())]
 
 
 def neighbourhoods(lift: Lift, lifted: list[Lifted], fill: float, most: int) -> Neighbourhoods:
-    """Find neighbourhoods in lifted clouds: the nearest points.
+    """Find neighbourhoods in lifted clouds, an entry [b, n, ...] for each size: the nearest points.
 
-    Among points at the same distance those that come first.
-
-    Args:
-        lift: how the clouds were lifted.
-        lifted: one entry [b, n, ...] for each size.
-        fill: part of the cloud that is a neighbourhood, rounded up.
-        most: but at most so many points.
+    They are the part `fill` of the cloud, rounded up, but at most so many; among points at the same
+    distance those that come first.
     """
     blocks, rows = [], []
     for elements in lifted:
-        pairs = lift.pairs(elements)
+        pairs, chosen = lift.pairs(elements), None
         clouds, n = pairs.shape[:2]
         q = min(most, max(1, math.ceil(round(fill * n, 9))))  # 0.28 * 25 is 7.000000000000001
-        chosen = None
         if q < n:
             chosen = lift.distances(pairs.detach()).sort(dim=-1, stable=True).indices[..., :q]
             pairs = pairs.gather(2, chosen.unsqueeze(-1).expand(-1, -1, -1, pairs.shape[-1]))

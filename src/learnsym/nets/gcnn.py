@@ -10,9 +10,9 @@ from learnsym.distributions.sampling import FullSampling
 from learnsym.groups.point_groups import SemidirectProduct
 from learnsym.kernels.base import KernelSpec
 from learnsym.layers.dropout import Dropout
-from learnsym.layers.element_norm import ElementNorm, NormName
 from learnsym.layers.forward_context import ForwardContext
 from learnsym.layers.input_checks import check_images
+from learnsym.layers.norms import ElementNorm, NormName
 from learnsym.nets.group_network import (
     GroupNetwork,
     block_channels,

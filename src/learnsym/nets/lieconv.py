@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 
 from learnsym.groups.rotations import uniform_rotations
-from learnsym.layers.batch_norm_swish import SwishNorm
 from learnsym.layers.forward_context import ForwardContext, rows_of
 from learnsym.layers.input_checks import check_clouds
 from learnsym.layers.lie_conv import LieConv
@@ -18,6 +17,7 @@ from learnsym.layers.neighbourhoods import (
     neighbourhoods,
     sorted_points,
 )
+from learnsym.layers.norms import SwishNorm
 from learnsym.schema import Fraction, Size, Task
 from learnsym.utils.rng import BatchRows, batch_uniform
 

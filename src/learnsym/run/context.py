@@ -63,7 +63,7 @@ class RunContext:
 def build_context(fabric: "Fabric", cfg: DictConfig, directory: RunDirectory) -> RunContext:
     """Seed, build the data, the network and the training, in this order."""
     from learnsym.distributions.base import parameter_groups
-    from learnsym.layers.batch_norm import synchronise_norms
+    from learnsym.layers.norms import synchronise_norms
     from learnsym.training.loop import Training
 
     trainer: TrainerSettings = build(cfg, "trainer")

@@ -1,40 +1,33 @@
 """Convolutions on few taps, and tanh, pooling and layer norm, for many members at a time.
 
 Channels are innermost: [M, B, H, W, C]. Autograd's own backward of the same formulas is slower on a
-CPU: it reduces over inner strides, and fills and adds a whole tensor for every slice. Both
-functions are once differentiable, but where second derivatives are asked for
-(`learnsym.utils.double_backward`) they leave it to autograd.
+CPU: it reduces over inner strides, and fills and adds a whole tensor for every slice. Only where
+second derivatives are asked for (`learnsym.utils.double_backward`) is it left to autograd.
 """
 
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from learnsym.layers.fast.context import Context
 from learnsym.utils.double_backward import double_backward_enabled
 
-FEW_CHANNELS = 8
-"""Below so many channels, sums of bags are slower than copies of slices."""
+FEW_CHANNELS = 8  # for fewer, sums of bags are slower than copies of slices
 _EPSILON = 1e-5
 _Taps = tuple[int, ...]
 _Bags = tuple[Tensor, Tensor]
 """Rows of all bags, one after the other, and where each bag begins."""
 
 
-def tap_conv(images: Tensor, kernel: Tensor, taps: tuple[int, ...]) -> Tensor:
+def tap_conv(images: Tensor, kernel: Tensor, taps: _Taps) -> Tensor:
     """Convolve images of M members, with zeros beyond the border.
 
-    Args:
-        images: [M, B, H, W, C], or [1, B, H, W, C] if all members see the same.
-        kernel: [M, taps, C, C'].
-        taps: indices in a 3 x 3 kernel, row by row; tap 3 r + s joins output (i, j) to input (i + r
-            - 1, j + s - 1).
-
-    Returns:
-        [M, B, H, W, C'].
+    Images are [M, B, H, W, C], or [1, B, H, W, C] if all members see the same, kernels [M, taps, C,
+    C'] and the result [M, B, H, W, C']. Taps are indices in a 3 x 3 kernel, row by row; tap 3 r + s
+    joins output (i, j) to input (i + r - 1, j + s - 1).
     """
     if double_backward_enabled():
         return _multiply(_slice_taps(images, taps), kernel)
@@ -60,7 +53,7 @@ def _multiply(patches: Tensor, kernel: Tensor) -> Tensor:
 
 class _TapConv(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Context, images: Tensor, kernel: Tensor, taps: _Taps) -> Tensor:
+    def forward(ctx: Any, images: Tensor, kernel: Tensor, taps: _Taps) -> Tensor:
         patches = gather_taps(images, taps)
         ctx.save_for_backward(patches, kernel)
         ctx.taps, ctx.shape = taps, images.shape
@@ -68,7 +61,7 @@ class _TapConv(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Context, grad: Tensor) -> tuple[Tensor | None, Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor, None]:
         patches, kernel = ctx.saved_tensors
         grad = grad.flatten(1, 3)
         rows = patches.flatten(1, 3).expand(len(kernel), -1, -1)
@@ -84,7 +77,7 @@ class _TapConv(torch.autograd.Function):
         return grad_images, grad_kernel, None
 
 
-def gather_taps(images: Tensor, taps: tuple[int, ...]) -> Tensor:
+def gather_taps(images: Tensor, taps: _Taps) -> Tensor:
     """Return the pixels that each tap sees, [M, B, H, W, C] to [M, B, H, W, taps C]."""
     height, width, channels = images.shape[2:]
     if channels < FEW_CHANNELS:
@@ -102,7 +95,7 @@ def _slice_taps(images: Tensor, taps: _Taps) -> Tensor:
     )
 
 
-def sum_taps(patches: Tensor, taps: tuple[int, ...]) -> Tensor:
+def sum_taps(patches: Tensor, taps: _Taps) -> Tensor:
     """Apply the adjoint of `gather_taps`: [M, B, H, W, taps, C] to [M, B, H, W, C]."""
     images = patches.shape[0] * patches.shape[1]
     _, bags = _tap_bags(images, *patches.shape[2:4], taps, patches.device)
@@ -125,26 +118,24 @@ def _tap_bags(
     row, column = row.unsqueeze(2) + tap // 3 - 1, column.unsqueeze(2) + tap % 3 - 1  # [H, W, taps]
     inside = ((row >= 0) & (row < height) & (column >= 0) & (column < width)).flatten()
     pixel, link = (row * width + column).flatten()[inside], inside.nonzero().flatten()
-    links_of_pixels = link[pixel.argsort(stable=True)]
     counts = pixel.bincount(minlength=height * width)
+
+    def repeat(rows: Tensor, sizes: Tensor, total: int) -> _Bags:
+        """Repeat the bags of one image, of `total` rows, for all images."""
+        repeated = rows + total * torch.arange(images).unsqueeze(1)
+        sizes = sizes.repeat(images)
+        return repeated.flatten().to(device), (sizes.cumsum(0) - sizes).to(device)
+
+    links_of_pixels = link[pixel.argsort(stable=True)]
     return (
-        _repeat_bags(pixel, inside.long(), height * width, images, device),
-        _repeat_bags(links_of_pixels, counts, len(inside), images, device),
+        repeat(pixel, inside.long(), height * width),
+        repeat(links_of_pixels, counts, len(inside)),
     )
-
-
-def _repeat_bags(
-    rows: Tensor, sizes: Tensor, total: int, images: int, device: torch.device
-) -> _Bags:
-    """Repeat the bags of one image, of `total` rows, for all images."""
-    repeated = rows + total * torch.arange(images).unsqueeze(1)
-    sizes = sizes.repeat(images)
-    return repeated.flatten().to(device), (sizes.cumsum(0) - sizes).to(device)
 
 
 class _TanhPoolNorm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Context, x: Tensor, pool: bool) -> Tensor:
+    def forward(ctx: Any, x: Tensor, pool: bool) -> Tensor:
         squashed = x.tanh()
         pooled = average_pool(squashed) if pool else squashed
         normal, scale = _layer_norm(pooled)
@@ -154,7 +145,7 @@ class _TanhPoolNorm(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Context, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         squashed, normal, scale = ctx.saved_tensors
         grad = grad.reshape(normal.shape)
         along, level = scale * space_mean(grad * normal), scale * space_mean(grad)

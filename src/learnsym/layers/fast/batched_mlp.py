@@ -1,37 +1,28 @@
 """Dense layers of many members, whose gradients over many batches are added up in place."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from learnsym.layers.fast.context import Context
 from learnsym.utils.double_backward import double_backward_enabled
 
 
 def batched_mlp(x: Tensor, weights: list[Tensor], slope: float) -> Tensor:
     """Apply x -> x W_0^T -> LeakyReLU -> ... -> W_L^T for every member.
 
+    x is [M, B, in], or [1, B, in] if all members see the same, a weight [M, out..., in...] with any
+    number of axes, and the result [M, B, out].
+
     Where a weight is a leaf that has a gradient already (zeros at first), the backward pass adds to
-    it in place. Autograd would make the gradient of every batch a tensor of its own and then add
-    it, and keep a gradient of the activations for every layer: more memory traffic than the
-    products of small batches need. Once differentiable (but see `learnsym.utils.double_backward`).
-
-    Args:
-        x: [M, B, in], or [1, B, in] if all members see the same.
-        weights: each [M, out..., in...], any number of axes.
-        slope: of LeakyReLU below zero.
-
-    Returns:
-        [M, B, out].
+    it in place: autograd's new tensors for every batch and layer cost more memory traffic than the
+    products of small batches. Once differentiable (but see `learnsym.utils.double_backward`).
     """
     x = x.expand(len(weights[0]), -1, -1)
-    if double_backward_enabled():
-        return _plain(x, weights, slope)
-    return _BatchedMLP.apply(x, slope, *weights)
-
-
-def _plain(x: Tensor, weights: list[Tensor], slope: float) -> Tensor:
+    if not double_backward_enabled():
+        return _BatchedMLP.apply(x, slope, *weights)
     for index, weight in enumerate(weights):
         x = F.leaky_relu(x, slope) if index else x
         x = torch.bmm(x, _matrix(weight, x.shape[-1]).mT)
@@ -45,7 +36,7 @@ def _matrix(weight: Tensor, columns: int) -> Tensor:
 
 class _BatchedMLP(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Context, x: Tensor, slope: float, *weights: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, slope: float, *weights: Tensor) -> Tensor:
         activations = [x]
         for weight in weights[:-1]:
             x = F.leaky_relu_(torch.bmm(x, _matrix(weight, x.shape[-1]).mT), slope)
@@ -56,7 +47,7 @@ class _BatchedMLP(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Context, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         count = len(ctx.saved_tensors) // 2
         activations, weights = ctx.saved_tensors[:count], ctx.saved_tensors[count:]
         grad_weights: list[Tensor | None] = [None] * count

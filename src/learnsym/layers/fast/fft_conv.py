@@ -3,38 +3,28 @@
 from collections.abc import Iterator
 from functools import lru_cache
 from math import pi
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from learnsym.layers.fast.context import Context
-from learnsym.layers.fast.per_image_conv import TapPositions
+from learnsym.layers.fast.taps import TapPositions
 
-_THREE_PRODUCTS = (torch.float32, torch.float64)
-"""Precisions in which three real products may replace the four of a complex one."""
-_PART_BYTES = 16e6
-"""Size of the part of a transformed kernel that is held at a time: about what a cache holds."""
+_THREE_PRODUCTS = (torch.float32, torch.float64)  # where three real products make a complex one
+_PART_BYTES = 16e6  # of a transformed kernel, held at a time: about what a cache holds
 
 
 def fft_conv(images: Tensor, kernel: Tensor, taps: TapPositions, size: int) -> Tensor:
     """Convolve (as torch means it) with as many zeros around the images as keep their size.
 
     A discrete Fourier transform of H + size // 2 rows and W + size // 2 columns is long enough that
-    nothing wraps around into the image, and then a convolution is a product for every frequency:
-    far less arithmetic than size^2 products for every pixel. The maps are so small that the
-    transforms are matrix products themselves, which know nothing of the zeros around image and
-    kernel: b x, c k and y = a^T (b x * c k), with three real products for a complex one (four in
-    half precision, which rounds less). Differentiable any number of times.
+    nothing wraps around into the image, and then a convolution is a product for every frequency.
+    The maps are so small that the transforms are matrix products themselves: b x, c k and
+    y = a^T (b x * c k), with three real products for a complex one (four in half precision, which
+    rounds less). Differentiable any number of times.
 
-    Args:
-        images: [B, C, H, W].
-        kernel: [C', C, taps]; a view of contiguous [C, C', taps] is not copied. The result is
-            computed in its precision.
-        taps: (row, column) of each tap in a kernel of size x size.
-        size: odd.
-
-    Returns:
-        [B, C', H, W].
+    Images [B, C, H, W] and a kernel [C', C, taps] of an odd `size` give [B, C', H, W] in the
+    kernel's precision. A kernel that is a view of contiguous [C, C', taps] is not copied.
     """
     batch, channels, height, width = images.shape
     products = 3 if kernel.dtype in _THREE_PRODUCTS else 4
@@ -54,7 +44,7 @@ class _Products(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Context, pixels: Tensor, kernel: Tensor, c: Tensor) -> Tensor:
+    def forward(ctx: Any, pixels: Tensor, kernel: Tensor, c: Tensor) -> Tensor:
         ctx.save_for_backward(pixels, kernel, c)
         out = pixels.new_empty(len(c), pixels.shape[1], kernel.shape[1])
         for rows, weights in _parts(kernel, c):
@@ -62,7 +52,7 @@ class _Products(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Context, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
         pixels, kernel, c = ctx.saved_tensors
         if torch.is_grad_enabled():  # to be differentiated again
             grad_weights = torch.bmm(pixels.transpose(1, 2), grad).flatten(1)
@@ -95,13 +85,8 @@ def fft_is_faster(
     """Estimate whether `fft_conv` takes less time than conv2d: on a CPU, with fewer products.
 
     Its products are small and it passes over more memory, so that half the multiplications of
-    conv2d are asked for; in half precision, in which conv2d is quicker, a quarter.
-
-    Args:
-        images: [B, C, H, W].
-        kernel_shape: (C', C, taps).
-        size: side of the kernel.
-        dtype: precision of the convolution.
+    conv2d are asked for; in half precision, in which conv2d is quicker, a quarter. The shapes are
+    [B, C, H, W] and (C', C, taps).
     """
     if images.device.type != "cpu" or size == 1:
         return False
@@ -125,8 +110,7 @@ def transforms(
     the central tap) and Y = X K, y = sum Re(Y e^(i f p)).
     """
     rows, columns, half = height + size // 2, width + size // 2, size // 2
-    grid = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-    u, v = (g.flatten() for g in grid)
+    u, v = torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).unbind(1)
     index, opposite = u * columns + v, (-u % rows) * columns + (-v % columns)
     frequencies = torch.stack([u.double() / rows, v.double() / columns], -1) * 2 * pi
 
@@ -134,7 +118,7 @@ def transforms(
         phase = frequencies[chosen] @ points.double().t()
         return phase.cos(), phase.sin()
 
-    pixels = torch.cartesian_prod(torch.arange(height), torch.arange(width)).view(-1, 2)
+    pixels = torch.cartesian_prod(torch.arange(height), torch.arange(width))
     shifts = torch.tensor(taps) - half
     real, pair = index == opposite, index < opposite
     (re, _), (k_re, _) = phases(real, pixels), phases(real, shifts)

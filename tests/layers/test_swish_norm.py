@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from learnsym.layers.batch_norm_swish import SwishNorm
+from learnsym.layers.norms import SwishNorm
 
 
 def normal(*shape, seed=0):
