@@ -64,7 +64,7 @@ def examples(net: ProjectedLinear) -> Split:
     draw = torch.Generator().manual_seed(1)
     side = net.group.side
     images = torch.rand(EXAMPLES, 1, side, side, dtype=torch.float64, generator=draw) - 0.5
-    images = (images + images.mT) / 2 if net.symmetric is not None else images  # adjacency matrices
+    images = (images + images.mT) / 2 if net.symmetric_inputs else images  # adjacency matrices
     if net.task == "segmentation":
         return Split(images, (torch.rand(EXAMPLES, 2, side, side, generator=draw) < 0.4).float())
     return Split(images, torch.randint(net.num_outputs, (EXAMPLES,), generator=draw))

@@ -36,18 +36,6 @@ class EnsembleNet(nn.Module, ABC):
     def sample_equivariant(self, generator: torch.Generator) -> Weights:
         """Draw equivariant weights of one member, [1, ...], float32 on the CPU."""
 
-    def forward_members(self, weights: Weights, images: Tensor) -> Tensor:
-        """Compute outputs [M, B, ...] on images [M or 1, B, C, H, W]."""
-        return self.forward_reduced(self.reduce(weights), images)
-
-    @abstractmethod
-    def forward_reduced(self, reduced: Weights, images: Tensor) -> Tensor:
-        """Compute the outputs from reduced weights, see `reduce` and `forward_members`."""
-
-    def reduce(self, weights: Weights) -> Weights:
-        """Map the weights linearly to the smaller ones that the function depends on."""
-        return weights
-
     @abstractmethod
     def project(self, weights: Weights) -> Weights:
         """Project weights, or a gradient, orthogonally onto E."""
@@ -57,12 +45,33 @@ class EnsembleNet(nn.Module, ABC):
         """Count the dimensions of E, for one member."""
 
     @abstractmethod
-    def linear_maps(self, weights: Weights) -> Weights:
-        """Express the layers as linear maps [M, ...] in an orthonormal basis."""
+    def distance_to_equivariance(self, group: GroupName) -> dict[str, float]:
+        """Measure each layer; raise a ValueError for a group without action."""
+
+    def reduce(self, weights: Weights) -> Weights:
+        """Map the weights linearly to the smaller ones that the function depends on."""
+        return weights
 
     @abstractmethod
+    def forward_reduced(self, reduced: Weights, images: Tensor) -> Tensor:
+        """Compute the outputs from reduced weights, see `reduce` and `forward_members`."""
+
+    def forward_members(self, weights: Weights, images: Tensor) -> Tensor:
+        """Compute outputs [M, B, ...] on images [M or 1, B, C, H, W]."""
+        return self.forward_reduced(self.reduce(weights), images)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Compute outputs [B, ...] of this module on images [B, C, H, W]."""
+        return self.forward_members(self.member_weights(), images.unsqueeze(0))[0]
+
+    def linear_maps(self, weights: Weights) -> Weights:
+        """Express the layers as linear maps [M, ...] in an orthonormal basis."""
+        return {name: weights[name] for name in self.layers}
+
     def residual(self, maps: Weights) -> Weights:
         """Compute A - Pi_E A of linear maps A."""
+        projected = self.project(maps)
+        return {name: maps[name] - projected[name] for name in self.layers}
 
     def distance(self, weights: Weights) -> Tensor:
         """Compute the distance from E, ||A - Pi_E A||: [M, layers], float64."""
@@ -75,7 +84,7 @@ class EnsembleNet(nn.Module, ABC):
 
     def norms(self, maps: Weights) -> Tensor:
         """Compute Frobenius norms [M, layers], float64."""
-        return torch.stack([frobenius_norm(maps[name]) for name in self.layers], dim=1)
+        return torch.stack([_frobenius_norm(maps[name]) for name in self.layers], dim=1)
 
     def load_member(self, weights: Weights) -> None:
         """Take the weights [1, ...] of one member as parameters of this module."""
@@ -90,25 +99,12 @@ class EnsembleNet(nn.Module, ABC):
         named = dict(self.named_parameters()) | {name: self.get_buffer(name) for name in self.fixed}
         return {name: value.unsqueeze(0) for name, value in named.items()}
 
-    @abstractmethod
-    def distance_to_equivariance(self, group: GroupName) -> dict[str, float]:
-        """Measure each layer; raise a ValueError for a group without action."""
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Compute outputs [B, ...] of this module on images [B, C, H, W]."""
-        return self.forward_members(self.member_weights(), images.unsqueeze(0))[0]
-
-
-def frobenius_norm(tensor: Tensor) -> Tensor:
+def _frobenius_norm(tensor: Tensor) -> Tensor:
     """Compute the norm of each member, [M, ...] to [M], float64."""
     chunks = tensor.detach().flatten(1).split(1 << 18, dim=1)
     norms = [torch.linalg.vector_norm(chunk, dim=1, dtype=torch.float64) for chunk in chunks]
     return torch.linalg.vector_norm(torch.stack(norms), dim=0)
-
-
-def num_members(weights: Weights) -> int:
-    """Return the number of members M."""
-    return len(next(iter(weights.values())))
 
 
 def slice_members(weights: Weights, start: int, stop: int) -> Weights:

@@ -1,7 +1,7 @@
-"""Orthogonal projections onto E, the equivariant weights, and onto its complement.
+"""Orthogonal projections of modules and flat vectors onto E, the equivariant weights.
 
 Every `EnsembleNet` brings Pi_E in closed form (`EnsembleNet.project`): means over the orbits of its
-group, which `learnsym.groups.reynolds` computes. Here it acts on modules and on flat vectors.
+group, which `learnsym.groups.reynolds` computes.
 """
 
 from typing import Literal
@@ -23,11 +23,7 @@ def project_module(net: EnsembleNet) -> None:
 
 
 def check_projection(net: type, basis: str | None, setting: str) -> None:
-    """Refuse a setting that needs Pi_E for a class of networks that has none.
-
-    Raises:
-        ConfigError: it is no `EnsembleNet`, or its basis is random.
-    """
+    """Refuse a setting that needs Pi_E for a class of networks that has none."""
     if not issubclass(net, EnsembleNet):
         raise ConfigError(
             f"{setting}: {net.__name__} knows no projection onto equivariant weights. Try "
@@ -44,9 +40,7 @@ class EquivariantSubspace:
     """Project vectors of a network's parameters onto E, or onto its orthogonal complement.
 
     E holds the equivariant weights of an `EnsembleNet`, and all on which the group acts trivially.
-
-    Attributes:
-        dimension: of the space.
+    `dimension` is that of the space.
 
     Raises:
         ConfigError: the network has no orthogonal projection, or the space is trivial.
@@ -56,11 +50,9 @@ class EquivariantSubspace:
         basis = "random" if getattr(net, "fixed", ()) else None
         check_projection(type(net), basis, f"mode.restrict={restriction}")
         assert isinstance(net, EnsembleNet)
-        self.net = net
-        self.complement = restriction == "complement"
+        self.net, self.complement = net, restriction == "complement"
         self.shapes = {name: p.shape for name, p in net.named_parameters() if p.requires_grad}
-        total = sum(shape.numel() for shape in self.shapes.values())
-        inside = net.equivariant_dimension()
+        inside, total = net.equivariant_dimension(), sum(s.numel() for s in self.shapes.values())
         self.dimension = total - inside if self.complement else inside
         if not self.dimension:
             raise ConfigError(
@@ -71,10 +63,7 @@ class EquivariantSubspace:
     def __call__(self, vector: Tensor) -> Tensor:
         """Project a vector [P], in float64."""
         chunks = vector.split([shape.numel() for shape in self.shapes.values()])
-        weights = {
-            name: chunk.view(1, *shape)
-            for (name, shape), chunk in zip(self.shapes.items(), chunks, strict=True)
-        }
-        projected = self.net.project(weights)
+        pairs = zip(self.shapes.items(), chunks, strict=True)
+        projected = self.net.project({name: c.view(1, *shape) for (name, shape), c in pairs})
         inside = torch.cat([projected[name].flatten() for name in self.shapes])
         return vector - inside if self.complement else inside

@@ -1,6 +1,5 @@
 """Transform images in passes over a data set by group elements."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -44,36 +43,27 @@ class GroupAugmentation:
         From as many passes as elements on, every element is taken once, with the number of passes
         in which each example drew it: the same sums, from fewer examples.
         """
-        if self.passes == "exact" or self.group.order <= self.passes:
-            yield from self._all_elements(split, batch_size, generators)
+        count, device = len(split), split.targets.device
+        if self.passes != "exact" and self.passes < self.group.order:
+            for _ in range(self.passes):
+                drawn = torch.stack([self.group.sample(count, g) for g in generators])
+                tables = drawn.to(device).split(batch_size, dim=1)  # [M, B, points]
+                for batch, table in zip(split_batches(split, batch_size), tables, strict=True):
+                    yield self.transform(batch, table)
             return
-        for _ in range(self.passes):
-            tables = torch.stack([self.group.sample(len(split), g) for g in generators])
-            chunks = tables.to(split.targets.device).split(batch_size, dim=1)  # [M, B, points]
-            for batch, chunk in zip(split_batches(split, batch_size), chunks, strict=True):
-                yield self.transform(batch, chunk)
-
-    def _all_elements(
-        self, split: Split, batch_size: int, generators: list[torch.Generator]
-    ) -> Iterator[Batch]:
-        counts = None if self.passes == "exact" else self._counts(split, self.passes, generators)
-        tables = self.group.elements().to(split.targets.device)
-        pairs = torch.arange(self.group.order * len(split), device=tables.device)
-        for chunk in pairs.split(batch_size):
-            element, example = chunk // len(split), chunk % len(split)
+        counts = None
+        if self.passes != "exact":
+            drawn = [self.group.sample_indices(self.passes * count, g) for g in generators]
+            elements = torch.stack(drawn).unflatten(1, (self.passes, count)).mT  # [M, N, passes]
+            zeros = torch.zeros(len(drawn), count, self.group.order, dtype=split.inputs.dtype)
+            counts = zeros.scatter_add_(2, elements, torch.ones_like(elements, dtype=zeros.dtype))
+            counts = counts.to(device)
+        elements = self.group.elements().to(device)
+        for chunk in torch.arange(self.group.order * count, device=device).split(batch_size):
+            element, example = chunk // count, chunk % count
             images, targets = split.inputs[example][None], split.targets[example][None]
             multiplicity = None if counts is None else counts[:, example, element]
-            yield self.transform(Batch(images, targets, multiplicity), tables[None, element])
-
-    def _counts(self, split: Split, passes: int, generators: list[torch.Generator]) -> Tensor:
-        """Count the passes that draw each element, [M, N, order], in the dtype of the images."""
-        shape = (passes, len(split))
-        elements = torch.stack(
-            [self.group.sample_indices(math.prod(shape), g).view(shape).T for g in generators]
-        )  # [M, N, passes]
-        counts = torch.zeros(*elements.shape[:2], self.group.order, dtype=split.inputs.dtype)
-        counts.scatter_add_(2, elements, torch.ones_like(elements, dtype=counts.dtype))
-        return counts.to(split.targets.device)
+            yield self.transform(Batch(images, targets, multiplicity), elements[None, element])
 
     def transform(self, batch: Batch, tables: Tensor) -> Batch:
         """Act by tables [M or 1, B, points] on images and masks."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from learnsym.data.base import Split
-from learnsym.dynamics.ensemble import EnsembleNet, Weights, num_members
+from learnsym.dynamics.ensemble import EnsembleNet, Weights
 from learnsym.training.tasks import Task
 
 PerExample = Callable[[Tensor, Tensor], Tensor]
@@ -15,13 +15,7 @@ PerExample = Callable[[Tensor, Tensor], Tensor]
 
 
 class Batch(NamedTuple):
-    """Examples of every member.
-
-    Attributes:
-        images: [M or 1, B, C, H, W].
-        targets: [M or 1, B, ...].
-        counts: [M, B], the multiplicity of each example; None: one.
-    """
+    """Images [M or 1, B, C, H, W] and targets [M or 1, B, ...], each `counts` [M, B] times."""
 
     images: Tensor
     targets: Tensor
@@ -36,18 +30,12 @@ def split_batches(split: Split, batch_size: int) -> Iterator[Batch]:
 
 
 def risk_gradient(
-    net: EnsembleNet,
-    per_example: PerExample,
-    weights: Weights,
-    batches: Iterable[Batch],
-    count: int,
+    net: EnsembleNet, loss: PerExample, weights: Weights, batches: Iterable[Batch], count: int
 ) -> tuple[Weights, Tensor]:
-    """Compute the gradient of each member's mean loss over all batches.
+    """Compute the gradient of each member's mean loss, and these losses [M] in float64.
 
-    The batches may repeat or transform examples; their sums are divided by `count`.
-
-    Returns:
-        The gradient of the trained weights, and the mean losses [M], float64.
+    The batches may repeat or transform examples; their sums are divided by `count`. The gradient is
+    that of the trained weights.
     """
     trained = {k: w.detach().requires_grad_() for k, w in weights.items() if k not in net.fixed}
     reduced = net.reduce(weights | trained)
@@ -55,9 +43,9 @@ def risk_gradient(
     gradient = [torch.zeros_like(leaf) for leaf in leaves.values()]
     for leaf, zeros in zip(leaves.values(), gradient, strict=True):
         leaf.grad = zeros  # added to in place, batch by batch
-    total = gradient[0].new_zeros(num_members(weights), dtype=torch.float64)
+    total = gradient[0].new_zeros(len(gradient[0]), dtype=torch.float64)
     for images, targets, counts in batches:
-        losses = _member_losses(per_example, net.forward_reduced(leaves, images), targets)
+        losses = _member_losses(loss, net.forward_reduced(leaves, images), targets)
         losses = (losses if counts is None else losses * counts).sum(1)
         (losses.sum() / count).backward()
         total += losses.detach().double()
@@ -67,26 +55,21 @@ def risk_gradient(
 
 @torch.no_grad()
 def risk(
-    net: EnsembleNet,
-    per_example: PerExample,
-    weights: Weights,
-    batches: Iterable[Batch],
-    count: int,
+    net: EnsembleNet, loss: PerExample, weights: Weights, batches: Iterable[Batch], count: int
 ) -> Tensor:
     """Compute the mean loss of every member, [M], float64; see `risk_gradient`."""
-    reduced = net.reduce(weights)
-    losses = [
-        _member_losses(per_example, net.forward_reduced(reduced, batch.images), batch.targets)
-        for batch in batches
-    ]
-    return torch.stack([loss.double().sum(1) for loss in losses]).sum(0) / count
+    reduced, totals = net.reduce(weights), []
+    for images, targets, _ in batches:
+        losses = _member_losses(loss, net.forward_reduced(reduced, images), targets)
+        totals.append(losses.double().sum(1))
+    return torch.stack(totals).sum(0) / count
 
 
-def _member_losses(per_example: PerExample, outputs: Tensor, targets: Tensor) -> Tensor:
+def _member_losses(loss: PerExample, outputs: Tensor, targets: Tensor) -> Tensor:
     """Compute losses [M, B] of outputs [M, B, ...] against targets [M or 1, B, ...]."""
     shape = outputs.shape[:2]
     targets = targets.expand(shape[0], *targets.shape[1:])
-    return per_example(outputs.flatten(0, 1), targets.flatten(0, 1)).unflatten(0, shape)
+    return loss(outputs.flatten(0, 1), targets.flatten(0, 1)).unflatten(0, shape)
 
 
 @torch.no_grad()

@@ -21,9 +21,7 @@ Batching = Literal["plain", "shuffled", "whole_orbits"]
 
 @dataclass(eq=False)
 class MiniBatchSGD:
-    """Plain SGD of M members in lockstep, each in its own order.
-
-    Seed, member and epoch decide the order.
+    """Plain SGD of M members in lockstep, each in an order that seed, member and epoch decide.
 
     * plain: batches of the data as they are
     * shuffled: batches of the data united with all their transforms, shuffled as one set

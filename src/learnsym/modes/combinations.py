@@ -36,12 +36,7 @@ _RECIPE = ("train/optimizer", "train/schedule")
 
 @dataclass(frozen=True)
 class Combination:
-    """Choices as typed; None: not typed.
-
-    Attributes:
-        net: a choice of `net`, with one of `net/backbone` after a slash where it takes one.
-        dataset, conv, base_group, optimizer, schedule: choices of these groups.
-    """
+    """Choices as typed, None: not typed; `net` has its backbone after a slash if it takes one."""
 
     net: str
     dataset: str
@@ -82,6 +77,7 @@ class Combinations:
     def __init__(self, narrow: Mapping[str, int]) -> None:
         self._narrow = narrow
         self._choices = {group: choices_of(group) for group in ("dataset", *AXES, *_RECIPE)}
+        self._messages: dict[object, str | None] = {}
         self._nodes: dict[tuple[str, str], DictConfig] = {}
         self._kinds: dict[str, str] = {}
         self._specs: dict[str, object] = {}
@@ -99,7 +95,6 @@ class Combinations:
         }
         self._forms = {d: (self._kinds[d], cls.spec) for d, cls in self.classes.items()}
         self.from_files = [d for d, (_, form) in self._forms.items() if form is None]
-        self._messages: dict[object, str | None] = {}
 
     def _compose_choices(self) -> None:
         """Compose every choice of every group but `net`, several at a time."""
@@ -121,10 +116,9 @@ class Combinations:
             dataset = next(d for d in self._kinds if self._kinds[d] == kind)
             overrides = Combination(net, dataset).overrides
             cfg = compose("config", overrides=overrides, return_hydra_config=True)
-            names = [net]
-            if "net/backbone" in cfg.hydra.runtime.choices:
-                names = [f"{net}/{backbone}" for backbone in choices_of("net/backbone")]
-            for name in names:
+            inside = "net/backbone" in cfg.hydra.runtime.choices
+            backbones = choices_of("net/backbone") if inside else []
+            for name in [f"{net}/{backbone}" for backbone in backbones] or [net]:
                 overrides = Combination(name, dataset).overrides
                 yield (name, kind), compose("config", overrides=overrides)
 
@@ -163,14 +157,12 @@ class Combinations:
         )
         if refused:
             return refused
-        forms = [form] if form else self._forms_of_files(kind)
+        forms = [form]
+        if not form:  # of a user's file: examples of a known shape, in two classes
+            known = [f for k, f in self._forms.values() if f and k == kind]
+            forms = [replace(f, task="classification", outputs=2) for f in known]
         messages = [self._once(self._check_example, taken, self._forms, form) for form in forms]
         return None if None in messages else messages[0]
-
-    def _forms_of_files(self, kind: str) -> list[ExampleSpec]:
-        """Return what the examples in a user's file may be: of a known shape, in two classes."""
-        known = [form for k, form in self._forms.values() if form and k == kind]
-        return list(dict.fromkeys(replace(f, task="classification", outputs=2) for f in known))
 
     def _once(
         self,
@@ -197,8 +189,7 @@ class Combinations:
 
     def _check_example(self, request: Request, form: ExampleSpec) -> None:
         """Put an example through the network, whose own width is slow."""
-        data = synthetic_like(form, request.choices["dataset"])
-        messages = []
+        data, messages = synthetic_like(form, request.choices["dataset"]), []
         for factor in (1, 2):
             narrow = copy.deepcopy(request.cfg)
             narrow_down(narrow, {key: factor * size for key, size in self._narrow.items()})
@@ -211,7 +202,6 @@ class Combinations:
 
 
 def _fit(cfg: DictConfig, data: Data) -> None:
-    """Put an example through the network for a data set."""
     dry_forward(build_network(cfg, data), data)
 
 

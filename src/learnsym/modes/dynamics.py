@@ -8,24 +8,16 @@ from typing import Literal
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
-from learnsym.config.build import build
 from learnsym.dynamics.gradient_flows import ARMS, EquivariantArm, GradientFlows
 from learnsym.dynamics.group_augmentation import GroupAugmentation
 from learnsym.dynamics.projected_linear import ProjectedLinear
 from learnsym.dynamics.records import Records, metric_name
 from learnsym.errors import ConfigError
 from learnsym.figures.dynamics import draw_flows
-from learnsym.groups.permutation import MOST_ELEMENTS, GroupName, PermutationGroup, named_group
-from learnsym.modes.ensemble_mode import (
-    EnsembleMode,
-    EnsembleRun,
-    check_descent,
-    prepared_split,
-    write_rows,
-)
+from learnsym.groups.permutation import MOST_ELEMENTS, GroupName, named_group
+from learnsym.modes.ensemble_mode import EnsembleMode, EnsembleRun, check_descent
 from learnsym.run.context import RunContext
 from learnsym.run.mode import Outcome
-from learnsym.utils.files import write_atomically
 
 
 @dataclass
@@ -35,8 +27,6 @@ class Dynamics(EnsembleMode):
     Loss, change and distance from the equivariant weights are recorded. `train.epochs` steps of
     full-batch gradient descent with the learning rate of `train.optimizer`, `train.batch_size`
     examples at a time; `augmentation.passes` for the augmented arm.
-
-    The keys are described in cfg/mode/dynamics.yaml.
     """
 
     uses_augmentation = ("passes",)
@@ -65,28 +55,32 @@ class Dynamics(EnsembleMode):
         """
         net, folder = context.net, context.directory
         assert isinstance(net, ProjectedLinear)
-        metrics: dict[str, float] = {}
-        figures: list[str] = []
-        rows: list[dict[str, float | str]] = []
+        outcome, rows = Outcome({}), []
         names: tuple[GroupName | None, ...] = self.groups or (None,)
         for name in names:
             member = net.with_group(named_group(name, net.group.side)) if name else net
             records = self._train(context, member, name)
             suffix, slash = (f"_{name}", f"/{name}") if name else ("", "")
-            write_atomically(folder.path / f"records{suffix}.npz", records.to_npz())
-            metrics |= {f"{key}{slash}": value for key, value in _final_medians(records).items()}
+            records.save(folder.path / f"records{suffix}.npz")
+            for key, value in _final_medians(records).items():
+                outcome.metrics[f"{key}{slash}"] = float(value)
             figure = folder.figures / f"dynamics{suffix}.png"
             draw_flows(figure, records, str(member.group), self.convention)
-            figures.append(str(figure.relative_to(folder.path)))
-            group: dict[str, float | str] = {"group": name} if name else {}
+            outcome.figures.append(str(figure.relative_to(folder.path)))
+            group = {"group": name} if name else {}
             rows += [{**row, **group} for row in records.rows(len(rows))]
-        write_rows(folder.path, rows)
-        return Outcome(metrics, figures)
+        self.write_rows(context, rows)
+        return outcome
 
     def _train(self, context: RunContext, net: ProjectedLinear, name: GroupName | None) -> Records:
         """Train all repetitions, chunk by chunk, from where an interrupted run was."""
-        training, split = context.training, prepared_split(context, "train")
-        augmentation = _augmentation(context, net.group)
+        training, split = context.training, self.prepared_split(context, "train")
+        group, passes = net.group, context.cfg.augmentation.passes
+        if passes == "exact" and group.order > MOST_ELEMENTS:
+            raise ConfigError(
+                f"augmentation.passes=exact: {group} has {group.order} elements; at most "
+                f"{MOST_ELEMENTS} can be averaged over. Try a number of random passes."
+            )
         file = f"dynamics_{name}" if name else "dynamics"
         run = self.open(context, net, ARMS, training.epochs, file)
         for members, step, weights in run.chunks(self.ensemble_chunk):
@@ -94,7 +88,7 @@ class Dynamics(EnsembleMode):
                 net.to(context.fabric.device),
                 training.task.per_example,
                 split,
-                augmentation,
+                GroupAugmentation(group, passes),
                 float(context.cfg.train.optimizer.lr),
                 training.settings.batch_size,
                 context.cfg.seed,
@@ -119,22 +113,7 @@ def _measure(run: EnsembleRun, flows: GradientFlows) -> None:
         run.record(flows, index, values | run.evaluate(flows, weights, flows.batch_size))
 
 
-def _augmentation(context: RunContext, group: PermutationGroup) -> GroupAugmentation:
-    """Build the augmentation.
-
-    Raises:
-        ConfigError: exact averages over a group with too many elements.
-    """
-    passes = build(context.cfg, "augmentation").passes
-    if passes == "exact" and group.order > MOST_ELEMENTS:
-        raise ConfigError(
-            f"augmentation.passes=exact: {group} has {group.order} elements; at most "
-            f"{MOST_ELEMENTS} can be averaged over. Try a number of random passes."
-        )
-    return GroupAugmentation(group, passes)
-
-
-def _final_medians(records: Records) -> dict[str, float]:
+def _final_medians(records: Records) -> dict[str, Tensor]:
     """Name the medians at the end, per arm."""
     last = {name: records.median(name)[:, -1] for name in records.series}
     relative = (records.total("distance") / records.total("norm")).quantile(0.5, dim=1)[:, -1]
@@ -150,4 +129,4 @@ def _final_medians(records: Records) -> dict[str, float]:
                 metrics[f"{metric_name(name)}_{arm}/{layer}"] = value
         tests = [name for name in last if name.startswith("test_")]
         metrics |= {f"{name}_{arm}": last[name][index] for name in tests}
-    return {name: float(value) for name, value in metrics.items()}
+    return metrics
