@@ -17,8 +17,8 @@ from learnsym.config.search_path import CONFIG_DIR
 from learnsym.data.base import Split
 from learnsym.dynamics.ensemble import Weights, member_generators
 from learnsym.dynamics.gradient_flows import GradientFlows
-from learnsym.dynamics.group_augmentation import GroupAugmentation
 from learnsym.dynamics.projected_linear import ProjectedLinear
+from learnsym.dynamics.risk import GroupAugmentation
 from learnsym.groups.permutation import PermutationGroup, named_group
 from learnsym.training.tasks import Classification, Segmentation
 

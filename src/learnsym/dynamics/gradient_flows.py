@@ -12,9 +12,8 @@ from torch import Tensor, float64
 from learnsym.data.base import Split
 from learnsym.dynamics import ensemble
 from learnsym.dynamics.ensemble import EnsembleNet, Weights, member_generators, slice_members
-from learnsym.dynamics.group_augmentation import GroupAugmentation
 from learnsym.dynamics.projected_linear import ProjectedLinear
-from learnsym.dynamics.risk import PerExample, risk, risk_gradient, split_batches
+from learnsym.dynamics.risk import GroupAugmentation, PerExample, risk, risk_gradient, split_batches
 
 ARMS = ("nominal", "equivariant", "augmented")
 """The arms in the order of the leading axis; the first two see the same images."""

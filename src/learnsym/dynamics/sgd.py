@@ -12,8 +12,7 @@ from torch import Tensor
 
 from learnsym.data.base import Split
 from learnsym.dynamics.ensemble import EnsembleNet, Weights, member_generators
-from learnsym.dynamics.group_augmentation import act_on_images
-from learnsym.dynamics.risk import Batch, PerExample, risk_gradient
+from learnsym.dynamics.risk import Batch, PerExample, act_on_images, risk_gradient
 from learnsym.groups.permutation import PermutationGroup
 
 Batching = Literal["plain", "shuffled", "whole_orbits"]

@@ -157,10 +157,9 @@ class Combinations:
         )
         if refused:
             return refused
-        forms = [form]
-        if not form:  # of a user's file: examples of a known shape, in two classes
-            known = [f for k, f in self._forms.values() if f and k == kind]
-            forms = [replace(f, task="classification", outputs=2) for f in known]
+        # A user's file has examples of a known shape, in two classes.
+        known = [f for k, f in self._forms.values() if f and k == kind]
+        forms = [form] if form else [replace(f, task="classification", outputs=2) for f in known]
         messages = [self._once(self._check_example, taken, self._forms, form) for form in forms]
         return None if None in messages else messages[0]
 

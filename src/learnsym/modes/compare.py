@@ -14,20 +14,18 @@ Three things can be known of a run:
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
+from pandas import DataFrame
 
 from learnsym.errors import ConfigError
+from learnsym.figures.compare import draw_comparison
 from learnsym.report.tables import absent_list, to_markdown
 from learnsym.results.collect import collect
 from learnsym.results.grouping import group_runs
 from learnsym.results.symmetry import Measurement, measurements, named_by_experiment, with_errors
 from learnsym.run.mode import ResultsMode
 from learnsym.utils.files import write_atomically
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 _NOTE = (
     "Mean ± standard deviation over seeds. A width of rotations w (rad) is the part w / 2π of the "
@@ -46,8 +44,6 @@ class Compare(ResultsMode):
 
     def __call__(self, cfg: DictConfig) -> Path:
         """Write everything; return the path of compare.png."""
-        from learnsym.figures.compare import draw_comparison
-
         runs = collect(cfg.runs)
         groups = named_by_experiment(group_runs(with_errors(runs), self.across_code))
         known = {g.label: measured for g in groups if (measured := measurements(g))}
@@ -74,10 +70,8 @@ class Compare(ResultsMode):
         return folder / "compare.png"
 
 
-def _frame(known: Mapping[str, Sequence[Measurement]]) -> "DataFrame":
+def _frame(known: Mapping[str, Sequence[Measurement]]) -> DataFrame:
     """Return all measurements, a line each, with the columns of compare.csv."""
-    from pandas import DataFrame
-
     columns = ["run", "where", "what", "mean", "sd", "n", "unit", "part_of_group", "learned"]
     lines = [
         (m.run, m.where, m.what, m.mean, m.sd, len(m.values), m.unit, m.fraction, m.learned)
@@ -87,7 +81,7 @@ def _frame(known: Mapping[str, Sequence[Measurement]]) -> "DataFrame":
     return DataFrame(lines, columns=columns, dtype=object)
 
 
-def _markdown(frame: "DataFrame") -> str:
+def _markdown(frame: DataFrame) -> str:
     """Return a table, less extents that were never learned and are no fraction of a group."""
     is_fixed = frame["learned"].eq(False)
     deviation = frame["sd"].map(" ± {:.2g}".format, na_action="ignore").fillna("")

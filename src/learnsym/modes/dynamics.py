@@ -9,9 +9,9 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from learnsym.dynamics.gradient_flows import ARMS, EquivariantArm, GradientFlows
-from learnsym.dynamics.group_augmentation import GroupAugmentation
 from learnsym.dynamics.projected_linear import ProjectedLinear
 from learnsym.dynamics.records import Records, metric_name
+from learnsym.dynamics.risk import GroupAugmentation
 from learnsym.errors import ConfigError
 from learnsym.figures.dynamics import draw_flows
 from learnsym.groups.permutation import MOST_ELEMENTS, GroupName, named_group
@@ -55,7 +55,7 @@ class Dynamics(EnsembleMode):
         """
         net, folder = context.net, context.directory
         assert isinstance(net, ProjectedLinear)
-        outcome, rows = Outcome({}), []
+        outcome, rows = Outcome({}), list[dict[str, float | str]]()
         names: tuple[GroupName | None, ...] = self.groups or (None,)
         for name in names:
             member = net.with_group(named_group(name, net.group.side)) if name else net
@@ -127,6 +127,5 @@ def _final_medians(records: Records) -> dict[str, Tensor]:
             medians = records.series[name][index, :, -1].quantile(0.5, dim=0)
             for layer, value in zip(records.layers, medians, strict=True):
                 metrics[f"{metric_name(name)}_{arm}/{layer}"] = value
-        tests = [name for name in last if name.startswith("test_")]
-        metrics |= {f"{name}_{arm}": last[name][index] for name in tests}
+        metrics |= {f"{k}_{arm}": v[index] for k, v in last.items() if k.startswith("test_")}
     return metrics

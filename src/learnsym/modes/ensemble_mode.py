@@ -13,7 +13,7 @@ from learnsym.data.base import Split
 from learnsym.dynamics.ensemble import EnsembleNet, Weights
 from learnsym.dynamics.gradient_flows import GradientFlows
 from learnsym.dynamics.records import EnsembleCheckpoint, ProgressLines, Records
-from learnsym.dynamics.risk import member_metrics
+from learnsym.dynamics.risk import split_batches
 from learnsym.dynamics.sgd import MiniBatchSGD
 from learnsym.errors import ConfigError, RunError
 from learnsym.run.context import RunContext
@@ -106,12 +106,19 @@ class EnsembleRun:
             arms, step = slice(arm, arm + 1), descent.step_number
             self.records.record(name, arms, descent.members, step, value[None])
 
+    @torch.no_grad()
     def evaluate(self, descent: Descent, weights: Weights, batch_size: int) -> dict[str, Tensor]:
         """Compute the norms of the layers, and the metrics on the test split."""
-        net, task = descent.net, self.context.training.task
-        metrics = member_metrics(net, task, weights, self.test, batch_size)
-        norms = {"norm": net.norms(net.linear_maps(weights))}
-        return norms | {f"test_{name}": values for name, values in metrics.items()}
+        net, task, sums = descent.net, self.context.training.task, []
+        reduced = net.reduce(weights)
+        for images, targets, _ in split_batches(self.test, batch_size):
+            outputs = net.forward_reduced(reduced, images)
+            sums.append(torch.stack([task.sums(member, targets[0]) for member in outputs]))
+        metrics = [task.metrics(member.tolist()) for member in torch.stack(sums).sum(0)]
+        values = {"norm": net.norms(net.linear_maps(weights))}
+        for key in (key for key in metrics[0] if key != "loss"):
+            values[f"test_{key}"] = torch.tensor([m[key] for m in metrics], dtype=torch.float64)
+        return values
 
 
 @dataclass

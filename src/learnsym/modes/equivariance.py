@@ -12,6 +12,7 @@ import torch
 from learnsym.analysis import layer_equivariance as layers
 from learnsym.analysis.transforms import TransformGroup, transforms_of
 from learnsym.errors import ConfigError
+from learnsym.figures.layers import draw_features, draw_kernels, draw_layer_errors
 from learnsym.run.context import RunContext
 from learnsym.run.mode import Mode, Outcome
 from learnsym.schema import Size
@@ -63,8 +64,6 @@ class Equivariance(Mode):
         return Outcome(layers.error_metrics(rows), figures)
 
     def _draw(self, context: RunContext, rows: dict[str, layers.LayerErrors]) -> list[Path]:
-        from learnsym.figures.layers import draw_features, draw_kernels, draw_layer_errors
-
         folder, data = context.directory.figures, context.data
         names = ("equivariance_error", "sampled_kernels", "feature_maps")
         paths = [folder / f"{name}.png" for name in names]

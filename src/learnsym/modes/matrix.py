@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
+from pandas import DataFrame
 
 from learnsym.config.search_path import choices_of
 from learnsym.errors import ConfigError
@@ -17,9 +17,6 @@ from learnsym.modes.combinations import Combination, Combinations
 from learnsym.run.mode import ResultsMode
 from learnsym.schema import Size
 from learnsym.utils.files import write_atomically
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 _COLUMNS = ["net", "conv", "base_group", "dataset"]
 
@@ -34,8 +31,6 @@ class Matrix(ResultsMode):
 
     def __call__(self, cfg: DictConfig) -> Path:
         """Write matrix.md and matrix.csv; return the path of the first."""
-        import pandas as pd
-
         _check_names("datasets", self.datasets, choices_of("dataset"))
         _check_names("nets", [net.partition("/")[0] for net in self.nets], choices_of("net"))
         combinations = Combinations(self.narrow or {})
@@ -44,7 +39,7 @@ class Matrix(ResultsMode):
         wanted = [c for c in combinations if c.net in nets and c.dataset in datasets]
         reasons = [combinations.refusal(combination) or "" for combination in wanted]
         valid = ["no" if reason else "yes" for reason in reasons]
-        table = pd.DataFrame(wanted)[_COLUMNS].fillna("").assign(valid=valid, reason=reasons)
+        table = DataFrame(wanted)[_COLUMNS].fillna("").assign(valid=valid, reason=reasons)
         text = _report(combinations, table)
         folder = Path(cfg.paths.out).absolute() / "matrix"
         write_atomically(folder / "matrix.md", text)
@@ -58,7 +53,7 @@ def _check_names(key: str, names: Iterable[str], valid: list[str]) -> None:
         raise ConfigError(f"mode.{key}: there is no {unknown[0]}; valid: {', '.join(valid)}.")
 
 
-def _report(combinations: Combinations, table: "DataFrame") -> str:
+def _report(combinations: Combinations, table: DataFrame) -> str:
     """Return Markdown that can be read on a console."""
     valid, refused = table[table.valid == "yes"], table[table.valid == "no"]
     tables = (_counts(table), _valid_choices(valid), _reasons(refused))
@@ -85,10 +80,8 @@ def _report(combinations: Combinations, table: "DataFrame") -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def _counts(table: "DataFrame") -> "DataFrame":
+def _counts(table: DataFrame) -> DataFrame:
     """Count valid choices; a row for every network, a column for data sets that count the same."""
-    import pandas as pd
-
     counts = table.assign(valid=table.valid == "yes").pivot_table(
         "valid", "net", "dataset", aggfunc="sum", sort=False
     )
@@ -96,10 +89,10 @@ def _counts(table: "DataFrame") -> "DataFrame":
     for dataset, column in counts.items():
         alike.setdefault(tuple(str(n or ".") for n in column), []).append(str(dataset))
     columns = {" ".join(datasets): numbers for numbers, datasets in alike.items()}
-    return pd.DataFrame({"net": counts.index, **columns})
+    return DataFrame({"net": counts.index, **columns})
 
 
-def _valid_choices(valid: "DataFrame") -> "DataFrame":
+def _valid_choices(valid: DataFrame) -> DataFrame:
     """Join the data sets of equal choices, then the groups that go with the same data sets."""
     table = valid[_COLUMNS].replace("", "-")
     for column in ("dataset", "base_group"):
@@ -108,7 +101,7 @@ def _valid_choices(valid: "DataFrame") -> "DataFrame":
     return table[_COLUMNS]
 
 
-def _reasons(refused: "DataFrame") -> "DataFrame":
+def _reasons(refused: DataFrame) -> DataFrame:
     """Count refusals; those that differ in names and numbers alone have one reason."""
     columns = {
         "combinations": ("net", "size"),

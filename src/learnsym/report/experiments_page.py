@@ -223,7 +223,7 @@ def _paper_cell(values: Sequence[Mapping[str, str]], column: Mapping[str, str]) 
     return "; ".join(cells)
 
 
-def _our_cell(lines: Mapping[str, Mapping[str, str]], column: Mapping[str, str]) -> str:
+def _our_cell(lines: Mapping[Any, Any], column: Mapping[str, str]) -> str:
     """Return mean ± deviation over seeds, or the standard error (s.e.) within a run."""
     if column["metric"] not in lines:
         return ""
