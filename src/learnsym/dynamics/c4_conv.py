@@ -38,13 +38,8 @@ class C4Conv(EnsembleNet):
     Shape: [B, C, side, side] to [B, num_outputs].
 
     Args:
-        in_channels: channels C of the data.
-        num_outputs: of the data.
         side: of the images, a multiple of 4 from 12 on. Below, the last layer norm acts on 2 x 2
             points, one orbit: equivariant weights would answer 0 to everything.
-        channels: outputs of the convolutions.
-        support: the taps of the kernels.
-        basis: of the kernels' space, see above.
         order: of tanh and average pool; the paper says "tanh_pool", its code does "pool_tanh".
         start_variance: of the first weights, times their fan-in.
     """

@@ -40,20 +40,17 @@ class ProjectedLinear(EnsembleNet):
     Shape: [B, C, n, n] to [B, num_outputs], or to [B, num_outputs, n, n] for a segmentation.
 
     Args:
-        num_outputs: classes, numbers or masks of the data.
         group: finite, acting on n x n pixels; decides which weights are equivariant.
         channels: outputs of the equivariant layers (without `features`: of all but the last).
         features: of the invariant map; None where the output is an image.
         hidden: widths of the fully connected layers but the last.
         fans: "in": standard deviation 1 / (n sqrt(c)); "both": 1 / (n sqrt(c c')).
         symmetric_inputs: all images are symmetric matrices, so that the first layer costs half.
-        slope: of LeakyReLU below zero.
         before_norm: the activation before the layer norm, for all groups or for each by name.
         invariant_start: "projected": as the other layers; "constant": for every pair of channels
             one number for all pixels, of standard deviation 1 / sqrt(features).
         dense_start: standard deviation of the fully connected layers of c inputs. "fan_in":
             1 / sqrt(c); "side": n / c.
-        dense_bias: whether the fully connected layers have biases.
         softmax: end with a softmax, which bounds a cross-entropy from below.
         seed: of this member's weights; None: torch's global generator decides.
     """

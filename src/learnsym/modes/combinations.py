@@ -1,13 +1,9 @@
 """Check combinations of network, convolution, group, data set and recipe in one process.
 
 Hydra composes every choice and every network once; configurations are put together from them, and
-go through the checks of `learnsym.run`. A check is made once for all that it cannot tell apart:
-
-* names, types and overrides without effect depend on the kind of data at most;
-* before data are read, data sets differ by kind, task and channels;
-* what fits a network depends on the shape and the classes of an example, not on the width of the
-  network: it is narrow for that, and has its own width where the message would name another;
-* data from a user's file fit where examples of the shape of some data set do.
+go through the checks of `learnsym.run`, once for all that a check cannot tell apart: before there
+is an example, data sets differ by kind, task and channels; what fits a network depends on shape and
+classes of an example, not on the network's width, so that a narrow one is tried first.
 """
 
 import copy
@@ -131,10 +127,8 @@ class Combinations:
 
     def stripped(self, combination: Combination) -> Combination:
         """Return the combination without what its network does not take."""
-        axes = self.axes[combination.net]
-        conv = combination.conv if "conv" in axes else None
-        group = combination.base_group if "base_group" in axes else None
-        return replace(combination, conv=conv, base_group=group)
+        idle = [axis for axis in AXES if axis not in self.axes[combination.net]]
+        return replace(combination, **dict.fromkeys(idle))
 
     def config(self, combination: Combination) -> DictConfig:
         """Return the configuration that Hydra would compose."""

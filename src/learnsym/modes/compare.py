@@ -1,14 +1,8 @@
 """`mode=compare`: how much symmetry each run has, by whatever method, in one table and one figure.
 
-Three things can be known of a run:
-
-* learned extents: Augerino's width at the input, the fraction of the group of every partial layer.
-  A width of rotations w is the fraction w / (2 pi) of the circle, so that both share an axis; other
-  generators keep their own units;
-* the distance from equivariant weights, of a network that is free to leave them (per arm, in the
-  optimisation dynamics);
-* the equivariance error of its output against the angle (`mode=equivariance`,
-  `analysis.equivariance_angles`), which is the same measure for all.
+Known may be learned extents (of the input or of partial layers: a width of rotations w is the
+fraction w / (2 pi) of the circle, so that both share an axis), the distance from equivariant
+weights of a network that is free to leave them, and the equivariance error of its output.
 """
 
 from collections.abc import Mapping, Sequence

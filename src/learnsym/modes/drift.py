@@ -27,9 +27,8 @@ from learnsym.utils.files import write_atomically
 class Drift(EnsembleMode):
     """Train equivariant networks, then without constraint on the data and their rotations.
 
-    Their distance from the equivariant weights is recorded after every step. `train.epochs` epochs
-    of the united data with the learning rate of `train.optimizer` and batches of
-    `train.batch_size`; `augmentation.batching` says how batches are put together.
+    Their distance from the equivariant weights is recorded after every step. Epochs are those of
+    the data united with their rotations.
     """
 
     uses_augmentation = ("batching",)
@@ -55,15 +54,9 @@ class Drift(EnsembleMode):
         net, cfg = context.net.to(context.fabric.device), context.cfg
         assert isinstance(net, C4Conv)
         train, batching = self.prepared_split(context, "train"), cfg.augmentation.batching
-        descent = partial(
-            MiniBatchSGD,
-            net,
-            context.training.task.per_example,
-            train,
-            QuarterTurns(train.inputs.shape[-1]),
-            batch_size=context.training.settings.batch_size,
-            seed=cfg.seed,
-        )
+        loss, size = context.training.task.per_example, context.training.settings.batch_size
+        turns = QuarterTurns(train.inputs.shape[-1])
+        descent = partial(MiniBatchSGD, net, loss, train, turns, batch_size=size, seed=cfg.seed)
         lr = float(cfg.train.optimizer.lr)
         free = partial(descent, batching=batching, lr=lr, equivariant=False)
         constrained = partial(descent, batching="plain", lr=self.equivariant_lr, equivariant=True)

@@ -24,9 +24,8 @@ from learnsym.run.mode import Outcome
 class Dynamics(EnsembleMode):
     """Train repetitions of a network in three arms from one equivariant start.
 
-    Loss, change and distance from the equivariant weights are recorded. `train.epochs` steps of
-    full-batch gradient descent with the learning rate of `train.optimizer`, `train.batch_size`
-    examples at a time; `augmentation.passes` for the augmented arm.
+    Loss, change and distance from the equivariant weights are recorded. An epoch is one step of
+    full-batch gradient descent.
     """
 
     uses_augmentation = ("passes",)
@@ -39,20 +38,15 @@ class Dynamics(EnsembleMode):
     def check_config(cls, cfg: DictConfig) -> None:
         """Check network, recipe and activations before anything is built."""
         check_descent(cfg, "dynamics", ProjectedLinear, "projected_linear")
-        activations = OmegaConf.select(cfg, "net.before_norm")
-        if isinstance(activations, Mapping):
-            for name in cfg.mode.groups:
-                if name not in activations:
-                    raise ConfigError(
-                        f"net.before_norm names no activation for {name}, one of mode.groups."
-                    )
+        known = OmegaConf.select(cfg, "net.before_norm")
+        for name in cfg.mode.groups if isinstance(known, Mapping) else ():
+            if name not in known:
+                raise ConfigError(
+                    f"net.before_norm names no activation for {name}, one of mode.groups."
+                )
 
     def __call__(self, context: RunContext) -> Outcome:
-        """Train, and write records and figures.
-
-        The metrics are final_loss_<arm>, change_<arm> and distance_to_equivariance_<arm>: medians,
-        the last two of all layers and, named after it, of each.
-        """
+        """Write records and figures; return medians, of all layers and of each, for every arm."""
         net, folder = context.net, context.directory
         assert isinstance(net, ProjectedLinear)
         outcome, rows = Outcome({}), list[dict[str, float | str]]()
@@ -81,23 +75,16 @@ class Dynamics(EnsembleMode):
                 f"augmentation.passes=exact: {group} has {group.order} elements; at most "
                 f"{MOST_ELEMENTS} can be averaged over. Try a number of random passes."
             )
-        file = f"dynamics_{name}" if name else "dynamics"
+        net, loss = net.to(context.fabric.device), training.task.per_example
+        augmentation, seed = GroupAugmentation(group, passes), context.cfg.seed
+        lr, size = float(context.cfg.train.optimizer.lr), training.settings.batch_size
+        start = partial(GradientFlows, net, loss, split, augmentation, lr, size, seed)
+        file, title = (f"dynamics_{name}", f", {name}") if name else ("dynamics", "")
         run = self.open(context, net, ARMS, training.epochs, file)
         for members, step, weights in run.chunks(self.ensemble_chunk):
-            flows = GradientFlows(
-                net.to(context.fabric.device),
-                training.task.per_example,
-                split,
-                GroupAugmentation(group, passes),
-                float(context.cfg.train.optimizer.lr),
-                training.settings.batch_size,
-                context.cfg.seed,
-                members,
-                self.equivariant,
-            )
+            flows = start(members, self.equivariant)
             if weights is not None:
                 flows.restore(weights, step)
-            title = f", {name}" if name else ""
             run.train(flows, training.epochs, title, partial(_measure, run, flows))
         return run.records
 

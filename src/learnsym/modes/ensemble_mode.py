@@ -123,12 +123,7 @@ class EnsembleRun:
 
 @dataclass
 class EnsembleMode(Mode):
-    """Base of the modes that train members of one network by gradient descent.
-
-    Attributes:
-        repetitions: members, each with a start and draws of its own.
-        ensemble_chunk: members at a time; bounds the memory and changes nothing but rounding.
-    """
+    """Base of the modes that train members (repetitions) of one network by gradient descent."""
 
     images_only = True
     trains_by_epochs = False

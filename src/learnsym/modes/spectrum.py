@@ -23,8 +23,7 @@ from learnsym.analysis.evaluation import evaluating
 from learnsym.analysis.lanczos import Lanczos, Ritz
 from learnsym.config.allowed_classes import get_class
 from learnsym.distributions.base import penalty
-from learnsym.dynamics import equivariant_projection as projection
-from learnsym.dynamics.ensemble import EnsembleNet
+from learnsym.dynamics import ensemble
 from learnsym.dynamics.records import ProgressLines
 from learnsym.errors import ConfigError, RunError
 from learnsym.figures.spectrum import draw_spectrum
@@ -56,7 +55,7 @@ class Spectrum(Mode):
     batch_size: Size = 50
     copies: Size | None = None
     penalty: bool = True
-    restrict: projection.Restriction = "none"
+    restrict: ensemble.Restriction = "none"
     project_weights: bool = False
     z: tuple[Positive, ...] = (0.1, 1.0, 10.0)
     broadening: Positive = 0.01
@@ -77,7 +76,7 @@ class Spectrum(Mode):
             )
         for key, idle in (("restrict", "none"), ("project_weights", False)):
             if mode[key] != idle:
-                projection.check_projection(net, cfg.net.get("basis"), f"mode.{key}={mode[key]}")
+                ensemble.check_projection(net, cfg.net.get("basis"), f"mode.{key}={mode[key]}")
 
     def __call__(self, context: RunContext) -> Outcome:
         """Compute n_eff_at_<z>, largest_eigenvalue and others; write spectrum.npz and figure."""
@@ -96,8 +95,8 @@ class Spectrum(Mode):
         )
         with evaluating(net, copies=lambda augerino: self.copies or augerino.train_copies):
             if self.project_weights:
-                assert isinstance(net, EnsembleNet)
-                projection.project_module(net)
+                assert isinstance(net, ensemble.EnsembleNet)
+                ensemble.project_module(net)
             # Vectors live on a GPU of CUDA's, or on the CPU, which know float64.
             vectors = device if device.type == "cuda" else torch.device("cpu")
             reward = partial(penalty, net) if self.penalty else None
@@ -109,72 +108,50 @@ class Spectrum(Mode):
         self, context: RunContext, curvature: Curvature, batches: int
     ) -> tuple[Ritz, Quadrature]:
         """Run Lanczos for leading eigenvalues and probes, from where an interrupted run was."""
-        debug, net, size = context.debug, context.net, curvature.size
-        order, probes = (
-            (min(self.order, 3), min(self.probes, 1)) if debug else (self.order, self.probes)
-        )
-        space = (
-            None if self.restrict == "none" else projection.EquivariantSubspace(net, self.restrict)
-        )
+        order, probes, recorder = self.order, self.probes, context.training.recorder
+        if context.debug:
+            order, probes = min(order, 3), min(probes, 1)
+
+        def run(number: int, lanczos: Lanczos) -> Ritz:
+            """Do the steps that are not done, and keep them in a folder of the run's name."""
+            folder = context.directory.checkpoints / "spectrum" / lanczos.name
+            lanczos.load(folder)
+            if lanczos.alphas and not lanczos.done:
+                print(f"continuing {lanczos.name} after product {len(lanczos.alphas)}", flush=True)
+            seconds, written = self.seconds_between_writes, monotonic()
+            lines = ProgressLines(lanczos.name, lanczos.order)
+            steps = (lanczos.order - len(lanczos.alphas)) * batches
+            with recorder.progress(number, 1 + probes, steps) as tick:
+                while not lanczos.done:
+                    lanczos.step(lambda vector: curvature(vector, tick))
+                    if not math.isfinite(lanczos.betas[-1]):
+                        raise RunError(
+                            "a product with the curvature is not finite: the weights of this "
+                            "network, or its loss, have overflowed."
+                        )
+                    lines(len(lanczos.alphas))
+                    now = monotonic()
+                    if lanczos.done or now - written >= seconds:
+                        lanczos.save(folder)
+                        written = monotonic()
+                        # Most of the time is not for writing, however long that takes.
+                        seconds = max(seconds, 10 * (written - now)) if seconds else 0.0
+            return lanczos.ritz()
+
+        net, size, seed = context.net, curvature.size, context.cfg.seed
+        dtype, device, restrict = curvature.precision, curvature.device, self.restrict
+        space = None if restrict == "none" else ensemble.EquivariantSubspace(net, restrict)
         dimension = size if space is None else space.dimension
-        run = partial(self._run, context, curvature, batches, 1 + probes)
-        lanczos = partial(
-            Lanczos,
-            size,
-            seed=context.cfg.seed,
-            project=space,
-            precision=curvature.precision,
-            device=curvature.device,
-        )
+        lanczos = partial(Lanczos, size, seed=seed, project=space, precision=dtype, device=device)
         leading = lanczos(order=order, name="leading", dimension=dimension)
         ritz, densities = run(1, leading), []
         basis = leading.basis[: len(leading.alphas)]
-        for number in range(probes if dimension > len(basis) else 0):
-            probe = lanczos(
-                order=self.probe_order,
-                name=f"probe{number}",
-                deflated=basis,
-                dimension=dimension - len(basis),
-                restarts=False,
-            )
-            densities.append(run(2 + number, probe))
+        rest = dimension - len(basis)
+        probe = partial(lanczos, deflated=basis, dimension=rest, restarts=False)
+        for number in range(probes if rest > 0 else 0):
+            drawn = probe(order=self.probe_order, name=f"probe{number}")
+            densities.append(run(2 + number, drawn))
         return ritz, quadrature(ritz, leading.betas[-1], densities, dimension)
-
-    def _run(
-        self,
-        context: RunContext,
-        curvature: Curvature,
-        batches: int,
-        runs: int,
-        number: int,
-        lanczos: Lanczos,
-    ) -> Ritz:
-        """Do the steps of a Lanczos run that are not done, and keep them in a folder of its name.
-
-        Ten times what a write takes lies between two of them, if that is more than usual.
-        """
-        folder = context.directory.checkpoints / "spectrum" / lanczos.name
-        lanczos.load(folder)
-        if lanczos.alphas and not lanczos.done:
-            print(f"continuing {lanczos.name} after product {len(lanczos.alphas)}", flush=True)
-        seconds, written = self.seconds_between_writes, monotonic()
-        lines = ProgressLines(lanczos.name, lanczos.order)
-        steps = (lanczos.order - len(lanczos.alphas)) * batches
-        with context.training.recorder.progress(number, runs, steps) as tick:
-            while not lanczos.done:
-                lanczos.step(lambda vector: curvature(vector, tick))
-                if not math.isfinite(lanczos.betas[-1]):
-                    raise RunError(
-                        "a product with the curvature is not finite: the weights of this network, "
-                        "or its loss, have overflowed."
-                    )
-                lines(len(lanczos.alphas))
-                now = monotonic()
-                if lanczos.done or now - written >= seconds:
-                    lanczos.save(folder)
-                    written = monotonic()
-                    seconds = max(seconds, 10 * (written - now)) if seconds else 0.0
-        return lanczos.ritz()
 
     def _report(
         self, context: RunContext, ritz: Ritz, spectrum: Quadrature, metrics: dict[str, float]
