@@ -89,13 +89,12 @@ class GradientFlows:
             weight.sub_(direction[name], alpha=self.lr)
 
     def _descend_in_coordinates(self, gradient: Weights) -> None:
-        assert isinstance(self.net, ProjectedLinear)
-        coordinates = self.net.coordinates(self.arm("equivariant"))
-        slope = self.net.coordinates(gradient)
-        stepped = {name: value - self.lr * slope[name] for name, value in coordinates.items()}
-        stepped = self.net.from_coordinates(stepped)
-        for name, weight in self.arm("equivariant").items():
-            weight.copy_(stepped[name])
+        net, weights = self.net, self.arm("equivariant")
+        assert isinstance(net, ProjectedLinear)
+        slope = net.coordinates(gradient)
+        stepped = {k: value - self.lr * slope[k] for k, value in net.coordinates(weights).items()}
+        for name, value in net.from_coordinates(stepped).items():
+            weights[name].copy_(value)
 
     def restore(self, weights: Weights, step: int) -> None:
         """Continue from the weights [3 M, ...] after a step."""

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import product, zip_longest
+from typing import Any
 
 from hydra import compose
 from omegaconf import DictConfig, OmegaConf
@@ -27,6 +28,7 @@ from learnsym.run.context import build_network, dry_forward
 
 AXES = ("conv", "base_group")
 """What a network may be made of; each network takes some of them."""
+Check = Callable[..., object]
 _RECIPE = ("train/optimizer", "train/schedule")
 
 
@@ -159,20 +161,20 @@ class Combinations:
 
     def _once(
         self,
-        check: Callable[..., object],
+        check: Check,
         combination: Combination,
         known: Mapping[str, object],
-        *arguments: ExampleSpec,
+        *forms: ExampleSpec,
     ) -> str | None:
         """Return the message of a check, made once for data sets of which it knows the same."""
         dataset = combination.dataset
         stand_in = next(d for d in self.datasets if known[d] == known[dataset])
         alike = replace(combination, dataset=stand_in)
-        key = (check, alike, *arguments)
+        key = (check, alike, *forms)
         if key not in self._messages:
             choices = {"mode": "train", "dataset": stand_in}
             request = Request(self.config(alike), alike.overrides, choices)
-            self._messages[key] = message_of(check, request, *arguments)
+            self._messages[key] = message_of(check, request, *forms)
         message = self._messages[key]
         if message is None or dataset == stand_in:
             return message
@@ -202,7 +204,7 @@ def _check_settings(request: Request) -> None:
     check(request.cfg)
 
 
-def message_of(check: Callable[..., object], *arguments: object) -> str | None:
+def message_of(check: Check, *arguments: object) -> str | None:
     """Return the message with which a check refuses its arguments; None if it does not."""
     try:
         check(*arguments)

@@ -52,9 +52,8 @@ class Equivariance(Mode):
             )
         if not context.fabric.is_global_zero:
             return Outcome({})
-        mirror = self.mirror
-        if mirror is None:
-            mirror = bool(stabiliser is not None and stabiliser.has_mirror)
+        has_mirror = bool(getattr(stabiliser, "has_mirror", False))
+        mirror = has_mirror if self.mirror is None else self.mirror
         transforms = transforms_of(self.group, self.angles, mirror, data.info.input_shape)
         rows = layers.errors_on_data(net, data, transforms, self.images, context.fabric.device)
         count = min(self.images, len(data.splits["test"]))
@@ -70,10 +69,8 @@ class Equivariance(Mode):
         draw_layer_errors(paths[0], rows)
         if not hasattr(context.net, "stabiliser"):
             return paths[:1]
-        net, pixels = (
-            layers.even_and_double(context.net),
-            layers.stored_inputs(data, 1).to(context.fabric.device),
-        )
+        net, pixels = layers.even_and_double(context.net), layers.stored_inputs(data, 1)
+        pixels = pixels.to(context.fabric.device)
         images = data.prepare(pixels).double()
         with layers.captured(net) as features, torch.no_grad():
             net(images)
@@ -96,6 +93,5 @@ def training_errors(context: RunContext) -> dict[str, float]:
     if not angles or not context.fabric.is_global_zero:
         return {}
     transforms = transforms_of("rotation", tuple(angles), False, data.info.input_shape)
-    return layers.error_metrics(
-        layers.errors_on_data(context.net, data, transforms, 16, context.fabric.device)
-    )
+    rows = layers.errors_on_data(context.net, data, transforms, 16, context.fabric.device)
+    return layers.error_metrics(rows)
