@@ -160,11 +160,7 @@ class Combinations:
         return None if None in messages else messages[0]
 
     def _once(
-        self,
-        check: Check,
-        combination: Combination,
-        known: Mapping[str, object],
-        *forms: ExampleSpec,
+        self, check: Check, combination: Combination, known: Mapping[str, Any], *forms: ExampleSpec
     ) -> str | None:
         """Return the message of a check, made once for data sets of which it knows the same."""
         dataset = combination.dataset

@@ -49,7 +49,8 @@ class Dynamics(EnsembleMode):
         """Write records and figures; return medians, of all layers and of each, for every arm."""
         net, folder = context.net, context.directory
         assert isinstance(net, ProjectedLinear)
-        outcome, rows = Outcome({}), list[dict[str, float | str]]()
+        outcome = Outcome({})
+        rows: list[dict[str, float | str]] = []
         names: tuple[GroupName | None, ...] = self.groups or (None,)
         for name in names:
             member = net.with_group(named_group(name, net.group.side)) if name else net
