@@ -156,10 +156,7 @@ class EquivariantSubspace:
     """Project vectors of a network's parameters onto E, or onto its orthogonal complement.
 
     E holds the equivariant weights of an `EnsembleNet`, and all on which the group acts trivially.
-    `dimension` is that of the space.
-
-    Raises:
-        ConfigError: the network has no orthogonal projection, or the space is trivial.
+    A ConfigError refuses networks without orthogonal projection, and spaces of `dimension` 0.
     """
 
     def __init__(self, net: nn.Module, restriction: Literal["equivariant", "complement"]) -> None:

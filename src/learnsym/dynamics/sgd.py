@@ -30,11 +30,8 @@ class MiniBatchSGD:
     Attributes:
         split: training examples as the network takes them, on its device.
         weights: of the members, on the device; changed in place.
-        batch_size: examples in a step, transforms counted.
+        batch_size: examples in a step, transforms counted; of whole orbits a whole number.
         equivariant: whether to step along the projected gradient.
-
-    Raises:
-        ValueError: a batch of whole orbits does not hold a whole number of them.
     """
 
     net: EnsembleNet

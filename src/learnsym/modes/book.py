@@ -179,7 +179,4 @@ def rounded(value: float, significant: int) -> str:
 
 def _plain(number: Decimal) -> str:
     """Return 1234, 0.0012, 1.2e-7: only very small numbers have an exponent."""
-    if number and number.adjusted() < -4:
-        mantissa, _, exponent = f"{number:e}".partition("e")
-        return f"{mantissa}e{int(exponent)}"
-    return f"{number:f}"
+    return f"{number:e}" if number and number.adjusted() < -4 else f"{number:f}"

@@ -61,8 +61,7 @@ class Combination:
 class Combinations:
     """All combinations, and the messages that refuse them. Hydra has to be initialised.
 
-    Args:
-        narrow: settings of networks -> the size with which they are tried (lists: every element).
+    Networks are tried with `narrow`: settings -> their size (of lists: of every element).
 
     Attributes:
         nets, datasets: all names.

@@ -60,17 +60,10 @@ class EnsembleRun:
         measure: Callable[[], None] | None = None,
         steps_before: int = 0,
     ) -> None:
-        """Train a chunk from its present step to the last one.
+        """Train a chunk from its present step to the last; every recorded loss has to be finite.
 
-        Args:
-            descent: the training.
-            steps: in all.
-            title: of its progress.
-            measure: called before every step and after the last; None: nothing is recorded.
-            steps_before: of earlier trainings of this chunk, for the checkpoint.
-
-        Raises:
-            RunError: a recorded loss is not finite.
+        `measure` is called before every step and after the last; without it nothing is recorded.
+        For the checkpoint, `steps_before` were those of an earlier training of this chunk.
         """
         members, records = descent.members, self.records
         title = f"repetitions {members.start + 1}-{members.stop} of {records.members}{title}"

@@ -55,6 +55,7 @@ def _name_of(patterns: Sequence[str]) -> str:
     >>> _name_of(["runs/sweeps/cifar10-1b2c/*"])
     'cifar10-1b2c-a6e86582'
     """
-    words = [re.sub(r"[^\w.-]+", "", name) for name in Path(patterns[0]).parts]
+    names = [re.sub(r"[^\w.-]+", "", name) for name in Path(patterns[0]).parts]
+    words = [name for name in names if name.strip(".")]
     digest = hashlib.sha256("\n".join(patterns).encode()).hexdigest()[:8]
-    return "-".join([*[word for word in words if word.strip(".")][-1:], digest])
+    return "-".join([*words[-1:], digest])
