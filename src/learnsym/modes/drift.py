@@ -74,6 +74,7 @@ class Drift(EnsembleMode):
             if step <= steps_before:
                 before.step_number = step
                 run.train(before, steps_before, ", equivariant")
+                # The free training may have another basis.
                 draws = ensemble.member_generators(cfg.seed, members, "basis")
                 on_cpu = {name: w.cpu() for name, w in weights.items()}
                 own = [ensemble.slice_members(on_cpu, m, m + 1) for m in range(len(members))]
