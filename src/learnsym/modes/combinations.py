@@ -128,8 +128,9 @@ class Combinations:
 
     def stripped(self, combination: Combination) -> Combination:
         """Return the combination without what its network does not take."""
-        idle = [axis for axis in AXES if axis not in self.axes[combination.net]]
-        return replace(combination, **dict.fromkeys(idle))
+        axes = self.axes[combination.net]
+        idle: dict[str, Any] = {axis: None for axis in AXES if axis not in axes}
+        return replace(combination, **idle)
 
     def config(self, combination: Combination) -> DictConfig:
         """Return the configuration that Hydra would compose."""
