@@ -40,8 +40,8 @@ from learnsym.data.base import Split
 from learnsym.dynamics.c4_conv import C4Conv
 from learnsym.dynamics.ensemble import Weights, slice_members
 from learnsym.dynamics.gradient_flows import ARMS, GradientFlows
-from learnsym.dynamics.group_augmentation import GroupAugmentation
 from learnsym.dynamics.projected_linear import ProjectedLinear
+from learnsym.dynamics.risk import GroupAugmentation
 from learnsym.dynamics.sgd import MiniBatchSGD
 from learnsym.groups.permutation import CyclicShifts1d, QuarterTurns, SymmetricGroup
 from learnsym.training.tasks import Classification, Segmentation, SquaredError

@@ -11,9 +11,8 @@ from torch import Tensor
 from learnsym.data.base import Split
 from learnsym.dynamics.ensemble import Weights, concat_members, member_generators, slice_members
 from learnsym.dynamics.gradient_flows import ARMS, GradientFlows
-from learnsym.dynamics.group_augmentation import GroupAugmentation
 from learnsym.dynamics.projected_linear import ProjectedLinear
-from learnsym.dynamics.risk import Batch, risk, risk_gradient, split_batches
+from learnsym.dynamics.risk import Batch, GroupAugmentation, risk, risk_gradient, split_batches
 from learnsym.groups.permutation import GROUPS, named_group
 from learnsym.training.tasks import Classification, Segmentation
 

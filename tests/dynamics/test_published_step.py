@@ -17,8 +17,8 @@ from learnsym.config.search_path import CONFIG_DIR
 from learnsym.data.base import Split
 from learnsym.dynamics.ensemble import Weights, member_generators
 from learnsym.dynamics.gradient_flows import GradientFlows
-from learnsym.dynamics.group_augmentation import GroupAugmentation
 from learnsym.dynamics.projected_linear import ProjectedLinear
+from learnsym.dynamics.risk import GroupAugmentation
 from learnsym.groups.permutation import PermutationGroup, named_group
 from learnsym.training.tasks import Classification, Segmentation
 
@@ -64,7 +64,7 @@ def examples(net: ProjectedLinear) -> Split:
     draw = torch.Generator().manual_seed(1)
     side = net.group.side
     images = torch.rand(EXAMPLES, 1, side, side, dtype=torch.float64, generator=draw) - 0.5
-    images = (images + images.mT) / 2 if net.symmetric is not None else images  # adjacency matrices
+    images = (images + images.mT) / 2 if net.symmetric_inputs else images  # adjacency matrices
     if net.task == "segmentation":
         return Split(images, (torch.rand(EXAMPLES, 2, side, side, generator=draw) < 0.4).float())
     return Split(images, torch.randint(net.num_outputs, (EXAMPLES,), generator=draw))

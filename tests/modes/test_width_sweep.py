@@ -9,7 +9,7 @@ import torch
 from learnsym.data.images.sprites import Sprites
 from learnsym.errors import ConfigError
 from learnsym.groups.planar import Affine2
-from learnsym.modes.width_sweep import WidthSweep, forced_width, learned_index
+from learnsym.modes.width_sweep import WidthSweep, learned_index
 from learnsym.nets.augerino import Augerino
 from learnsym.nets.plain_cnn import SimpleConv
 from learnsym.training.tasks import Classification
@@ -34,16 +34,6 @@ def session() -> SimpleNamespace:
     )
 
 
-def test_forced_width_is_set_and_put_back(session: SimpleNamespace) -> None:
-    box = session.net.augmentation
-    before = box.widths().detach().clone()
-    with forced_width(box, "rotation", 2.5):
-        inside = box.widths()
-        assert inside[2].item() == pytest.approx(2.5, abs=1e-6)
-        assert torch.equal(inside[[0, 1, 3, 4, 5]], before[[0, 1, 3, 4, 5]])
-    assert torch.equal(box.widths(), before)
-
-
 def test_gradient_is_the_slope_of_the_loss(
     session: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -65,15 +55,15 @@ def test_gradient_is_the_slope_of_the_loss(
             ]
         ),
     )
-    sweep, box, step = WidthSweep(batches=3), session.net.augmentation, 1e-7
-    measured = sweep.measure(session, box, 1.2)["gradient"]
-    above, below = (sweep.measure(session, box, 1.2 + s)["loss"] for s in (step, -step))
+    sweep, step = WidthSweep(batches=3), 1e-7
+    measured = sweep.measure(session, 1.2)["gradient"]
+    above, below = (sweep.measure(session, 1.2 + s)["loss"] for s in (step, -step))
     assert measured == pytest.approx((above - below) / (2 * step), rel=1e-3)
 
 
 def test_measuring_moves_no_statistics(session: SimpleNamespace) -> None:
     before = {k: v.clone() for k, v in session.net.state_dict().items()}
-    WidthSweep(batches=2).measure(session, session.net.augmentation, 3.0)
+    WidthSweep(batches=2).measure(session, 3.0)
     assert all(torch.equal(v, before[k]) for k, v in session.net.state_dict().items())
 
 

@@ -50,7 +50,7 @@ def test_a_run_that_main_made_is_on_the_page(main, tiny, book):
     assert set(new["n"]) == {"2"}
     assert set(new["seeds"]) == {"0 1"}
     entry = new.iloc[0]
-    assert entry["key"].scale == "full"
+    assert entry["scale"] == "full"
     versions = first.result["versions"]
     assert versions["commit"] == record.commit()
     assert (entry["commit"], entry["torch"]) == (versions["commit"], versions["torch"])

@@ -11,7 +11,7 @@ from typing import Literal, Protocol, get_args
 import torch
 from torch import Tensor
 
-from learnsym.dynamics.group_augmentation import act_on_images
+from learnsym.dynamics.risk import act_on_images
 from learnsym.errors import ConfigError
 from learnsym.groups.actions import act_on_points, rotate_images
 from learnsym.groups.base import homogeneous

@@ -38,13 +38,8 @@ class C4Conv(EnsembleNet):
     Shape: [B, C, side, side] to [B, num_outputs].
 
     Args:
-        in_channels: channels C of the data.
-        num_outputs: of the data.
         side: of the images, a multiple of 4 from 12 on. Below, the last layer norm acts on 2 x 2
             points, one orbit: equivariant weights would answer 0 to everything.
-        channels: outputs of the convolutions.
-        support: the taps of the kernels.
-        basis: of the kernels' space, see above.
         order: of tanh and average pool; the paper says "tanh_pool", its code does "pool_tanh".
         start_variance: of the first weights, times their fan-in.
     """
@@ -70,19 +65,14 @@ class C4Conv(EnsembleNet):
                 "can only answer 0. Try side=28"
             )
         super().__init__()
-        self.in_channels = in_channels
-        self.num_outputs = num_outputs
-        self.side = side
-        self.basis = basis
-        self.order = order
-        self.start_variance = start_variance
+        self.in_channels, self.num_outputs, self.side = in_channels, num_outputs, side
+        self.basis, self.order, self.start_variance = basis, order, start_variance
         self.taps = SUPPORTS[support]
         widths = itertools.pairwise((in_channels, *channels))
         self.convs = {f"conv{index}": pair for index, pair in enumerate(widths)}
         self.layers = (*self.convs, "linear")
         self.fixed = tuple(basis_of(name) for name in self.convs) if basis == "random" else ()
-        self.kernel_turns = QuarterTurns(3)
-        self.map_turns = QuarterTurns(side // 4)
+        self.kernel_turns, self.map_turns = QuarterTurns(3), QuarterTurns(side // 4)
         orbits = self.kernel_turns.orbits()
         on_support = torch.tensor([tap in self.taps for tap in range(9)])
         full = torch.stack([on_support[orbits == orbits[tap]].all() for tap in self.taps])
@@ -91,26 +81,22 @@ class C4Conv(EnsembleNet):
         weights = self.sample_equivariant(torch.Generator().manual_seed(seed))
         self.load_member(self.to_basis(weights, torch.Generator().manual_seed(seed + 1)))
 
-    # --- weights
-
     def sample_equivariant(self, generator: torch.Generator) -> Weights:
         """Draw a Gaussian for each orbit of taps or points, of variance start / fan-in."""
         weights = {}
         for name, (c, d) in self.convs.items():
-            kernel = _draw_on_orbits(self.kernel_turns, c * d, generator)[:, list(self.taps)]
+            kernel = _draw_on_orbits(self.kernel_turns, c, d, generator)[:, list(self.taps)]
             kernel = kernel * (self.start_variance / (len(self.taps) * c)) ** 0.5
-            weights[name] = kernel.unflatten(2, (c, d)) * self.full_orbit.cpu()
-        c, d = self.convs["conv2"][1], self.num_outputs
-        linear = _draw_on_orbits(self.map_turns, c * d, generator).unflatten(2, (c, d))
+            weights[name] = kernel * self.full_orbit.cpu()
+        c = self.convs["conv2"][1]
+        linear = _draw_on_orbits(self.map_turns, c, self.num_outputs, generator)
         weights["linear"] = linear * (self.start_variance / (self.map_turns.points * c)) ** 0.5
         return weights
 
     def to_basis(self, weights: Weights, generator: torch.Generator) -> Weights:
         """Express kernels [1, ...] in the basis, drawn if it is random."""
         result = dict(weights)
-        if self.basis == "orthonormal":
-            return result
-        for name in self.convs:
+        for name in self.convs if self.basis == "random" else ():
             kernel = weights[name]
             vectors = torch.randn(1, 5, 5, generator=generator, dtype=torch.float64)
             basis = (vectors / vectors.norm(dim=1, keepdim=True)).float()
@@ -166,8 +152,6 @@ class C4Conv(EnsembleNet):
         distance = self.distance(self.member_weights())[0]
         return dict(zip(self.layers, distance.tolist(), strict=True))
 
-    # --- the function
-
     def reduce(self, weights: Weights) -> Weights:
         """Compute taps from coefficients."""
         reduced = {name: weights[name] for name in self.layers}
@@ -192,10 +176,10 @@ class C4Conv(EnsembleNet):
         return torch.bmm(x.flatten(2), reduced["linear"].flatten(1, 2))
 
 
-def _draw_on_orbits(group: QuarterTurns, channels: int, generator: torch.Generator) -> Tensor:
-    """Draw Gaussians [1, points, channels] that are constant on the orbits of points."""
+def _draw_on_orbits(group: QuarterTurns, c: int, d: int, generator: torch.Generator) -> Tensor:
+    """Draw Gaussians [1, points, c, d] that are constant on the orbits of points."""
     orbits = group.orbits()
-    return torch.randn(1, len(orbits.unique()), channels, generator=generator)[:, orbits]
+    return torch.randn(1, len(orbits.unique()), c, d, generator=generator)[:, orbits]
 
 
 def basis_of(conv: str) -> str:

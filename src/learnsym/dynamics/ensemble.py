@@ -6,15 +6,19 @@ tensors [M, ...], member first, so that a step of all members is a step of batch
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
+from learnsym.errors import ConfigError
 from learnsym.groups.permutation import GroupName
 from learnsym.utils.rng import generator
 
 Weights = dict[str, Tensor]
 """Weights of M members by name, each [M, ...]."""
+Restriction = Literal["none", "equivariant", "complement"]
+"""Weights that are considered: all, those in E, or those in its orthogonal complement."""
 
 
 class EnsembleNet(nn.Module, ABC):
@@ -36,18 +40,6 @@ class EnsembleNet(nn.Module, ABC):
     def sample_equivariant(self, generator: torch.Generator) -> Weights:
         """Draw equivariant weights of one member, [1, ...], float32 on the CPU."""
 
-    def forward_members(self, weights: Weights, images: Tensor) -> Tensor:
-        """Compute outputs [M, B, ...] on images [M or 1, B, C, H, W]."""
-        return self.forward_reduced(self.reduce(weights), images)
-
-    @abstractmethod
-    def forward_reduced(self, reduced: Weights, images: Tensor) -> Tensor:
-        """Compute the outputs from reduced weights, see `reduce` and `forward_members`."""
-
-    def reduce(self, weights: Weights) -> Weights:
-        """Map the weights linearly to the smaller ones that the function depends on."""
-        return weights
-
     @abstractmethod
     def project(self, weights: Weights) -> Weights:
         """Project weights, or a gradient, orthogonally onto E."""
@@ -57,12 +49,33 @@ class EnsembleNet(nn.Module, ABC):
         """Count the dimensions of E, for one member."""
 
     @abstractmethod
-    def linear_maps(self, weights: Weights) -> Weights:
-        """Express the layers as linear maps [M, ...] in an orthonormal basis."""
+    def distance_to_equivariance(self, group: GroupName) -> dict[str, float]:
+        """Measure each layer; raise a ValueError for a group without action."""
+
+    def reduce(self, weights: Weights) -> Weights:
+        """Map the weights linearly to the smaller ones that the function depends on."""
+        return weights
 
     @abstractmethod
+    def forward_reduced(self, reduced: Weights, images: Tensor) -> Tensor:
+        """Compute the outputs from reduced weights, see `reduce` and `forward_members`."""
+
+    def forward_members(self, weights: Weights, images: Tensor) -> Tensor:
+        """Compute outputs [M, B, ...] on images [M or 1, B, C, H, W]."""
+        return self.forward_reduced(self.reduce(weights), images)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Compute outputs [B, ...] of this module on images [B, C, H, W]."""
+        return self.forward_members(self.member_weights(), images.unsqueeze(0))[0]
+
+    def linear_maps(self, weights: Weights) -> Weights:
+        """Express the layers as linear maps [M, ...] in an orthonormal basis."""
+        return {name: weights[name] for name in self.layers}
+
     def residual(self, maps: Weights) -> Weights:
         """Compute A - Pi_E A of linear maps A."""
+        projected = self.project(maps)
+        return {name: maps[name] - projected[name] for name in self.layers}
 
     def distance(self, weights: Weights) -> Tensor:
         """Compute the distance from E, ||A - Pi_E A||: [M, layers], float64."""
@@ -75,7 +88,7 @@ class EnsembleNet(nn.Module, ABC):
 
     def norms(self, maps: Weights) -> Tensor:
         """Compute Frobenius norms [M, layers], float64."""
-        return torch.stack([frobenius_norm(maps[name]) for name in self.layers], dim=1)
+        return torch.stack([_frobenius_norm(maps[name]) for name in self.layers], dim=1)
 
     def load_member(self, weights: Weights) -> None:
         """Take the weights [1, ...] of one member as parameters of this module."""
@@ -90,25 +103,12 @@ class EnsembleNet(nn.Module, ABC):
         named = dict(self.named_parameters()) | {name: self.get_buffer(name) for name in self.fixed}
         return {name: value.unsqueeze(0) for name, value in named.items()}
 
-    @abstractmethod
-    def distance_to_equivariance(self, group: GroupName) -> dict[str, float]:
-        """Measure each layer; raise a ValueError for a group without action."""
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Compute outputs [B, ...] of this module on images [B, C, H, W]."""
-        return self.forward_members(self.member_weights(), images.unsqueeze(0))[0]
-
-
-def frobenius_norm(tensor: Tensor) -> Tensor:
+def _frobenius_norm(tensor: Tensor) -> Tensor:
     """Compute the norm of each member, [M, ...] to [M], float64."""
     chunks = tensor.detach().flatten(1).split(1 << 18, dim=1)
     norms = [torch.linalg.vector_norm(chunk, dim=1, dtype=torch.float64) for chunk in chunks]
     return torch.linalg.vector_norm(torch.stack(norms), dim=0)
-
-
-def num_members(weights: Weights) -> int:
-    """Return the number of members M."""
-    return len(next(iter(weights.values())))
 
 
 def slice_members(weights: Weights, start: int, stop: int) -> Weights:
@@ -129,3 +129,54 @@ def weights_like(weights: Weights, reference: Tensor) -> Weights:
 def member_generators(seed: int, members: range, purpose: str) -> list[torch.Generator]:
     """Seed a generator for each member by number and purpose."""
     return [generator(seed, f"member {m}/{purpose}") for m in members]
+
+
+@torch.no_grad()
+def project_module(net: EnsembleNet) -> None:
+    """Replace the parameters of a module by their projection onto E."""
+    for name, weight in net.project(net.member_weights()).items():
+        net.get_parameter(name).copy_(weight[0])
+
+
+def check_projection(net: type, basis: str | None, setting: str) -> None:
+    """Refuse a setting that needs Pi_E for a class of networks that has none."""
+    if not issubclass(net, EnsembleNet):
+        raise ConfigError(
+            f"{setting}: {net.__name__} knows no projection onto equivariant weights. Try "
+            "net=projected_linear or net=c4_conv."
+        )
+    if basis == "random":
+        raise ConfigError(
+            f"{setting}: in the coordinates of net.basis=random E has no orthogonal projection. "
+            "Try net.basis=orthonormal."
+        )
+
+
+class EquivariantSubspace:
+    """Project vectors of a network's parameters onto E, or onto its orthogonal complement.
+
+    E holds the equivariant weights of an `EnsembleNet`, and all on which the group acts trivially.
+    A ConfigError refuses networks without orthogonal projection, and spaces of `dimension` 0.
+    """
+
+    def __init__(self, net: nn.Module, restriction: Literal["equivariant", "complement"]) -> None:
+        basis = "random" if getattr(net, "fixed", ()) else None
+        check_projection(type(net), basis, f"mode.restrict={restriction}")
+        assert isinstance(net, EnsembleNet)
+        self.net, self.complement = net, restriction == "complement"
+        self.shapes = {name: p.shape for name, p in net.named_parameters() if p.requires_grad}
+        inside, total = net.equivariant_dimension(), sum(s.numel() for s in self.shapes.values())
+        self.dimension = total - inside if self.complement else inside
+        if not self.dimension:
+            raise ConfigError(
+                f"mode.restrict={restriction}: no weights of this network lie there. Try none."
+            )
+
+    @torch.no_grad()
+    def __call__(self, vector: Tensor) -> Tensor:
+        """Project a vector [P], in float64."""
+        chunks = vector.split([shape.numel() for shape in self.shapes.values()])
+        pairs = zip(self.shapes.items(), chunks, strict=True)
+        projected = self.net.project({name: c.view(1, *shape) for (name, shape), c in pairs})
+        inside = torch.cat([projected[name].flatten() for name in self.shapes])
+        return vector - inside if self.complement else inside

@@ -10,17 +10,10 @@ from typing import Literal
 from torch import Tensor, float64
 
 from learnsym.data.base import Split
-from learnsym.dynamics.ensemble import (
-    EnsembleNet,
-    Weights,
-    concat_members,
-    member_generators,
-    slice_members,
-    weights_like,
-)
-from learnsym.dynamics.group_augmentation import GroupAugmentation
+from learnsym.dynamics import ensemble
+from learnsym.dynamics.ensemble import EnsembleNet, Weights, member_generators, slice_members
 from learnsym.dynamics.projected_linear import ProjectedLinear
-from learnsym.dynamics.risk import PerExample, risk, risk_gradient, split_batches
+from learnsym.dynamics.risk import GroupAugmentation, PerExample, risk, risk_gradient, split_batches
 
 ARMS = ("nominal", "equivariant", "augmented")
 """The arms in the order of the leading axis; the first two see the same images."""
@@ -36,11 +29,10 @@ class GradientFlows:
     * augmented: A <- A - lr grad R_aug(A), with R_aug the mean over passes
 
     Every gradient is that of the whole split, so that the batch size changes nothing but rounding.
+    Seed and numbers of the members decide the start and all draws.
 
     Attributes:
         split: training examples as the network takes them, on its device.
-        batch_size: examples of a member at a time.
-        seed: decides the start and all draws, together with the numbers of the members.
         equivariant: step along the projected gradient, or train the coordinates of the equivariant
             weights in an orthonormal basis of E (the same in exact arithmetic).
         start: weights [M, ...] before the first step.
@@ -59,12 +51,12 @@ class GradientFlows:
 
     def __post_init__(self) -> None:
         draws = member_generators(self.seed, self.members, "start")
-        drawn = concat_members([self.net.sample_equivariant(g) for g in draws])
-        start = weights_like(drawn, self.split.inputs[:1])
+        drawn = ensemble.concat_members([self.net.sample_equivariant(g) for g in draws])
+        start = ensemble.weights_like(drawn, self.split.inputs[:1])
         if self.split.inputs.dtype == float64:  # drawn in float32: equivariant up to its rounding
             start = self.net.project(start)
         self.start = start
-        self.weights = concat_members([start] * len(ARMS))
+        self.weights = ensemble.concat_members([start] * len(ARMS))
         self.step_number = 0
 
     def arm(self, name: str) -> Weights:
@@ -72,31 +64,23 @@ class GradientFlows:
         index, count = ARMS.index(name), len(self.members)
         return slice_members(self.weights, index * count, (index + 1) * count)
 
-    def gradients(self) -> tuple[Weights, Weights, Tensor]:
-        """Compute the gradients of all arms.
-
-        Returns:
-            grad R [2 M, ...] at the nominal and the equivariant arm, grad R_aug [M, ...] at the
-            augmented arm, and the losses R [2 M] of the first two arms.
-        """
-        examples = len(self.split)
-        plain_arms = slice_members(self.weights, 0, 2 * len(self.members))
+    def step(self) -> Tensor:
+        """Step every arm; return the earlier losses R [2 M] of the first two."""
+        count, examples = len(self.members), len(self.split)
+        first_two = slice_members(self.weights, 0, 2 * count)
         batches = split_batches(self.split, self.batch_size)
-        plain, losses = risk_gradient(self.net, self.per_example, plain_arms, batches, examples)
-        purpose = f"passes of step {self.step_number}"
-        draws = member_generators(self.seed, self.members, purpose)
+        slope, losses = risk_gradient(self.net, self.per_example, first_two, batches, examples)
+        draws = member_generators(self.seed, self.members, f"passes of step {self.step_number}")
         batches = self.augmentation.batches(self.split, self.batch_size, draws)
         total, weights = examples * self.augmentation.count, self.arm("augmented")
         augmented, _ = risk_gradient(self.net, self.per_example, weights, batches, total)
-        return plain, augmented, losses
-
-    def step(self) -> Tensor:
-        """Step every arm; return the earlier losses [2 M] of two arms."""
-        count = len(self.members)
-        plain, augmented, losses = self.gradients()
-        self._descend("nominal", slice_members(plain, 0, count))
+        self._descend("nominal", slice_members(slope, 0, count))
         self._descend("augmented", augmented)
-        self._descend_equivariantly(slice_members(plain, count, 2 * count))
+        if self.equivariant == "projected_gradient":
+            projected = self.net.project(slice_members(slope, count, 2 * count))
+            self._descend("equivariant", projected)
+        else:
+            self._descend_in_coordinates(slice_members(slope, count, 2 * count))
         self.step_number += 1
         return losses
 
@@ -104,17 +88,13 @@ class GradientFlows:
         for name, weight in self.arm(arm).items():
             weight.sub_(direction[name], alpha=self.lr)
 
-    def _descend_equivariantly(self, gradient: Weights) -> None:
-        if self.equivariant == "projected_gradient":
-            self._descend("equivariant", self.net.project(gradient))
-            return
-        assert isinstance(self.net, ProjectedLinear)
-        coordinates = self.net.coordinates(self.arm("equivariant"))
-        slope = self.net.coordinates(gradient)
-        stepped = {name: value - self.lr * slope[name] for name, value in coordinates.items()}
-        stepped = self.net.from_coordinates(stepped)
-        for name, weight in self.arm("equivariant").items():
-            weight.copy_(stepped[name])
+    def _descend_in_coordinates(self, gradient: Weights) -> None:
+        net, weights = self.net, self.arm("equivariant")
+        assert isinstance(net, ProjectedLinear)
+        slope = net.coordinates(gradient)
+        stepped = {k: value - self.lr * slope[k] for k, value in net.coordinates(weights).items()}
+        for name, value in net.from_coordinates(stepped).items():
+            weights[name].copy_(value)
 
     def restore(self, weights: Weights, step: int) -> None:
         """Continue from the weights [3 M, ...] after a step."""

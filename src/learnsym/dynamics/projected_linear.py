@@ -1,7 +1,7 @@
 """Networks of linear layers on channels x pixels (dynamics paper, v1).
 
-These are the networks of the paper's first version: every layer is a dense matrix, whose
-projection onto equivariant ones is a mean over orbits (`learnsym.groups.reynolds`).
+Every layer is a dense matrix, whose projection onto equivariant ones is a mean over orbits
+(`learnsym.groups.reynolds`).
 """
 
 import copy
@@ -13,12 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from learnsym.dynamics.ensemble import EnsembleNet, Weights
-from learnsym.dynamics.projected_linear_arguments import Activation, activation_of, check_arguments
-from learnsym.dynamics.symmetric_inputs import SymmetricInputs
-from learnsym.groups.permutation import GroupName, PermutationGroup, named_group
+from learnsym.groups.permutation import GroupName, PermutationGroup, group_name, named_group
 from learnsym.layers.fast.batched_mlp import batched_mlp
 from learnsym.layers.input_checks import check_images
 from learnsym.schema import NonNegative, Size, Task
+
+Activation = Literal["none", "leaky_relu", "tanh"]
+"""The activation between the last of the layers and the layer norm."""
 
 
 class ProjectedLinear(EnsembleNet):
@@ -39,30 +40,25 @@ class ProjectedLinear(EnsembleNet):
     Shape: [B, C, n, n] to [B, num_outputs], or to [B, num_outputs, n, n] for a segmentation.
 
     Args:
-        in_channels: channels C of the data.
-        num_outputs: classes, numbers or masks of the data.
-        task: of the data.
         group: finite, acting on n x n pixels; decides which weights are equivariant.
         channels: outputs of the equivariant layers (without `features`: of all but the last).
         features: of the invariant map; None where the output is an image.
         hidden: widths of the fully connected layers but the last.
         fans: "in": standard deviation 1 / (n sqrt(c)); "both": 1 / (n sqrt(c c')).
         symmetric_inputs: all images are symmetric matrices, so that the first layer costs half.
-        slope: of LeakyReLU below zero.
         before_norm: the activation before the layer norm, for all groups or for each by name.
         invariant_start: "projected": as the other layers; "constant": for every pair of channels
             one number for all pixels, of standard deviation 1 / sqrt(features).
         dense_start: standard deviation of the fully connected layers of c inputs. "fan_in":
             1 / sqrt(c); "side": n / c.
-        dense_bias: whether the fully connected layers have biases.
         softmax: end with a softmax, which bounds a cross-entropy from below.
         seed: of this member's weights; None: torch's global generator decides.
-
-    Raises:
-        ValueError: the arguments do not go together.
     """
 
-    check_arguments = staticmethod(check_arguments)
+    upper: Tensor
+    """[K], the entries on and above the diagonal of symmetric images, K = n (n + 1) / 2."""
+    index: Tensor
+    """[n^2], where each entry, or its mirror image, stands among those."""
 
     def __init__(
         self,
@@ -83,22 +79,15 @@ class ProjectedLinear(EnsembleNet):
         softmax: bool = False,
         seed: int | None = None,
     ) -> None:
-        check_arguments(
+        self.check_arguments(
             task, group, channels, features, hidden, before_norm, invariant_start, softmax
         )
         super().__init__()
-        self.in_channels = in_channels
-        self.num_outputs = num_outputs
-        self.task = task
-        self.group = group
-        self.features = features
-        self.fans = fans
-        self.slope = slope
-        self.before_norm = before_norm
+        self.in_channels, self.num_outputs, self.task = in_channels, num_outputs, task
+        self.group, self.features, self.fans, self.slope = group, features, fans, slope
+        self.before_norm, self.softmax = before_norm, softmax
         self.invariant_start = invariant_start
-        self.dense_start = dense_start
-        self.dense_bias = dense_bias
-        self.softmax = softmax
+        self.dense_start, self.dense_bias = dense_start, dense_bias
         self.binary = task == "classification" and num_outputs == 2
         image_channels = [in_channels, *channels] + ([num_outputs] if features is None else [])
         widths = [] if features is None else [features, *hidden, 1 if self.binary else num_outputs]
@@ -106,11 +95,48 @@ class ProjectedLinear(EnsembleNet):
         self.linears = _numbered("linear", image_channels)
         self.denses = _numbered("dense", widths)
         self.layers = (*self.linears, *(() if features is None else ("invariant",)))
-        self.symmetric = SymmetricInputs(group.side) if symmetric_inputs else None
+        self.symmetric_inputs = symmetric_inputs
+        row, column = torch.triu_indices(group.side, group.side)
+        index = torch.empty(group.side, group.side, dtype=torch.long)
+        index[row, column] = index[column, row] = torch.arange(len(row))
+        self.register_buffer("upper", row * group.side + column, persistent=False)
+        self.register_buffer("index", index.flatten(), persistent=False)
         seed = int(torch.randint(2**62, ())) if seed is None else seed
         self.load_member(self.sample_equivariant(torch.Generator().manual_seed(seed)))
 
-    # --- weights
+    @staticmethod
+    def check_arguments(
+        task: Task,
+        group: PermutationGroup,
+        channels: tuple[Size, ...] = (32, 32),
+        features: Size | None = 32,
+        hidden: tuple[Size, ...] = (),
+        before_norm: Activation | dict[GroupName, Activation] = "none",
+        invariant_start: str = "projected",
+        softmax: bool = False,
+        **_: object,
+    ) -> None:
+        """Check the arguments without drawing forty million weights."""
+        if not isinstance(group, PermutationGroup):
+            raise ValueError(
+                f"group: {type(group).__name__} does not permute pixels; choose "
+                "base_group=quarter_turns or another"
+            )
+        if (features is None) != (task == "segmentation"):
+            raise ValueError(
+                f"features={'null' if features is None else features} does not go with a {task}: "
+                "images have features=null, classes have an invariant map to some features"
+            )
+        if features is None and (hidden or invariant_start != "projected"):
+            given = f"hidden={list(hidden)}" if hidden else f"invariant_start={invariant_start}"
+            raise ValueError(f"{given} would have no effect with features=null")
+        if features is not None and not channels:
+            raise ValueError("channels is empty; the invariant map needs a layer before it")
+        if softmax and task != "classification":
+            raise ValueError(
+                f"softmax=true goes with classes, and the task is a {task}. Try softmax=false"
+            )
+        _activation_of(group, before_norm)
 
     def sample_equivariant(self, generator: torch.Generator) -> Weights:
         """Draw equivariant layers, then the fully connected ones; see `EnsembleNet`."""
@@ -141,12 +167,12 @@ class ProjectedLinear(EnsembleNet):
     def project(self, weights: Weights) -> Weights:
         """Project every layer onto E; the fully connected ones stay."""
         projected = dict(weights)
-        for name in self.layers:
-            weight = weights[name]
-            if name == "invariant":
-                projected[name] = self.group.project_invariant(weight.flatten(2)).view(weight.shape)
-            else:
-                projected[name] = self.group.project_equivariant(weight)
+        for name in self.linears:
+            projected[name] = self.group.project_equivariant(weights[name])
+        if self.features is not None:
+            invariant = weights["invariant"]
+            mean = self.group.project_invariant(invariant.flatten(2))
+            projected["invariant"] = mean.view(invariant.shape)
         return projected
 
     @torch.no_grad()
@@ -154,20 +180,11 @@ class ProjectedLinear(EnsembleNet):
         """Count the coordinates of this module's weights."""
         return sum(numbers.numel() for numbers in self.coordinates(self.member_weights()).values())
 
-    def linear_maps(self, weights: Weights) -> Weights:
-        """Select the layers: their weights are the linear maps."""
-        return {name: weights[name] for name in self.layers}
-
-    def residual(self, maps: Weights) -> Weights:
-        """Subtract the projection onto E."""
-        projected = self.project(maps)
-        return {name: maps[name] - projected[name] for name in self.layers}
-
     def with_group(self, group: PermutationGroup) -> "ProjectedLinear":
         """Return the same function with the same parameters, projected for another group."""
         if group.side != self.group.side:
             raise ValueError(f"{group} acts on other images than {self.group}")
-        activation_of(group, self.before_norm)
+        _activation_of(group, self.before_norm)
         net = copy.copy(self)
         net.group = group
         return net
@@ -197,15 +214,18 @@ class ProjectedLinear(EnsembleNet):
             result["invariant"] = weight.unflatten(2, (self.last_channels, self.features))
         return result
 
-    # --- the function
-
     def reduce(self, weights: Weights) -> Weights:
         """Put the invariant map's outputs first, [M, features, n^2, c]; fold the first layer."""
         reduced = dict(weights)
         if self.features is not None:
             reduced["invariant"] = weights["invariant"].permute(0, 3, 1, 2).contiguous()
-        if self.symmetric is not None:
-            reduced["linear0"] = self.symmetric.fold(weights["linear0"])
+        if self.symmetric_inputs:
+            # Add up the weights of equal entries: [M, n^2, c', n^2, c] to [M, n^2, c', K, c], a
+            # view of a tensor whose inputs come first. Its gradient is added up faster so.
+            inputs_first = weights["linear0"].permute(0, 3, 4, 1, 2)  # [M, n^2, c, n^2, c']
+            shape = (len(inputs_first), len(self.upper), *inputs_first.shape[2:])
+            folded = inputs_first.new_zeros(shape).index_add(1, self.index, inputs_first)
+            reduced["linear0"] = folded.permute(0, 3, 4, 1, 2)
         return reduced
 
     def forward_reduced(self, reduced: Weights, images: Tensor) -> Tensor:
@@ -217,9 +237,11 @@ class ProjectedLinear(EnsembleNet):
                 f"{self.group} acts on images {side} x {side}; got {list(images.shape[-2:])}"
             )
         x = images.flatten(3).transpose(2, 3)  # [M, B, n^2, C]
-        x = (x if self.symmetric is None else x.index_select(2, self.symmetric.kept)).flatten(2)
-        maps = [reduced[name] for name in self.layers]
-        x = self._activate(batched_mlp(x, maps, self.slope))
+        x = (x.index_select(2, self.upper) if self.symmetric_inputs else x).flatten(2)
+        x = batched_mlp(x, [reduced[name] for name in self.layers], self.slope)
+        activation = _activation_of(self.group, self.before_norm)
+        if activation != "none":
+            x = torch.tanh(x) if activation == "tanh" else F.leaky_relu(x, self.slope)
         return self._head(reduced, x)
 
     def _head(self, reduced: Weights, x: Tensor) -> Tensor:
@@ -236,13 +258,21 @@ class ProjectedLinear(EnsembleNet):
         x = torch.cat([torch.zeros_like(x), x], dim=-1) if self.binary else x
         return x.softmax(-1) if self.softmax else x
 
-    def _activate(self, x: Tensor) -> Tensor:
-        activation = activation_of(self.group, self.before_norm)
-        if activation == "tanh":
-            return torch.tanh(x)
-        return F.leaky_relu(x, self.slope) if activation == "leaky_relu" else x
-
 
 def _numbered(name: str, widths: list[int]) -> dict[str, tuple[int, int]]:
     """Name the layers between successive widths: linear0, linear1, ..."""
     return {f"{name}{index}": pair for index, pair in enumerate(itertools.pairwise(widths))}
+
+
+def _activation_of(
+    group: PermutationGroup, activations: Activation | dict[GroupName, Activation]
+) -> Activation:
+    """Select the activation of a group's network; refuse a group that has none."""
+    if isinstance(activations, str):
+        return activations
+    name = group_name(group)
+    for known, activation in activations.items():
+        if known == name:
+            return activation
+    known_names = ", ".join(activations) or "no group"
+    raise ValueError(f"before_norm names an activation for {known_names}, and none for {name}")

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from learnsym.data.base import Split
 from learnsym.dynamics.ensemble import EnsembleNet, Weights, member_generators
-from learnsym.dynamics.group_augmentation import act_on_images
-from learnsym.dynamics.risk import Batch, PerExample, risk_gradient
+from learnsym.dynamics.risk import Batch, PerExample, act_on_images, risk_gradient
 from learnsym.groups.permutation import PermutationGroup
 
 Batching = Literal["plain", "shuffled", "whole_orbits"]
@@ -21,9 +20,7 @@ Batching = Literal["plain", "shuffled", "whole_orbits"]
 
 @dataclass(eq=False)
 class MiniBatchSGD:
-    """Plain SGD of M members in lockstep, each in its own order.
-
-    Seed, member and epoch decide the order.
+    """Plain SGD of M members in lockstep, each in an order that seed, member and epoch decide.
 
     * plain: batches of the data as they are
     * shuffled: batches of the data united with all their transforms, shuffled as one set
@@ -33,11 +30,8 @@ class MiniBatchSGD:
     Attributes:
         split: training examples as the network takes them, on its device.
         weights: of the members, on the device; changed in place.
-        batch_size: examples in a step, transforms counted.
+        batch_size: examples in a step, transforms counted; of whole orbits a whole number.
         equivariant: whether to step along the projected gradient.
-
-    Raises:
-        ValueError: a batch of whole orbits does not hold a whole number of them.
     """
 
     net: EnsembleNet

@@ -1,21 +1,8 @@
-"""What `mode=` may be: one file a value."""
+"""What `mode=` may be: one file a value; cfg/mode/<value>.yaml describes its settings."""
 
 from learnsym.utils.lazy import lazy_names
 
+_NAMES = "Book Compare Drift Dynamics Equivariance Freeze Matrix Report Spectrum Test Train"
 __all__, __getattr__ = lazy_names(
-    __name__,
-    {
-        "book": "Book",
-        "compare": "Compare",
-        "drift": "Drift",
-        "dynamics": "Dynamics",
-        "equivariance": "Equivariance",
-        "freeze": "Freeze",
-        "matrix": "Matrix",
-        "report": "Report",
-        "spectrum": "Spectrum",
-        "test": "Test",
-        "train": "Train",
-        "width_sweep": "WidthSweep",
-    },
+    __name__, {name.lower(): name for name in _NAMES.split()} | {"width_sweep": "WidthSweep"}
 )

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -22,15 +22,12 @@ from learnsym.run.mode import ResultsMode
 from learnsym.schema import PlainDict
 from learnsym.utils.files import write_atomically
 
+_ENTRY = [*page.Key._fields, "hardware"]
 _FOLDERS = ("dataset.data_dir", "dataset.file", "dataset.path", "debug")
 
 
 class Book(ResultsMode):
-    """Write EXPERIMENTS.md and docs/fidelity.md; `runs=` are recorded first.
-
-    Args:
-        folder: where results/, EXPERIMENTS.md and docs/ are; None: this checkout.
-    """
+    """Write EXPERIMENTS.md and docs/fidelity.md; `runs=` are recorded first."""
 
     takes_runs = True
 
@@ -38,21 +35,15 @@ class Book(ResultsMode):
         self.folder = CONFIG_DIR.parent if folder is None else Path(folder).absolute()
 
     def __call__(self, cfg: DictConfig) -> Path:
-        """Do the work; return the path of EXPERIMENTS.md.
-
-        Raises:
-            ConfigError: a file of results/ is damaged, or none of the runs can be recorded.
-        """
-        results = self.folder / "results"
+        """Do the work; return the path of EXPERIMENTS.md."""
+        results, path = self.folder / "results", self.folder / "EXPERIMENTS.md"
         if not (results / "book.yaml").is_file():
             raise ConfigError(
                 f"mode.folder: there is no results/book.yaml in {self.folder}. "
                 "Try the folder of a checkout of LearnSym."
             )
         if cfg.runs:
-            runs = collect(cfg.runs if isinstance(cfg.runs, str) else list(cfg.runs))
-            record(results, runs)
-        path = self.folder / "EXPERIMENTS.md"
+            record(results, collect(cfg.runs))
         write_atomically(path, page.experiments_page(results))
         fidelity = fidelity_page(read_facts(results))
         write_atomically(self.folder / "docs" / "fidelity.md", fidelity)
@@ -68,60 +59,78 @@ def record(results: Path, runs: Sequence[Run]) -> None:
     Raises:
         ConfigError: none of the runs can be recorded.
     """
-    sections = list(page.read_sections(results).values())
-    measured = page.read_measured(results)
-    finished = []
+    measured, finished = page.read_measured(results), []
+    listed: dict[str, tuple[PlainDict, str]] = {}
+    for section in page.read_sections(results).values():
+        names = {preset: preset for preset in section["presets"]} | section.get("aliases", {})
+        listed |= {name: (section, preset) for name, preset in names.items()}
     for run in runs:
         try:
-            finished.append(_finished_run(run, sections))
+            finished.append(_finished_run(run, listed))
         except (ValueError, KeyError, TypeError) as error:
             print(f"left out: {run.path.name}: {page.one_line(error)}.")
     if not finished:
         raise ConfigError("None of these runs can be recorded; the lines above say why.")
     table = pd.DataFrame(finished).sort_values("date", ascending=False, kind="stable")
-    for _, group in table.groupby(["key", "hardware"], sort=False):
-        measured = _merge(measured, _entry(_newest_of_each_seed(group)))
+    for key, group in table.groupby(_ENTRY, sort=False):
+        entry = _entry(group)
+        new, known = entry.iloc[0], measured[_ENTRY].itertuples(index=False, name=None)
+        old, outcome, before = measured[[other == key for other in known]], "new", ""
+        if len(old):
+            was = old.iloc[0]
+            outcome = "kept" if was["date"] > new["date"] else "replaced"
+            before = f"; there was n={was['n']}, {was['date']}, {was['commit']}"
+            if old[page.MEASURED].to_numpy().tolist() == entry[page.MEASURED].to_numpy().tolist():
+                outcome, before = "unchanged", ""
+        print(
+            f"{outcome}: {new['command']} (n={new['n']}, {new['date']}, {new['hardware']}){before}."
+        )
+        if outcome in ("new", "replaced"):
+            measured = pd.concat([measured.drop(old.index), entry], ignore_index=True)
     write_atomically(results / "measured.csv", measured[page.MEASURED].to_csv(index=False))
 
 
-def _finished_run(run: Run, sections: Sequence[page.Section]) -> PlainDict:
-    """Return what is recorded of a run.
-
-    Raises:
-        ValueError, KeyError, TypeError: the run cannot be recorded.
-    """
+def _finished_run(run: Run, listed: Mapping[str, tuple[PlainDict, str]]) -> PlainDict:
+    """Return what is recorded of a run, or refuse it: ValueError, KeyError, TypeError."""
     if run.status != "finished":
         raise ValueError(f"it is {run.status}: {run.error}")
-    if run.config.get("checkpoint"):
-        raise ValueError("it started from a checkpoint, which its command does not make")
     result, words = run.result, page.canonical(run.overrides)
-    key = page.key_of(words)
-    if result["scale"] == "smoke":
-        raise ValueError("scale=smoke shows that everything runs, and measures nothing")
-    if result["scale"] != key.scale:
-        raise ValueError(f"its command says scale={key.scale}, its result {result['scale']}")
-    if key.preset == "none" and key.changes:
-        raise ValueError(f"it is of no preset, and not the default: {', '.join(key.changes)}")
-    sections = [s for s in sections if _listed_name(s, key.preset)]
-    if not sections:
-        raise ValueError(f"experiment={key.preset} is in no table of results/")
-    preset = _listed_name(sections[0], key.preset)
-    words = tuple(f"experiment={preset}" if w.startswith("experiment=") else w for w in words)
-    names = [c[k] for c in sections[0]["columns"] for k in ("metric", "error") if k in c]
+    key, scale = page.key_of(words), result["scale"]
+    section, preset = listed.get(key.preset, ({"columns": []}, ""))
+    names = [c[k] for c in section["columns"] for k in ("metric", "error") if k in c]
+    metrics = {name: result["metrics"][name] for name in names if name in result["metrics"]}
     seconds = max(result["seconds"], result.get("seconds_of_training", 0.0))
-    if not seconds > 0:
-        raise ValueError(f"result.json: seconds is {seconds}")
+    hardware = re.sub(r"\((?:R|TM)\)|\bProcessor\b|\bCPU\b", "", " ".join(result["device"].split()))
+    hardware = re.sub(r" +(?=[ ,)])", "", hardware).replace(", 1 threads", ", 1 thread").strip()
+    started, changes = run.config.get("checkpoint"), ", ".join(key.changes)
+    refusals = {
+        "it started from a checkpoint, which its command does not make": started,
+        "scale=smoke shows that everything runs, and measures nothing": scale == "smoke",
+        f"its command says scale={key.scale}, its result {scale}": scale != key.scale,
+        f"it is of no preset, and not the default: {changes}": key.preset == "none" and changes,
+        f"experiment={key.preset} is in no table of results/": not preset,
+        f"result.json: seconds is {seconds}": not seconds > 0,
+        "result.json: device is empty": not hardware,
+        f"it has none of the quantities that its table shows: {', '.join(names)}": not metrics,
+    }
+    for name, value in metrics.items():
+        reason = f"{name} is {str(value)[:60]}, not a finite number"
+        refusals[reason] = not (is_number(value) and math.isfinite(value))
+    for reason, refused in refusals.items():
+        if refused:
+            raise ValueError(reason)
+    words = tuple(f"experiment={preset}" if w.startswith("experiment=") else w for w in words)
+    settings = {k: v for k, v in settings_of(run).items() if k not in _FOLDERS}
     written = datetime.fromtimestamp((run.path / "result.json").stat().st_mtime, UTC)
     date = datetime.fromisoformat(result.get("finished") or written.isoformat())
     versions = result.get("versions", {})
-    return {
+    return page.key_of(words)._asdict() | {
         "name": run.path.name,
         "command": page.command_line(words),
-        "key": page.key_of(words),
-        "hardware": _short_hardware(result["device"]),
-        "recipe": _recipe(run),
+        "hardware": hardware,
+        "recipe": json.dumps(settings, sort_keys=True, default=str),
         "seed": int(result["seed"]),
-        "metrics": _finite(result["metrics"], names),
+        "metrics": metrics,
         "seconds": seconds,
         "torch": versions.get("torch", ""),
         "date": f"{date.astimezone(UTC):%Y-%m-%d %H:%M}",
@@ -129,40 +138,8 @@ def _finished_run(run: Run, sections: Sequence[page.Section]) -> PlainDict:
     }
 
 
-def _listed_name(section: page.Section, preset: str) -> str | None:
-    """Return the name under which a table lists a preset, or None."""
-    name = section.get("aliases", {}).get(preset, preset)
-    return name if name in section["presets"] else None
-
-
-def _finite(metrics: PlainDict, names: Sequence[str]) -> dict[str, float]:
-    """Return the metrics of some names that a run has."""
-    chosen = {name: metrics[name] for name in names if name in metrics}
-    for name, value in chosen.items():
-        if not (is_number(value) and math.isfinite(value)):
-            raise ValueError(f"{name} is {str(value)[:60]}, not a finite number")
-    if not chosen:
-        raise ValueError(f"it has none of the quantities that its table shows: {', '.join(names)}")
-    return chosen
-
-
-def _recipe(run: Run) -> str:
-    """Return what decides a result, the seed apart: a preset may change between two runs."""
-    settings = {k: v for k, v in settings_of(run).items() if k not in _FOLDERS}
-    return json.dumps(settings, sort_keys=True, default=str)
-
-
-def _short_hardware(text: str) -> str:
-    """Return a device's name in one line, without what tells nothing."""
-    text = re.sub(r"\((?:R|TM)\)|\bProcessor\b|\bCPU\b", "", " ".join(text.split()))
-    text = re.sub(r" +(?=[ ,)])", "", text).replace(", 1 threads", ", 1 thread").strip()
-    if not text:
-        raise ValueError("result.json: device is empty")
-    return text
-
-
-def _newest_of_each_seed(group: pd.DataFrame) -> pd.DataFrame:
-    """Return runs of one command, newest first, that differ in the seed alone, by seed."""
+def _entry(group: pd.DataFrame) -> pd.DataFrame:
+    """Return the lines of measured.csv for runs of one command, newest first."""
     newest = group.iloc[0]
     changed = group["recipe"] != newest["recipe"]
     for name in group[changed]["name"]:
@@ -170,40 +147,16 @@ def _newest_of_each_seed(group: pd.DataFrame) -> pd.DataFrame:
     group = group[~changed]
     for name in group[group.duplicated("seed")]["name"]:
         print(f"left out: {name}: a newer run has the same seed.")
-    return group.drop_duplicates("seed").sort_values("seed")
-
-
-def _entry(group: pd.DataFrame) -> pd.DataFrame:
-    """Return the lines of measured.csv for runs that differ in the seed alone."""
-    newest = group.sort_values("date").iloc[-1]
-    common = newest[["key", "command", "hardware", "torch", "date"]].to_dict()
+    group = group.drop_duplicates("seed").sort_values("seed")
+    common = newest[[*_ENTRY, "command", "torch", "date"]].to_dict()
     common |= {"note": "", "seeds": " ".join(map(str, group["seed"]))}
     common |= {"seconds": rounded(group["seconds"].mean(), 3)}
     common |= {"commit": ", ".join(dict.fromkeys(group["commit"]))}
     lines = []
-    for name in dict.fromkeys(name for metrics in group["metrics"] for name in metrics):
-        values = [metrics[name] for metrics in group["metrics"] if name in metrics]
-        mean, sd = digits(values)
-        lines.append(common | {"metric": name, "mean": mean, "sd": sd, "n": str(len(values))})
+    for name, values in pd.DataFrame(list(group["metrics"])).items():
+        mean, sd = digits(values.dropna().tolist())
+        lines.append(common | {"metric": name, "mean": mean, "sd": sd, "n": str(values.count())})
     return pd.DataFrame(lines)
-
-
-def _merge(measured: pd.DataFrame, entry: pd.DataFrame) -> pd.DataFrame:
-    """Put an entry in the place of that with the same key and hardware, unless that is newer."""
-    new, columns = entry.iloc[0], page.MEASURED
-    keys = zip(measured["key"], measured["hardware"], strict=True)
-    old = measured[[pair == (new["key"], new["hardware"]) for pair in keys]]
-    outcome, before = "new", ""
-    if len(old):
-        was = old.iloc[0]
-        outcome = "kept" if was["date"] > new["date"] else "replaced"
-        before = f"; there was n={was['n']}, {was['date']}, {was['commit']}"
-        if old[columns].to_numpy().tolist() == entry[columns].to_numpy().tolist():
-            outcome, before = "unchanged", ""
-    print(f"{outcome}: {new['command']} (n={new['n']}, {new['date']}, {new['hardware']}){before}.")
-    if outcome in ("unchanged", "kept"):
-        return measured
-    return pd.concat([measured.drop(old.index), entry], ignore_index=True)
 
 
 def digits(values: Sequence[float]) -> tuple[str, str]:
@@ -226,7 +179,4 @@ def rounded(value: float, significant: int) -> str:
 
 def _plain(number: Decimal) -> str:
     """Return 1234, 0.0012, 1.2e-7: only very small numbers have an exponent."""
-    if number and number.adjusted() < -4:
-        mantissa, _, exponent = f"{number:e}".partition("e")
-        return f"{mantissa}e{int(exponent)}"
-    return f"{number:f}"
+    return f"{number:e}" if number and number.adjusted() < -4 else f"{number:f}"

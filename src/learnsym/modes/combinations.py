@@ -1,13 +1,9 @@
 """Check combinations of network, convolution, group, data set and recipe in one process.
 
 Hydra composes every choice and every network once; configurations are put together from them, and
-go through the checks of `learnsym.run`. A check is made once for all that it cannot tell apart:
-
-* names, types and overrides without effect depend on the kind of data at most;
-* before data are read, data sets differ by kind, task and channels;
-* what fits a network depends on the shape and the classes of an example, not on the width of the
-  network: it is narrow for that, and has its own width where the message would name another;
-* data from a user's file fit where examples of the shape of some data set do.
+go through the checks of `learnsym.run`, once for all that a check cannot tell apart: before there
+is an example, data sets differ by kind, task and channels; what fits a network depends on shape and
+classes of an example, not on the network's width, so that a narrow one is tried first.
 """
 
 import copy
@@ -15,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import product, zip_longest
+from typing import Any
 
 from hydra import compose
 from omegaconf import DictConfig, OmegaConf
@@ -31,17 +28,13 @@ from learnsym.run.context import build_network, dry_forward
 
 AXES = ("conv", "base_group")
 """What a network may be made of; each network takes some of them."""
+Check = Callable[..., object]
 _RECIPE = ("train/optimizer", "train/schedule")
 
 
 @dataclass(frozen=True)
 class Combination:
-    """Choices as typed; None: not typed.
-
-    Attributes:
-        net: a choice of `net`, with one of `net/backbone` after a slash where it takes one.
-        dataset, conv, base_group, optimizer, schedule: choices of these groups.
-    """
+    """Choices as typed, None: not typed; `net` has its backbone after a slash if it takes one."""
 
     net: str
     dataset: str
@@ -68,8 +61,7 @@ class Combination:
 class Combinations:
     """All combinations, and the messages that refuse them. Hydra has to be initialised.
 
-    Args:
-        narrow: settings of networks -> the size with which they are tried (lists: every element).
+    Networks are tried with `narrow`: settings -> their size (of lists: of every element).
 
     Attributes:
         nets, datasets: all names.
@@ -82,6 +74,7 @@ class Combinations:
     def __init__(self, narrow: Mapping[str, int]) -> None:
         self._narrow = narrow
         self._choices = {group: choices_of(group) for group in ("dataset", *AXES, *_RECIPE)}
+        self._messages: dict[object, str | None] = {}
         self._nodes: dict[tuple[str, str], DictConfig] = {}
         self._kinds: dict[str, str] = {}
         self._specs: dict[str, object] = {}
@@ -99,7 +92,6 @@ class Combinations:
         }
         self._forms = {d: (self._kinds[d], cls.spec) for d, cls in self.classes.items()}
         self.from_files = [d for d, (_, form) in self._forms.items() if form is None]
-        self._messages: dict[object, str | None] = {}
 
     def _compose_choices(self) -> None:
         """Compose every choice of every group but `net`, several at a time."""
@@ -121,10 +113,9 @@ class Combinations:
             dataset = next(d for d in self._kinds if self._kinds[d] == kind)
             overrides = Combination(net, dataset).overrides
             cfg = compose("config", overrides=overrides, return_hydra_config=True)
-            names = [net]
-            if "net/backbone" in cfg.hydra.runtime.choices:
-                names = [f"{net}/{backbone}" for backbone in choices_of("net/backbone")]
-            for name in names:
+            inside = "net/backbone" in cfg.hydra.runtime.choices
+            backbones = choices_of("net/backbone") if inside else []
+            for name in [f"{net}/{backbone}" for backbone in backbones] or [net]:
                 overrides = Combination(name, dataset).overrides
                 yield (name, kind), compose("config", overrides=overrides)
 
@@ -138,9 +129,8 @@ class Combinations:
     def stripped(self, combination: Combination) -> Combination:
         """Return the combination without what its network does not take."""
         axes = self.axes[combination.net]
-        conv = combination.conv if "conv" in axes else None
-        group = combination.base_group if "base_group" in axes else None
-        return replace(combination, conv=conv, base_group=group)
+        idle: dict[str, Any] = {axis: None for axis in AXES if axis not in axes}
+        return replace(combination, **idle)
 
     def config(self, combination: Combination) -> DictConfig:
         """Return the configuration that Hydra would compose."""
@@ -163,31 +153,24 @@ class Combinations:
         )
         if refused:
             return refused
-        forms = [form] if form else self._forms_of_files(kind)
+        # A user's file has examples of a known shape, in two classes.
+        known = [f for k, f in self._forms.values() if f and k == kind]
+        forms = [form] if form else [replace(f, task="classification", outputs=2) for f in known]
         messages = [self._once(self._check_example, taken, self._forms, form) for form in forms]
         return None if None in messages else messages[0]
 
-    def _forms_of_files(self, kind: str) -> list[ExampleSpec]:
-        """Return what the examples in a user's file may be: of a known shape, in two classes."""
-        known = [form for k, form in self._forms.values() if form and k == kind]
-        return list(dict.fromkeys(replace(f, task="classification", outputs=2) for f in known))
-
     def _once(
-        self,
-        check: Callable[..., object],
-        combination: Combination,
-        known: Mapping[str, object],
-        *arguments: ExampleSpec,
+        self, check: Check, combination: Combination, known: Mapping[str, Any], *forms: ExampleSpec
     ) -> str | None:
         """Return the message of a check, made once for data sets of which it knows the same."""
         dataset = combination.dataset
         stand_in = next(d for d in self.datasets if known[d] == known[dataset])
         alike = replace(combination, dataset=stand_in)
-        key = (check, alike, *arguments)
+        key = (check, alike, *forms)
         if key not in self._messages:
             choices = {"mode": "train", "dataset": stand_in}
             request = Request(self.config(alike), alike.overrides, choices)
-            self._messages[key] = message_of(check, request, *arguments)
+            self._messages[key] = message_of(check, request, *forms)
         message = self._messages[key]
         if message is None or dataset == stand_in:
             return message
@@ -197,8 +180,7 @@ class Combinations:
 
     def _check_example(self, request: Request, form: ExampleSpec) -> None:
         """Put an example through the network, whose own width is slow."""
-        data = synthetic_like(form, request.choices["dataset"])
-        messages = []
+        data, messages = synthetic_like(form, request.choices["dataset"]), []
         for factor in (1, 2):
             narrow = copy.deepcopy(request.cfg)
             narrow_down(narrow, {key: factor * size for key, size in self._narrow.items()})
@@ -211,7 +193,6 @@ class Combinations:
 
 
 def _fit(cfg: DictConfig, data: Data) -> None:
-    """Put an example through the network for a data set."""
     dry_forward(build_network(cfg, data), data)
 
 
@@ -219,7 +200,7 @@ def _check_settings(request: Request) -> None:
     check(request.cfg)
 
 
-def message_of(check: Callable[..., object], *arguments: object) -> str | None:
+def message_of(check: Check, *arguments: object) -> str | None:
     """Return the message with which a check refuses its arguments; None if it does not."""
     try:
         check(*arguments)

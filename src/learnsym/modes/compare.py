@@ -1,32 +1,25 @@
 """`mode=compare`: how much symmetry each run has, by whatever method, in one table and one figure.
 
-Three things can be known of a run:
-
-* learned extents: Augerino's width at the input, the fraction of the group of every partial layer.
-  A width of rotations w is the fraction w / (2 pi) of the circle, so that both share an axis; other
-  generators keep their own units;
-* the distance from equivariant weights, of a network that is free to leave them (per arm, in the
-  optimisation dynamics);
-* the equivariance error of its output against the angle (`mode=equivariance`,
-  `analysis.equivariance_angles`), which is the same measure for all.
+Known may be learned extents (of the input or of partial layers: a width of rotations w is the
+fraction w / (2 pi) of the circle, so that both share an axis), the distance from equivariant
+weights of a network that is free to leave them, and the equivariance error of its output.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
+from pandas import DataFrame
 
 from learnsym.errors import ConfigError
+from learnsym.figures.compare import draw_comparison
 from learnsym.report.tables import absent_list, to_markdown
-from learnsym.results.collect import Run, collect
+from learnsym.results.collect import collect
 from learnsym.results.grouping import group_runs
 from learnsym.results.symmetry import Measurement, measurements, named_by_experiment, with_errors
 from learnsym.run.mode import ResultsMode
 from learnsym.utils.files import write_atomically
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 _NOTE = (
     "Mean ± standard deviation over seeds. A width of rotations w (rad) is the part w / 2π of the "
@@ -34,25 +27,18 @@ _NOTE = (
 )
 
 
+@dataclass
 class Compare(ResultsMode):
-    """Write compare.png, compare.md and compare.csv of the runs of `runs=`.
-
-    Args:
-        out: folder that takes the files; None: compare/ under paths.out.
-        across_code: take means over runs of several versions of the code.
-    """
+    """Write compare.png, compare.md and compare.csv of the runs of `runs=`."""
 
     needs_runs = True
 
-    def __init__(self, out: str | None = None, across_code: bool = False) -> None:
-        self.out = out
-        self.across_code = across_code
+    out: str | None = None
+    across_code: bool = False
 
     def __call__(self, cfg: DictConfig) -> Path:
         """Write everything; return the path of compare.png."""
-        from learnsym.figures.compare import draw_comparison
-
-        runs = collect(cfg.runs if isinstance(cfg.runs, str) else [str(p) for p in cfg.runs])
+        runs = collect(cfg.runs)
         groups = named_by_experiment(group_runs(with_errors(runs), self.across_code))
         known = {g.label: measured for g in groups if (measured := measurements(g))}
         if not known:
@@ -62,9 +48,13 @@ class Compare(ResultsMode):
                 "mode=dynamics or mode=equivariance."
             )
         folder = Path(self.out or Path(cfg.paths.out) / "compare").absolute()
-        silent = [g.label for g in groups if g.label not in known]
         frame = _frame(known)
-        text = f"{_markdown(frame)}\n\n{_NOTE}\n{_absent(runs, silent)}"
+        text = f"{_markdown(frame)}\n\n{_NOTE}\n"
+        absent = [(r.name, str(r.status), r.error or "") for r in runs if r.status != "finished"]
+        reason = "no learned symmetry, no distance to E, no equivariance error is known of it."
+        absent += [(g.label, "finished", reason) for g in groups if g.label not in known]
+        if absent:
+            text += f"\nNot in the table:\n\n{absent_list(absent)}\n"
         write_atomically(folder / "compare.md", text)
         write_atomically(folder / "compare.csv", frame.to_csv(index=False))
         draw_comparison(folder / "compare.png", [g for g in groups if g.label in known], known)
@@ -74,10 +64,8 @@ class Compare(ResultsMode):
         return folder / "compare.png"
 
 
-def _frame(known: Mapping[str, Sequence[Measurement]]) -> "DataFrame":
+def _frame(known: Mapping[str, Sequence[Measurement]]) -> DataFrame:
     """Return all measurements, a line each, with the columns of compare.csv."""
-    from pandas import DataFrame
-
     columns = ["run", "where", "what", "mean", "sd", "n", "unit", "part_of_group", "learned"]
     lines = [
         (m.run, m.where, m.what, m.mean, m.sd, len(m.values), m.unit, m.fraction, m.learned)
@@ -87,26 +75,13 @@ def _frame(known: Mapping[str, Sequence[Measurement]]) -> "DataFrame":
     return DataFrame(lines, columns=columns, dtype=object)
 
 
-def _markdown(frame: "DataFrame") -> str:
+def _markdown(frame: DataFrame) -> str:
     """Return a table, less extents that were never learned and are no fraction of a group."""
     is_fixed = frame["learned"].eq(False)
-    fixed = is_fixed.map({True: " (fixed)", False: ""})
     deviation = frame["sd"].map(" ± {:.2g}".format, na_action="ignore").fillna("")
-    texts = {
-        "mean ± sd": frame["mean"].map("{:.4g}".format) + deviation + fixed,
-        "part of the group": frame["part_of_group"].map("{:.3f}".format, na_action="ignore"),
-    }
-    shown = frame.assign(**texts)[~is_fixed | frame["part_of_group"].notna()].fillna("")
-    return to_markdown(
-        shown[["run", "n", "where", "what", "mean ± sd", "unit", "part of the group"]]
-    )
-
-
-def _absent(runs: Sequence[Run], silent: Sequence[str]) -> str:
-    """Return a list of the runs that are not in the table, and why."""
-    absent = [
-        (run.name, str(run.status), run.error or "") for run in runs if run.status != "finished"
-    ]
-    reason = "no learned symmetry, no distance to E, no equivariance error is known of it."
-    absent += [(label, "finished", reason) for label in silent]
-    return f"\nNot in the table:\n\n{absent_list(absent)}\n" if absent else ""
+    mean = frame["mean"].map("{:.4g}".format) + deviation
+    part = frame["part_of_group"].map("{:.3f}".format, na_action="ignore")
+    texts = {"mean ± sd": mean + is_fixed.map({True: " (fixed)", False: ""})}
+    shown = frame.assign(**texts, **{"part of the group": part})[~is_fixed | part.notna()]
+    columns = ["run", "n", "where", "what", "mean ± sd", "unit", "part of the group"]
+    return to_markdown(shown[columns].fillna(""))

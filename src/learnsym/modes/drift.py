@@ -9,44 +9,26 @@ from functools import partial
 
 from omegaconf import DictConfig
 
-from learnsym.config.build import build
+from learnsym.dynamics import ensemble
 from learnsym.dynamics.c4_conv import C4Conv
-from learnsym.dynamics.ensemble import (
-    Weights,
-    concat_members,
-    member_generators,
-    slice_members,
-    weights_like,
-)
 from learnsym.dynamics.records import Records
 from learnsym.dynamics.sgd import MiniBatchSGD
 from learnsym.errors import ConfigError
 from learnsym.figures.dynamics import draw_drift
 from learnsym.groups.permutation import QuarterTurns
-from learnsym.modes.ensemble_mode import (
-    EnsembleMode,
-    EnsembleRun,
-    check_descent,
-    prepared_split,
-    write_rows,
-)
+from learnsym.modes.ensemble_mode import EnsembleMode, EnsembleRun, check_descent
 from learnsym.run.context import RunContext
 from learnsym.run.mode import Outcome
 from learnsym.schema import Positive, Size
 from learnsym.utils.files import write_atomically
-
-_ROTATIONS = 4
 
 
 @dataclass
 class Drift(EnsembleMode):
     """Train equivariant networks, then without constraint on the data and their rotations.
 
-    Their distance from the equivariant weights is recorded after every step. `train.epochs` epochs
-    of the united data with the learning rate of `train.optimizer` and batches of
-    `train.batch_size`; `augmentation.batching` says how batches are put together.
-
-    The keys are described in cfg/mode/drift.yaml.
+    Their distance from the equivariant weights is recorded after every step. Epochs are those of
+    the data united with their rotations.
     """
 
     uses_augmentation = ("batching",)
@@ -61,9 +43,9 @@ class Drift(EnsembleMode):
         """Check network and recipe before anything is built."""
         check_descent(cfg, "drift", C4Conv, "c4_conv")
         size = cfg.train.batch_size
-        if cfg.augmentation.batching == "whole_orbits" and size % _ROTATIONS:
+        if cfg.augmentation.batching == "whole_orbits" and size % 4:
             raise ConfigError(
-                f"train.batch_size={size} is no multiple of the {_ROTATIONS} elements of C_4; "
+                f"train.batch_size={size} is no multiple of the 4 elements of C_4; "
                 "augmentation.batching=whole_orbits needs one."
             )
 
@@ -71,17 +53,11 @@ class Drift(EnsembleMode):
         """Train all repetitions from where an interrupted run was; report medians."""
         net, cfg = context.net.to(context.fabric.device), context.cfg
         assert isinstance(net, C4Conv)
-        train, settings = prepared_split(context, "train"), context.training.settings
-        descent = partial(
-            MiniBatchSGD,
-            net,
-            context.training.task.per_example,
-            train,
-            QuarterTurns(train.inputs.shape[-1]),
-            batch_size=settings.batch_size,
-            seed=cfg.seed,
-        )
-        batching, lr = build(cfg, "augmentation").batching, float(cfg.train.optimizer.lr)
+        train, batching = self.prepared_split(context, "train"), cfg.augmentation.batching
+        loss, size = context.training.task.per_example, context.training.settings.batch_size
+        turns = QuarterTurns(train.inputs.shape[-1])
+        descent = partial(MiniBatchSGD, net, loss, train, turns, batch_size=size, seed=cfg.seed)
+        lr = float(cfg.train.optimizer.lr)
         free = partial(descent, batching=batching, lr=lr, equivariant=False)
         constrained = partial(descent, batching="plain", lr=self.equivariant_lr, equivariant=True)
         per_epoch = free(weights={}, members=range(1)).steps_per_epoch
@@ -89,16 +65,21 @@ class Drift(EnsembleMode):
         run = self.open(context, net, ("augmented",), steps, "drift")
         for members, step, weights in run.chunks(self.ensemble_chunk):
             if weights is None:
-                draws = member_generators(cfg.seed, members, "start")
-                weights = concat_members([net.sample_equivariant(g) for g in draws])
-            weights = weights_like(weights, train.inputs[:1])
+                draws = ensemble.member_generators(cfg.seed, members, "start")
+                weights = ensemble.concat_members([net.sample_equivariant(g) for g in draws])
+            weights = ensemble.weights_like(weights, train.inputs[:1])
             before = constrained(weights=weights, members=members)
             epochs = 1 if context.debug else self.equivariant_epochs
             steps_before = epochs * before.steps_per_epoch
             if step <= steps_before:
                 before.step_number = step
                 run.train(before, steps_before, ", equivariant")
-                weights = _to_basis(net, cfg.seed, members, weights)
+                # The free training may have another basis.
+                draws = ensemble.member_generators(cfg.seed, members, "basis")
+                on_cpu = {name: w.cpu() for name, w in weights.items()}
+                own = [ensemble.slice_members(on_cpu, m, m + 1) for m in range(len(members))]
+                weights = ensemble.concat_members(list(map(net.to_basis, own, draws)))
+                weights = ensemble.weights_like(weights, train.inputs[:1])
             after = free(weights=weights, members=members)
             after.step_number = max(step - steps_before, 0)
             run.train(after, steps, f", {batching}", partial(_measure, run, after), steps_before)
@@ -107,7 +88,7 @@ class Drift(EnsembleMode):
     def _report(self, context: RunContext, records: Records, per_epoch: int) -> Outcome:
         """Write files and figure, and name the metrics."""
         folder, cfg = context.directory, context.cfg
-        write_atomically(folder.path / "records.npz", records.to_npz())
+        records.save(folder.path / "records.npz")
         distance = records.total("distance")[0]
         curve = {
             "steps_per_epoch": per_epoch,
@@ -120,9 +101,8 @@ class Drift(EnsembleMode):
             | {"epoch": row["step"] // per_epoch}
             for row in records.rows()[::per_epoch]
         ]
-        write_rows(folder.path, rows)
-        batching = build(cfg, "augmentation").batching
-        label = f"{cfg.net.support}, {cfg.net.basis} basis, {batching}"
+        self.write_rows(context, rows)
+        label = f"{cfg.net.support}, {cfg.net.basis} basis, {cfg.augmentation.batching}"
         draw_drift(folder.figures / "drift.png", {label: [curve]})
         relative = (distance / records.total("norm")[0])[:, -1]
         metrics = {
@@ -130,10 +110,9 @@ class Drift(EnsembleMode):
             "relative_distance_to_equivariance": float(relative.quantile(0.5)),
             "distance_to_equivariance_start": float(distance[:, 0].quantile(0.5)),
         }
-        for name in records.series:
-            if name.startswith("test_"):
-                medians = records.median(name)[0]
-                metrics |= {name: float(medians[-1]), f"{name}_start": float(medians[0])}
+        for name in (name for name in records.series if name.startswith("test_")):
+            medians = records.median(name)[0]
+            metrics |= {name: float(medians[-1]), f"{name}_start": float(medians[0])}
         return Outcome(metrics, ["figures/drift.png"])
 
 
@@ -144,11 +123,3 @@ def _measure(run: EnsembleRun, descent: MiniBatchSGD) -> None:
     if descent.step_number % descent.steps_per_epoch == 0:
         batch_size = run.context.training.settings.test_batch_size
         run.record(descent, 0, run.evaluate(descent, weights, batch_size))
-
-
-def _to_basis(net: C4Conv, seed: int, members: range, weights: Weights) -> Weights:
-    """Express the weights in the basis of the free training."""
-    on_cpu = {name: w.cpu() for name, w in weights.items()}
-    draws = member_generators(seed, members, "basis")
-    free = [net.to_basis(slice_members(on_cpu, m, m + 1), g) for m, g in enumerate(draws)]
-    return weights_like(concat_members(free), next(iter(weights.values())))

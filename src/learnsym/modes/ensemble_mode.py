@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -12,10 +11,9 @@ from torch import Tensor
 from learnsym.config.allowed_classes import get_class
 from learnsym.data.base import Split
 from learnsym.dynamics.ensemble import EnsembleNet, Weights
-from learnsym.dynamics.ensemble_checkpoint import EnsembleCheckpoint, ProgressLines
 from learnsym.dynamics.gradient_flows import GradientFlows
-from learnsym.dynamics.records import Records
-from learnsym.dynamics.risk import member_metrics
+from learnsym.dynamics.records import EnsembleCheckpoint, ProgressLines, Records
+from learnsym.dynamics.risk import split_batches
 from learnsym.dynamics.sgd import MiniBatchSGD
 from learnsym.errors import ConfigError, RunError
 from learnsym.run.context import RunContext
@@ -62,22 +60,15 @@ class EnsembleRun:
         measure: Callable[[], None] | None = None,
         steps_before: int = 0,
     ) -> None:
-        """Train a chunk to the end.
+        """Train a chunk from its present step to the last; every recorded loss has to be finite.
 
-        Args:
-            descent: the training, at any step.
-            steps: in all.
-            title: of its progress.
-            measure: called before every step and after the last; None: nothing is recorded.
-            steps_before: of earlier trainings of this chunk, for the checkpoint.
-
-        Raises:
-            RunError: a recorded loss is not finite.
+        `measure` is called before every step and after the last; without it nothing is recorded.
+        For the checkpoint, `steps_before` were those of an earlier training of this chunk.
         """
-        members, count, records = descent.members, self.records.members, self.records
-        title = f"repetitions {members.start + 1}-{members.stop} of {count}{title}"
+        members, records = descent.members, self.records
+        title = f"repetitions {members.start + 1}-{members.stop} of {records.members}{title}"
         lines = ProgressLines(title, steps)
-        with self.context.training.recorder.progress(members.stop, count, steps) as tick:
+        with self.context.training.recorder.progress(members.stop, records.members, steps) as tick:
             while True:
                 step = descent.step_number
                 if measure is not None:
@@ -88,21 +79,19 @@ class EnsembleRun:
                 losses = descent.step().view(-1, len(members))
                 if measure is not None:
                     records.record("loss", slice(len(losses)), members, step, losses)
-                self.checkpoint.save(
-                    records, members.start, steps_before + step + 1, descent.weights
-                )
+                done = steps_before + step + 1
+                self.checkpoint.save(records, members.start, done, descent.weights)
                 tick()
                 lines(step + 1)
 
     def _check_finite(self, members: range, step: int) -> None:
         losses = self.records.series.get("loss")
-        if losses is None or step < 0:
+        if step < 0 or losses is None or losses[:, members, step].isfinite().all():
             return
-        if not losses[:, members.start : members.stop, step].isfinite().all():
-            raise RunError(
-                f"the loss of step {step} is not finite: the training has diverged (try a smaller "
-                "train.optimizer.lr)."
-            )
+        raise RunError(
+            f"the loss of step {step} is not finite: the training has diverged (try a smaller "
+            "train.optimizer.lr)."
+        )
 
     def record(self, descent: Descent, arm: int, values: Mapping[str, Tensor]) -> None:
         """Record values [M] or [M, layers] of one arm at the present step."""
@@ -110,22 +99,24 @@ class EnsembleRun:
             arms, step = slice(arm, arm + 1), descent.step_number
             self.records.record(name, arms, descent.members, step, value[None])
 
+    @torch.no_grad()
     def evaluate(self, descent: Descent, weights: Weights, batch_size: int) -> dict[str, Tensor]:
         """Compute the norms of the layers, and the metrics on the test split."""
-        net, task = descent.net, self.context.training.task
-        metrics = member_metrics(net, task, weights, self.test, batch_size)
-        norms = {"norm": net.norms(net.linear_maps(weights))}
-        return norms | {f"test_{name}": values for name, values in metrics.items()}
+        net, task, sums = descent.net, self.context.training.task, []
+        reduced = net.reduce(weights)
+        for images, targets, _ in split_batches(self.test, batch_size):
+            outputs = net.forward_reduced(reduced, images)
+            sums.append(torch.stack([task.sums(member, targets[0]) for member in outputs]))
+        metrics = [task.metrics(member.tolist()) for member in torch.stack(sums).sum(0)]
+        values = {"norm": net.norms(net.linear_maps(weights))}
+        for key in (key for key in metrics[0] if key != "loss"):
+            values[f"test_{key}"] = torch.tensor([m[key] for m in metrics], dtype=torch.float64)
+        return values
 
 
 @dataclass
 class EnsembleMode(Mode):
-    """Base of the modes that train members of one network by gradient descent.
-
-    Attributes:
-        repetitions: members, each with a start and draws of its own.
-        ensemble_chunk: members at a time; bounds the memory and changes nothing but rounding.
-    """
+    """Base of the modes that train members (repetitions) of one network by gradient descent."""
 
     images_only = True
     trains_by_epochs = False
@@ -140,16 +131,23 @@ class EnsembleMode(Mode):
         count = min(self.repetitions, 2) if context.debug else self.repetitions
         records = Records(arms, count, steps, net.layers)
         checkpoint = EnsembleCheckpoint(context.directory.checkpoints / f"{name}.pt")
-        return EnsembleRun(context, prepared_split(context, "test"), records, checkpoint)
+        return EnsembleRun(context, self.prepared_split(context, "test"), records, checkpoint)
+
+    def prepared_split(self, context: RunContext, name: str) -> Split:
+        """Prepare a split for the network; a few examples with debug=true."""
+        split, device = context.data.splits[name], context.fabric.device
+        count = min(len(split), 64) if context.debug else len(split)
+        inputs = context.data.prepare(split.inputs[torch.arange(count)].to(device))
+        return Split(inputs.to(context.training.dtype), split.targets[:count].to(device))
+
+    def write_rows(self, context: RunContext, rows: Sequence[Mapping[str, object]]) -> None:
+        """Write metrics.jsonl."""
+        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        write_atomically(context.directory.path / "metrics.jsonl", lines)
 
 
 def check_descent(cfg: DictConfig, mode: str, net: type, choice: str) -> None:
-    """Refuse a network or a recipe that the optimisation dynamics is not about.
-
-    Raises:
-        ConfigError: another network; not plain gradient descent of a constant step; several
-            processes.
-    """
+    """Refuse a network or a recipe that the optimisation dynamics is not about."""
     if not issubclass(get_class("net", cfg.net._target_), net):
         name = cfg.net._target_.rpartition(".")[2]
         raise ConfigError(f"mode={mode} is of net={choice}; {name} is not made for it.")
@@ -170,23 +168,11 @@ def check_descent(cfg: DictConfig, mode: str, net: type, choice: str) -> None:
         if (value := OmegaConf.select(cfg, key)) not in valid:
             names = " or ".join("null" if v is None else str(v).lower() for v in valid)
             raise ConfigError(f"{key}={value} would have no effect with mode={mode}. Try {names}.")
+    check_one_process(cfg, mode)
+
+
+def check_one_process(cfg: DictConfig, mode: str) -> None:
+    """Refuse several devices or machines."""
     for key in ("devices", "nodes"):
-        if cfg.trainer[key] > 1:
-            raise ConfigError(
-                f"trainer.{key}={cfg.trainer[key]}: mode={mode} trains its ensemble in one "
-                "process. Try 1."
-            )
-
-
-def prepared_split(context: RunContext, name: str) -> Split:
-    """Prepare a split for the network; a few examples with debug=true."""
-    split, device = context.data.splits[name], context.fabric.device
-    count = min(len(split), 64) if context.debug else len(split)
-    inputs = context.data.prepare(split.inputs[torch.arange(count)].to(device))
-    return Split(inputs.to(context.training.dtype), split.targets[:count].to(device))
-
-
-def write_rows(folder: Path, rows: Sequence[Mapping[str, object]]) -> None:
-    """Write metrics.jsonl."""
-    lines = "".join(json.dumps(row) + "\n" for row in rows)
-    write_atomically(folder / "metrics.jsonl", lines)
+        if (count := cfg.trainer[key]) > 1:
+            raise ConfigError(f"trainer.{key}={count}: mode={mode} works in one process. Try 1.")

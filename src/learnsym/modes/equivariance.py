@@ -8,27 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
 
-from learnsym.analysis.layer_equivariance import (
-    LayerErrors,
-    captured,
-    error_metrics,
-    errors_on_data,
-    even_and_double,
-    rotated_features,
-    sampled_kernel,
-    stored_inputs,
-)
+from learnsym.analysis import layer_equivariance as layers
 from learnsym.analysis.transforms import TransformGroup, transforms_of
 from learnsym.errors import ConfigError
+from learnsym.figures.layers import draw_features, draw_kernels, draw_layer_errors
 from learnsym.run.context import RunContext
 from learnsym.run.mode import Mode, Outcome
 from learnsym.schema import Size
 from learnsym.utils.files import write_atomically
-
-_IMAGES = 16
-"""Test examples that a training transforms."""
 
 
 @dataclass
@@ -37,14 +25,12 @@ class Equivariance(Mode):
 
     Of a network of group convolutions with the fixed, even sets of elements, and sampled kernels
     and feature maps of one layer.
-
-    The keys are described in cfg/mode/equivariance.yaml.
     """
 
     reads_checkpoint = True
     needs_checkpoint = True
 
-    images: Size = _IMAGES
+    images: Size = 16
     group: TransformGroup = "rotation"
     angles: tuple[float, ...] = (45.0, 90.0, 180.0)
     mirror: bool | None = None
@@ -66,40 +52,27 @@ class Equivariance(Mode):
             )
         if not context.fabric.is_global_zero:
             return Outcome({})
-        has_mirror = stabiliser is not None and stabiliser.has_mirror
-        mirror = bool(has_mirror) if self.mirror is None else self.mirror
+        has_mirror = bool(getattr(stabiliser, "has_mirror", False))
+        mirror = has_mirror if self.mirror is None else self.mirror
         transforms = transforms_of(self.group, self.angles, mirror, data.info.input_shape)
-        rows = errors_on_data(net, data, transforms, self.images, context.fabric.device)
+        rows = layers.errors_on_data(net, data, transforms, self.images, context.fabric.device)
         count = min(self.images, len(data.splits["test"]))
         curves = {"images": count, "group": self.group, "errors": rows}
         write_atomically(path / "curves.json", json.dumps({"layer_equivariance": curves}))
         figures = [str(figure.relative_to(path)) for figure in self._draw(context, rows)]
-        return Outcome(error_metrics(rows), figures)
+        return Outcome(layers.error_metrics(rows), figures)
 
-    def _draw(self, context: RunContext, rows: dict[str, LayerErrors]) -> list[Path]:
-        from learnsym.figures.layers import draw_features, draw_kernels, draw_layer_errors
-
+    def _draw(self, context: RunContext, rows: dict[str, layers.LayerErrors]) -> list[Path]:
         folder, data = context.directory.figures, context.data
         names = ("equivariance_error", "sampled_kernels", "feature_maps")
         paths = [folder / f"{name}.png" for name in names]
         draw_layer_errors(paths[0], rows)
         if not hasattr(context.net, "stabiliser"):
             return paths[:1]
-        net, pixels = even_and_double(context.net), stored_inputs(data, 1).to(context.fabric.device)
+        net, pixels = layers.even_and_double(context.net), layers.stored_inputs(data, 1)
+        pixels = pixels.to(context.fabric.device)
         images = data.prepare(pixels).double()
-        layer = self._layer(net, images)
-        kernel, elements = sampled_kernel(net, layer, images)
-        draw_kernels(paths[1], kernel.cpu(), elements, layer)
-        draw_features(paths[2], *rotated_features(net, data, pixels, layer), layer)
-        return paths
-
-    def _layer(self, net: nn.Module, images: Tensor) -> str:
-        """Select the layer whose kernels are drawn.
-
-        Raises:
-            ConfigError: the network has no such convolution.
-        """
-        with captured(net) as features, torch.no_grad():
+        with layers.captured(net) as features, torch.no_grad():
             net(images)
         convs = [name for name in features if hasattr(net.get_submodule(name), "kernel")]
         if self.layer is not None and self.layer not in convs:
@@ -107,7 +80,11 @@ class Equivariance(Mode):
                 f"mode.layer={self.layer}: the network has no such convolution; "
                 f"valid: {', '.join(convs)}."
             )
-        return self.layer or convs[0]
+        layer = self.layer or convs[0]
+        kernel, elements = layers.sampled_kernel(net, layer, images)
+        draw_kernels(paths[1], kernel.cpu(), elements, layer)
+        draw_features(paths[2], *layers.rotated_features(net, data, pixels, layer), layer)
+        return paths
 
 
 def training_errors(context: RunContext) -> dict[str, float]:
@@ -116,5 +93,5 @@ def training_errors(context: RunContext) -> dict[str, float]:
     if not angles or not context.fabric.is_global_zero:
         return {}
     transforms = transforms_of("rotation", tuple(angles), False, data.info.input_shape)
-    rows = errors_on_data(context.net, data, transforms, _IMAGES, context.fabric.device)
-    return error_metrics(rows)
+    rows = layers.errors_on_data(context.net, data, transforms, 16, context.fabric.device)
+    return layers.error_metrics(rows)

@@ -27,8 +27,6 @@ class Freeze(Mode):
     The file `frozen.pt2` is a program of `torch.export` with a batch of any size:
     `torch.export.load("frozen.pt2").module()` gives logits [B, K] of normalised images [B, C, H, W]
     where there is torch, with or without learnsym.
-
-    The keys are described in cfg/mode/freeze.yaml.
     """
 
     images_only = True
@@ -57,7 +55,15 @@ class Freeze(Mode):
         images = images.to(training.dtype)
         program = export_program(frozen, images)
         write_atomically(context.directory.path / "frozen.pt2", program)
-        difference = self._check_outputs(program, net, images)
+        exported = torch.export.load(io.BytesIO(program)).module()
+        difference, largest = output_difference(exported, copy.deepcopy(net).cpu(), images)
+        allowed = self.tolerance * largest
+        if not difference <= allowed:
+            raise RunError(
+                f"the outputs of the frozen network differ by up to {difference:.2g} from those of "
+                f"the network, whose largest is {largest:.2g}; mode.tolerance={self.tolerance} "
+                f"allows {allowed:.2g}."
+            )
         timed = images[: self.batch].to(context.fabric.device)
         metrics |= {
             "largest_output_difference": difference,
@@ -68,23 +74,6 @@ class Freeze(Mode):
             "frozen_ms_per_image": _milliseconds(frozen, timed, self.repeats) / len(timed),
         }
         return Outcome(metrics)
-
-    def _check_outputs(self, program: bytes, net: nn.Module, images: Tensor) -> float:
-        """Return the largest difference of outputs.
-
-        Raises:
-            RunError: it exceeds the tolerance.
-        """
-        frozen = torch.export.load(io.BytesIO(program)).module()
-        difference, largest = output_difference(frozen, copy.deepcopy(net).cpu(), images)
-        allowed = self.tolerance * largest
-        if not difference <= allowed:
-            raise RunError(
-                f"the outputs of the frozen network differ by up to {difference:.2g} from those of "
-                f"the network, whose largest is {largest:.2g}; mode.tolerance={self.tolerance} "
-                f"allows {allowed:.2g}."
-            )
-        return difference
 
 
 def export_program(net: nn.Module, images: Tensor) -> bytes:

@@ -5,10 +5,11 @@ Each refusal is the message of the command line (`learnsym.modes.combinations`).
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
+from pandas import DataFrame
 
 from learnsym.config.search_path import choices_of
 from learnsym.errors import ConfigError
@@ -17,34 +18,28 @@ from learnsym.run.mode import ResultsMode
 from learnsym.schema import Size
 from learnsym.utils.files import write_atomically
 
-if TYPE_CHECKING:
-    from pandas import DataFrame
+_COLUMNS = ["net", "conv", "base_group", "dataset"]
 
 
+@dataclass
 class Matrix(ResultsMode):
-    """Print a table of the valid combinations, and of the reasons why the others are refused.
+    """Print a table of the valid combinations, and of the reasons why the others are refused."""
 
-    Args:
-        nets: only these networks, "conv5" or, inside another, "augerino/conv5"; empty: all.
-        datasets: only these data sets; empty: all.
-        narrow: settings of networks -> the size with which they are tried on an example.
-    """
-
-    def __init__(
-        self,
-        nets: tuple[str, ...] = (),
-        datasets: tuple[str, ...] = (),
-        narrow: Mapping[str, Size] | None = None,
-    ) -> None:
-        self.nets, self.datasets, self.narrow = nets, datasets, narrow or {}
+    nets: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
+    narrow: Mapping[str, Size] | None = None
 
     def __call__(self, cfg: DictConfig) -> Path:
         """Write matrix.md and matrix.csv; return the path of the first."""
         _check_names("datasets", self.datasets, choices_of("dataset"))
         _check_names("nets", [net.partition("/")[0] for net in self.nets], choices_of("net"))
-        combinations = Combinations(self.narrow)
+        combinations = Combinations(self.narrow or {})
         _check_names("nets", self.nets, combinations.nets)
-        table = self._table(combinations)
+        nets, datasets = self.nets or combinations.nets, self.datasets or combinations.datasets
+        wanted = [c for c in combinations if c.net in nets and c.dataset in datasets]
+        reasons = [combinations.refusal(combination) or "" for combination in wanted]
+        valid = ["no" if reason else "yes" for reason in reasons]
+        table = DataFrame(wanted)[_COLUMNS].fillna("").assign(valid=valid, reason=reasons)
         text = _report(combinations, table)
         folder = Path(cfg.paths.out).absolute() / "matrix"
         write_atomically(folder / "matrix.md", text)
@@ -52,59 +47,41 @@ class Matrix(ResultsMode):
         print(text)
         return folder / "matrix.md"
 
-    def _table(self, combinations: Combinations) -> "DataFrame":
-        """Return a row for each combination: net, conv, base_group, dataset, valid, reason."""
-        import pandas as pd
-
-        nets, datasets = self.nets or combinations.nets, self.datasets or combinations.datasets
-        wanted = [c for c in combinations if c.net in nets and c.dataset in datasets]
-        table = pd.DataFrame(wanted)[["net", "conv", "base_group", "dataset"]].fillna("")
-        reasons = [combinations.refusal(combination) or "" for combination in wanted]
-        valid = ["no" if reason else "yes" for reason in reasons]
-        return table.assign(valid=valid, reason=reasons)
-
 
 def _check_names(key: str, names: Iterable[str], valid: list[str]) -> None:
     if unknown := [name for name in names if name not in valid]:
         raise ConfigError(f"mode.{key}: there is no {unknown[0]}; valid: {', '.join(valid)}.")
 
 
-def _report(combinations: Combinations, table: "DataFrame") -> str:
+def _report(combinations: Combinations, table: DataFrame) -> str:
     """Return Markdown that can be read on a console."""
-    valid = table[table.valid == "yes"]
-    default = (combinations.nets[0], combinations.datasets[0])
-    recipes = {
-        pair: combinations.refusal(Combination(*default, optimizer=pair[0], schedule=pair[1]))
-        for pair in combinations.recipes
-    }
-    refused = {pair: message for pair, message in recipes.items() if message}
+    valid, refused = table[table.valid == "yes"], table[table.valid == "no"]
+    tables = (_counts(table), _valid_choices(valid), _reasons(refused))
+    counts, choices, reasons = (t.to_markdown(index=False, disable_numparse=True) for t in tables)
+    default = (combinations.nets[0], combinations.datasets[0], None, None)
+    recipes = {p: combinations.refusal(Combination(*default, *p)) for p in combinations.recipes}
+    unfit = [f"{' with '.join(pair)}: {message}" for pair, message in recipes.items() if message]
     blocks = [
         "# Combinations",
         f"{len(valid)} of {len(table)} combinations of net, conv, base_group and dataset are valid "
-        f"with their default settings, each of them with {len(recipes) - len(refused)} of "
+        f"with their default settings, each of them with {len(recipes) - len(unfit)} of "
         f"{len(recipes)} recipes (train/optimizer, train/schedule). What a network does not take "
         "is refused if it is typed, and counted so.",
-        *(f"{' with '.join(pair)}: {message}" for pair, message in refused.items()),
+        *unfit,
         "## Valid: how many choices of conv and base_group",
-        _markdown(_counts(table)),
+        counts,
         f"What fits {' and '.join(combinations.from_files)}, only the file can tell: here it is "
         "what fits images of the shape of some data set.",
         "## Valid: which",
-        _markdown(_valid_choices(valid)),
+        choices,
         "## Refused: why",
-        _markdown(_reasons(table[table.valid == "no"])),
+        reasons,
     ]
     return "\n\n".join(blocks) + "\n"
 
 
-def _markdown(table: "DataFrame") -> str:
-    return table.to_markdown(index=False, disable_numparse=True)
-
-
-def _counts(table: "DataFrame") -> "DataFrame":
+def _counts(table: DataFrame) -> DataFrame:
     """Count valid choices; a row for every network, a column for data sets that count the same."""
-    import pandas as pd
-
     counts = table.assign(valid=table.valid == "yes").pivot_table(
         "valid", "net", "dataset", aggfunc="sum", sort=False
     )
@@ -112,30 +89,27 @@ def _counts(table: "DataFrame") -> "DataFrame":
     for dataset, column in counts.items():
         alike.setdefault(tuple(str(n or ".") for n in column), []).append(str(dataset))
     columns = {" ".join(datasets): numbers for numbers, datasets in alike.items()}
-    return pd.DataFrame({"net": counts.index, **columns})
+    return DataFrame({"net": counts.index, **columns})
 
 
-def _valid_choices(valid: "DataFrame") -> "DataFrame":
+def _valid_choices(valid: DataFrame) -> DataFrame:
     """Join the data sets of equal choices, then the groups that go with the same data sets."""
-    columns = ["net", "conv", "base_group", "dataset"]
-    table = valid[columns].replace("", "-")
+    table = valid[_COLUMNS].replace("", "-")
     for column in ("dataset", "base_group"):
-        others = [c for c in columns if c != column]
+        others = [c for c in _COLUMNS if c != column]
         table = table.groupby(others, sort=False)[column].agg(", ".join).reset_index()
-    return table[columns]
+    return table[_COLUMNS]
 
 
-def _reasons(refused: "DataFrame") -> "DataFrame":
+def _reasons(refused: DataFrame) -> DataFrame:
     """Count refusals; those that differ in names and numbers alone have one reason."""
-    groups = refused.groupby(refused.reason.map(_pattern), sort=False)
-    table = groups.agg(
-        combinations=("net", "size"),
-        net=("net", lambda nets: ", ".join(nets.unique())),
-        sentence=("reason", "first"),
-    )
-    return table.sort_values("combinations", ascending=False, kind="stable").rename(
-        columns={"sentence": "sentence (of one of them)"}
-    )
+    columns = {
+        "combinations": ("net", "size"),
+        "net": ("net", lambda nets: ", ".join(nets.unique())),
+        "sentence (of one of them)": ("reason", "first"),
+    }
+    table = refused.groupby(refused.reason.map(_pattern), sort=False).agg(**columns)
+    return table.sort_values("combinations", ascending=False, kind="stable")
 
 
 def _pattern(message: str) -> str:

@@ -4,6 +4,7 @@ import hashlib
 import re
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -15,54 +16,43 @@ from learnsym.results.grouping import group_runs
 from learnsym.run.mode import ResultsMode
 
 
+@dataclass
 class Report(ResultsMode):
-    """Write tables (Markdown, CSV, LaTeX) and one HTML page of the runs of `runs=`.
-
-    Args:
-        out: folder that takes the files; None: reports/<name of the pattern> under paths.out.
-        metrics: names or patterns of the metrics that tables show; None: those of testing and
-            learning.
-        across_code: take means over runs of several versions of the code.
-
-    Raises:
-        ValueError: an empty list of metrics.
-    """
+    """Write tables (Markdown, CSV, LaTeX) and one HTML page of the runs of `runs=`."""
 
     needs_runs = True
 
-    def __init__(
-        self, out: str | None = None, metrics: list[str] | None = None, across_code: bool = False
-    ) -> None:
-        if metrics is not None and not metrics:
+    out: str | None = None
+    metrics: list[str] | None = None
+    across_code: bool = False
+
+    def __post_init__(self) -> None:
+        if self.metrics is not None and not self.metrics:
             raise ValueError(
                 "metrics=[]: at least one name or pattern is needed; "
                 "null shows those of testing and learning."
             )
-        self.out = out
-        self.metrics = metrics
-        self.across_code = across_code
 
     def __call__(self, cfg: DictConfig) -> Path:
         """Write everything; return the path of report.html."""
-        patterns = [cfg.runs] if isinstance(cfg.runs, str) else [str(p) for p in cfg.runs]
-        default = Path(cfg.paths.out) / "reports" / name_of_patterns(patterns)
+        patterns = [cfg.runs] if isinstance(cfg.runs, str) else list(cfg.runs)
+        default = Path(cfg.paths.out) / "reports" / _name_of(patterns)
         folder = Path(self.out or default).absolute()
         if folder.exists() and not folder.is_dir():
             raise ConfigError(
                 f"mode.out={self.out}: a folder is wanted, and there is a file of this name."
             )
         runs = collect(patterns)
-        groups = group_runs(runs, self.across_code)
         typed = patterns[0] if len(patterns) == 1 else patterns
         command = shlex.join(["main.py", "mode=report", f"runs={typed}"])
-        title = f"Report: {', '.join(patterns)}"
+        title, groups = f"Report: {', '.join(patterns)}", group_runs(runs, self.across_code)
         return write_report(folder, title, command, runs, groups, self.metrics)
 
 
-def name_of_patterns(patterns: Sequence[str]) -> str:
+def _name_of(patterns: Sequence[str]) -> str:
     """Return a readable folder name, the same for the same patterns.
 
-    >>> name_of_patterns(["runs/sweeps/cifar10-1b2c/*"])
+    >>> _name_of(["runs/sweeps/cifar10-1b2c/*"])
     'cifar10-1b2c-a6e86582'
     """
     names = [re.sub(r"[^\w.-]+", "", name) for name in Path(patterns[0]).parts]

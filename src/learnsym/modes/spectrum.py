@@ -4,7 +4,6 @@ Augerino compares networks by N_eff(z) = sum_i lambda_i / (lambda_i + z) over th
 eigenvalues on transformed inputs.
 """
 
-import io
 import json
 import math
 import shutil
@@ -17,7 +16,6 @@ from typing import ClassVar
 import numpy as np
 import torch
 from omegaconf import DictConfig
-from torch import Tensor
 
 from learnsym.analysis.curvature import Curvature, CurvatureMatrix, TrainingExamples
 from learnsym.analysis.density import Quadrature, converged, effective_dimension, quadrature
@@ -25,23 +23,16 @@ from learnsym.analysis.evaluation import evaluating
 from learnsym.analysis.lanczos import Lanczos, Ritz
 from learnsym.config.allowed_classes import get_class
 from learnsym.distributions.base import penalty
-from learnsym.dynamics.ensemble import EnsembleNet
-from learnsym.dynamics.ensemble_checkpoint import ProgressLines
-from learnsym.dynamics.equivariant_projection import (
-    EquivariantSubspace,
-    Restriction,
-    check_projection,
-    project_module,
-)
+from learnsym.dynamics import ensemble
+from learnsym.dynamics.records import ProgressLines
 from learnsym.errors import ConfigError, RunError
 from learnsym.figures.spectrum import draw_spectrum
+from learnsym.modes.ensemble_mode import check_one_process
 from learnsym.nets.augerino import Augerino
 from learnsym.run.context import RunContext
 from learnsym.run.mode import Mode, Outcome
 from learnsym.schema import Count, Positive, Size
 from learnsym.utils.files import write_atomically
-
-_GRID = 1024
 
 
 @dataclass
@@ -51,8 +42,6 @@ class Spectrum(Mode):
     The loss is that of the training on some of its examples: transformed as in training, with draws
     that belong to the examples and are the same in every product, whatever the batch size; batch
     norm in evaluation mode, without dropout.
-
-    The keys are described in cfg/mode/spectrum.yaml.
     """
 
     reads_checkpoint = True
@@ -66,7 +55,7 @@ class Spectrum(Mode):
     batch_size: Size = 50
     copies: Size | None = None
     penalty: bool = True
-    restrict: Restriction = "none"
+    restrict: ensemble.Restriction = "none"
     project_weights: bool = False
     z: tuple[Positive, ...] = (0.1, 1.0, 10.0)
     broadening: Positive = 0.01
@@ -78,20 +67,16 @@ class Spectrum(Mode):
     @classmethod
     def check_config(cls, cfg: DictConfig) -> None:
         """Check trainer and network before anything is built."""
-        mode, name = cfg.mode, cfg.net._target_.rpartition(".")[2]
-        net = get_class("net", cfg.net._target_)
-        for key in ("devices", "nodes"):
-            if cfg.trainer[key] > 1:
-                raise ConfigError(
-                    f"trainer.{key}={cfg.trainer[key]}: mode=spectrum works in one process. Try 1."
-                )
+        check_one_process(cfg, "spectrum")
+        mode, net = cfg.mode, get_class("net", cfg.net._target_)
         if mode.copies is not None and not issubclass(net, Augerino):
             raise ConfigError(
-                f"mode.copies={mode.copies} would have no effect: {name} draws no copies. Try null."
+                f"mode.copies={mode.copies} would have no effect: {net.__name__} draws no copies. "
+                "Try null."
             )
         for key, idle in (("restrict", "none"), ("project_weights", False)):
             if mode[key] != idle:
-                check_projection(net, cfg.net.get("basis"), f"mode.{key}={mode[key]}")
+                ensemble.check_projection(net, cfg.net.get("basis"), f"mode.{key}={mode[key]}")
 
     def __call__(self, context: RunContext) -> Outcome:
         """Compute n_eff_at_<z>, largest_eigenvalue and others; write spectrum.npz and figure."""
@@ -110,8 +95,8 @@ class Spectrum(Mode):
         )
         with evaluating(net, copies=lambda augerino: self.copies or augerino.train_copies):
             if self.project_weights:
-                assert isinstance(net, EnsembleNet)
-                project_module(net)
+                assert isinstance(net, ensemble.EnsembleNet)
+                ensemble.project_module(net)
             # Vectors live on a GPU of CUDA's, or on the CPU, which know float64.
             vectors = device if device.type == "cuda" else torch.device("cpu")
             reward = partial(penalty, net) if self.penalty else None
@@ -123,39 +108,49 @@ class Spectrum(Mode):
         self, context: RunContext, curvature: Curvature, batches: int
     ) -> tuple[Ritz, Quadrature]:
         """Run Lanczos for leading eigenvalues and probes, from where an interrupted run was."""
-        order, probes = self.order, self.probes
+        order, probes, recorder = self.order, self.probes, context.training.recorder
         if context.debug:
             order, probes = min(order, 3), min(probes, 1)
-        net, size = context.net, curvature.size
-        space = None if self.restrict == "none" else EquivariantSubspace(net, self.restrict)
+
+        def run(number: int, lanczos: Lanczos) -> Ritz:
+            """Do the steps that are not done, and keep them in a folder of the run's name."""
+            folder = context.directory.checkpoints / "spectrum" / lanczos.name
+            lanczos.load(folder)
+            if lanczos.alphas and not lanczos.done:
+                print(f"continuing {lanczos.name} after product {len(lanczos.alphas)}", flush=True)
+            seconds, written = self.seconds_between_writes, monotonic()
+            lines = ProgressLines(lanczos.name, lanczos.order)
+            steps = (lanczos.order - len(lanczos.alphas)) * batches
+            with recorder.progress(number, 1 + probes, steps) as tick:
+                while not lanczos.done:
+                    lanczos.step(lambda vector: curvature(vector, tick))
+                    if not math.isfinite(lanczos.betas[-1]):
+                        raise RunError(
+                            "a product with the curvature is not finite: the weights of this "
+                            "network, or its loss, have overflowed."
+                        )
+                    lines(len(lanczos.alphas))
+                    now = monotonic()
+                    if lanczos.done or now - written >= seconds:
+                        lanczos.save(folder)
+                        written = monotonic()
+                        # Most of the time is not for writing, however long that takes.
+                        seconds = max(seconds, 10 * (written - now)) if seconds else 0.0
+            return lanczos.ritz()
+
+        net, size, seed = context.net, curvature.size, context.cfg.seed
+        dtype, device, restrict = curvature.precision, curvature.device, self.restrict
+        space = None if restrict == "none" else ensemble.EquivariantSubspace(net, restrict)
         dimension = size if space is None else space.dimension
-        new_run = partial(
-            Lanczos,
-            size,
-            seed=context.cfg.seed,
-            project=space,
-            precision=curvature.precision,
-            device=curvature.device,
-        )
-        folder = context.directory.checkpoints / "spectrum"
-        runner = _Runner(
-            context, curvature, folder, 1 + probes, batches, self.seconds_between_writes
-        )
-        leading = new_run(order=order, name="leading", dimension=dimension)
-        runner.run(leading, 1)
+        lanczos = partial(Lanczos, size, seed=seed, project=space, precision=dtype, device=device)
+        leading = lanczos(order=order, name="leading", dimension=dimension)
+        ritz, densities = run(1, leading), []
         basis = leading.basis[: len(leading.alphas)]
-        new_probe = partial(
-            new_run,
-            order=self.probe_order,
-            deflated=basis,
-            dimension=dimension - len(basis),
-            restarts=False,
-        )
-        ritz, densities = leading.ritz(), []
-        for number in range(probes if dimension > len(basis) else 0):
-            probe = new_probe(name=f"probe{number}")
-            runner.run(probe, 2 + number)
-            densities.append(probe.ritz())
+        rest = dimension - len(basis)
+        probe = partial(lanczos, deflated=basis, dimension=rest, restarts=False)
+        for number in range(probes if rest > 0 else 0):
+            drawn = probe(order=self.probe_order, name=f"probe{number}")
+            densities.append(run(2 + number, drawn))
         return ritz, quadrature(ritz, leading.betas[-1], densities, dimension)
 
     def _report(
@@ -163,25 +158,19 @@ class Spectrum(Mode):
     ) -> Outcome:
         """Write files and figure, and name the metrics."""
         folder = context.directory
-        grid, density = spectrum.density(self.broadening, _GRID)
+        grid, density = spectrum.density(self.broadening, 1024)
         z = torch.from_numpy(np.geomspace(1e-3, 1e3, 121))
         reported = torch.tensor(self.z, dtype=torch.float64)
         n_eff_at = effective_dimension(ritz.values, reported).tolist()
-        arrays: dict[str, Tensor] = {
-            "eigenvalues": ritz.values,
-            "bounds": ritz.bounds,
-            "nodes": spectrum.nodes,
-            "weights": spectrum.weights,
-            "grid": grid,
-            "density": density,
-            "z": z,
-            "n_eff": effective_dimension(ritz.values, z),
-        }
-        buffer = io.BytesIO()
-        np.savez_compressed(
-            buffer, allow_pickle=False, **{key: value.numpy() for key, value in arrays.items()}
+        tensors = {"eigenvalues": ritz.values, "bounds": ritz.bounds}
+        tensors |= {"nodes": spectrum.nodes, "weights": spectrum.weights}
+        tensors |= {"grid": grid, "density": density}
+        tensors |= {"z": z, "n_eff": effective_dimension(ritz.values, z)}
+        arrays = {key: value.numpy() for key, value in tensors.items()}
+        write_atomically(
+            folder.path / "spectrum.npz",
+            lambda file: np.savez_compressed(file, allow_pickle=False, **arrays),
         )
-        write_atomically(folder.path / "spectrum.npz", buffer.getvalue())
         by_z = {f"{z_at:g}": value for z_at, value in zip(self.z, n_eff_at, strict=True)}
         curve = {k: v.tolist() for k, v in arrays.items() if k not in ("nodes", "weights")} | {
             "matrix": self.matrix,
@@ -205,45 +194,3 @@ class Spectrum(Mode):
         }
         metrics = {key: value for key, value in metrics.items() if math.isfinite(value)}
         return Outcome(metrics | context.training.learned_ranges(), ["figures/spectrum.png"])
-
-
-@dataclass(eq=False)
-class _Runner:
-    """Lanczos runs one after the other, each kept in a folder of its name.
-
-    At least so many `seconds` lie between writes; ten times what a write takes, if that is more.
-    """
-
-    context: RunContext
-    product: Curvature
-    folder: Path
-    runs: int
-    batches: int
-    seconds: float
-
-    def run(self, lanczos: Lanczos, number: int) -> None:
-        """Do all steps of a run that are not done.
-
-        Raises:
-            RunError: a product is not finite.
-        """
-        folder, recorder = self.folder / lanczos.name, self.context.training.recorder
-        lanczos.load(folder)
-        if lanczos.alphas and not lanczos.done:
-            print(f"continuing {lanczos.name} after product {len(lanczos.alphas)}", flush=True)
-        written, lines = monotonic(), ProgressLines(lanczos.name, lanczos.order)
-        steps = (lanczos.order - len(lanczos.alphas)) * self.batches
-        with recorder.progress(number, self.runs, steps) as tick:
-            while not lanczos.done:
-                lanczos.step(lambda vector: self.product(vector, tick))
-                if not math.isfinite(lanczos.betas[-1]):
-                    raise RunError(
-                        "a product with the curvature is not finite: the weights of this network, "
-                        "or its loss, have overflowed."
-                    )
-                lines(len(lanczos.alphas))
-                now = monotonic()
-                if lanczos.done or now - written >= self.seconds:
-                    lanczos.save(folder)
-                    written = monotonic()
-                    self.seconds = max(self.seconds, 10 * (written - now)) if self.seconds else 0.0

@@ -1,5 +1,6 @@
 """`mode=test`: test a checkpoint."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from learnsym.modes.train import rotation_std, split_metrics
@@ -8,20 +9,15 @@ from learnsym.run.mode import Mode, Outcome
 from learnsym.schema import Count
 
 
+@dataclass
 class Test(Mode):
-    """Test a checkpoint on the test set, and on the validation set where there is one.
-
-    Args:
-        turned_molecules: test molecules that are rotated at random, to see how much the prediction
-            varies; 0: none.
-    """
+    """Test a checkpoint on the test set, and on the validation set where there is one."""
 
     reads_checkpoint = True
     needs_checkpoint = True
     __test__ = False  # not a test of pytest's
 
-    def __init__(self, turned_molecules: Count = 500) -> None:
-        self.turned_molecules = turned_molecules
+    turned_molecules: Count = 500
 
     def __call__(self, context: RunContext) -> Outcome:
         """Return metrics, and the learned ranges as in the checkpoint."""

@@ -1,14 +1,12 @@
 """`mode=width_sweep`: loss, its gradient and accuracy at forced widths (Augerino, section 5)."""
 
+import copy
 import json
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
 
 from learnsym.distributions.uniform_lie_algebra import UniformLieAlgebra, inverse_softplus
 from learnsym.errors import ConfigError
@@ -25,8 +23,6 @@ class WidthSweep(Mode):
 
     As in training, one transformation is drawn per input and batch norm uses the batch's
     statistics, which are left as they were.
-
-    The keys are described in cfg/mode/width_sweep.yaml.
     """
 
     reads_checkpoint = True
@@ -55,7 +51,7 @@ class WidthSweep(Mode):
         metrics = {f"test_{k}": v for k, v in context.training.evaluate("test").items()}
         raw = torch.linspace(self.raw_low, self.raw_high, self.points, dtype=torch.float64)
         widths = sorted([*(math.log1p(math.exp(r)) for r in raw.tolist()), *self.at])
-        curve = [self.measure(context, distribution, w) | {"width": w} for w in widths]
+        curve = [self.measure(context, w) | {"width": w} for w in widths]
         if not context.fabric.is_global_zero:
             return Outcome({})
         folder, true_widths = context.directory, context.data.info.true_widths
@@ -69,59 +65,39 @@ class WidthSweep(Mode):
         metrics |= context.training.learned_ranges()
         return Outcome(metrics, [str(figure.relative_to(folder.path))])
 
-    def measure(
-        self, context: RunContext, distribution: UniformLieAlgebra, width: float
-    ) -> dict[str, float]:
-        """Measure loss, its derivative by the width, and accuracy, with the same draws."""
-        task, device = context.training.task, context.fabric.device
-        index, raw_widths = learned_index(distribution, self.generator), _raw_widths(distribution)
-        context.net.train()
+    def measure(self, context: RunContext, width: float) -> dict[str, float]:
+        """Measure loss, its derivative by the width, and accuracy; all widths see the same draws.
+
+        The batches have the training's size. What moves, the statistics of batch norm too, is that
+        of a copy of the network.
+        """
+        task, device, data = context.training.task, context.fabric.device, context.data
+        split, size = data.splits["train"], context.training.settings.batch_size
+        net = copy.deepcopy(context.net).train()
+        box = net.augmentation
+        assert isinstance(box, UniformLieAlgebra)
+        assert box.raw_widths is not None
+        raw_widths, index = box.raw_widths, learned_index(box, self.generator)
+        with torch.no_grad():
+            raw_widths[index] = inverse_softplus(width)
+        slope = torch.sigmoid(raw_widths.detach()[index]).double()  # d width / d raw
         sums = task.init_sums(device)
         gradient = torch.zeros((), dtype=torch.float64, device=device)
-        with (
-            forced_width(distribution, self.generator, width),
-            _kept_buffers(context.net),
-            torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
-        ):
+        generator = torch.Generator().manual_seed(context.cfg.seed)
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(context.cfg.seed)
-            slope = torch.sigmoid(raw_widths.detach()[index]).double()  # d width / d raw
-            for inputs, targets in self._examples(context):
-                outputs = context.net(context.data.prepare(inputs).to(raw_widths.dtype))
+            for _ in range(self.batches):
+                rows = torch.randint(len(split), (size,), generator=generator)
+                inputs, targets = split.inputs[rows].to(device), split.targets[rows].to(device)
+                outputs = net(data.prepare(inputs).to(raw_widths.dtype))
                 (raw_gradient,) = torch.autograd.grad(task.loss(outputs, targets), raw_widths)
                 gradient += raw_gradient[index].double() / slope
                 sums += task.sums(outputs.detach(), targets)
         return task.metrics(sums.tolist()) | {"gradient": float(gradient) / self.batches}
 
-    def _examples(self, context: RunContext) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield batches of the training's size, drawn with the run's seed."""
-        split, size = context.data.splits["train"], context.training.settings.batch_size
-        device = context.fabric.device
-        generator = torch.Generator().manual_seed(context.cfg.seed)
-        for _ in range(self.batches):
-            rows = torch.randint(len(split), (size,), generator=generator)
-            yield split.inputs[rows].to(device), split.targets[rows].to(device)
-
-
-@contextmanager
-def forced_width(distribution: UniformLieAlgebra, generator: str, width: float) -> Iterator[None]:
-    """Force the width along a learned generator; restore it afterwards."""
-    index, raw_widths = learned_index(distribution, generator), _raw_widths(distribution)
-    before = raw_widths.detach().clone()
-    with torch.no_grad():
-        raw_widths[index] = inverse_softplus(width)
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            raw_widths.copy_(before)
-
 
 def learned_index(distribution: UniformLieAlgebra, generator: str) -> int:
-    """Return the index of a learned generator among the raw widths.
-
-    Raises:
-        ConfigError: the generator is not learned.
-    """
+    """Return the index of a learned generator among the raw widths, or refuse the generator."""
     names = [n for n in distribution.group.names if n in distribution.learned]
     if generator not in names:
         raise ConfigError(
@@ -129,20 +105,3 @@ def learned_index(distribution: UniformLieAlgebra, generator: str) -> int:
             f"{', '.join(names) or 'none'}."
         )
     return names.index(generator)
-
-
-def _raw_widths(distribution: UniformLieAlgebra) -> nn.Parameter:
-    assert distribution.raw_widths is not None
-    return distribution.raw_widths
-
-
-@contextmanager
-def _kept_buffers(net: nn.Module) -> Iterator[None]:
-    """Restore all buffers afterwards: measuring must not move running statistics."""
-    before = [(b, b.detach().clone()) for b in net.buffers()]
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for buffer, value in before:
-                buffer.copy_(value)
