@@ -35,9 +35,6 @@ def equivariance_errors(
         outputs: S under the same names; None for invariance.
         dtype: float64 by default, so that rounding does not hide what the map does.
         relative_to: what an error of 1 means, see above.
-
-    Raises:
-        ValueError: the names differ, or the scale of the outputs is zero.
     """
     if outputs is not None and outputs.keys() != transforms.keys():
         raise ValueError(
@@ -71,7 +68,7 @@ def equivariance_error(
     dtype: torch.dtype = torch.float64,
     relative_to: Scale = "norm",
 ) -> float:
-    """Measure by how much a network fails to follow transforms of its inputs.
+    """Measure the largest relative error over transforms and examples [B, ...].
 
     Args:
         function: any network or function of tensors; a module is left as it is.
@@ -80,9 +77,6 @@ def equivariance_error(
         equivariant: the outputs are transformed as the inputs are; False: they should not change.
         dtype: in which the network computes.
         relative_to: "norm" or "spread" of the outputs, see `learnsym.analysis.equivariance`.
-
-    Returns:
-        The largest relative error over transforms and examples.
 
     >>> from learnsym.analysis.transforms import quarter_turns
     >>> images = torch.arange(18.0).view(2, 1, 3, 3)
@@ -108,11 +102,7 @@ def assert_equivariant(
     dtype: torch.dtype = torch.float64,
     relative_to: Scale = "norm",
 ) -> dict[str, float]:
-    """Return the errors of `equivariance_errors`, none of which may exceed the tolerance.
-
-    Raises:
-        AssertionError: one of them does, or is not a number; it lists all.
-    """
+    """Return `equivariance_errors`, or raise AssertionError if one is NaN or above `tolerance`."""
     errors = equivariance_errors(function, inputs, transforms, outputs, dtype, relative_to)
     if not all(error <= tolerance for error in errors.values()):
         listed = ", ".join(f"{name}: {error:.2e}" for name, error in errors.items())

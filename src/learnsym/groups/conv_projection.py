@@ -26,16 +26,10 @@ _PairCode = Callable[[Tensor, Tensor, int, int], tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class Stencil:
-    """The geometry of a convolution between square maps.
+    """The geometry of a convolution between square maps, along y and x.
 
-    Attributes:
-        side_in: pixels of a row of the input.
-        side_out: pixels of a row of the output.
-        kernel: rows and columns of taps; tap number row * columns + column.
-        stride: along y and x.
-        padding: in front of the first row and of the first column.
-        dilation: along y and x.
-        circular: points beyond the border are those of the other side; otherwise they are zero.
+    The taps of the `kernel` are numbered row * columns + column. Points beyond the border are those
+    of the other side if it is `circular`, else zero.
     """
 
     side_in: int
@@ -47,26 +41,16 @@ class Stencil:
     circular: bool = False
 
     def pairs(self) -> tuple[Tensor, Tensor, Tensor]:
-        """List every tap at every output point where it reaches an input.
-
-        Returns:
-            The tap's number [n], the output point's row and column [n, 2], the input's [n, 2].
-        """
-        start, (rows, columns) = torch.arange(self.side_out), self.kernel
-        geometry = zip(self.kernel, self.stride, self.padding, self.dilation, strict=True)
-        reach = [start.unsqueeze(1) * s - p + d * torch.arange(k) for k, s, p, d in geometry]
-        y, x, a, b = torch.meshgrid(
-            start, start, torch.arange(rows), torch.arange(columns), indexing="ij"
-        )
-        v, u = reach[0][y, a], reach[1][x, b]
+        """List every tap [n] at every output point where it reaches an input, both [n, 2]."""
+        start = torch.arange(self.side_out)
+        y, x, a, b = torch.cartesian_prod(start, start, *map(torch.arange, self.kernel)).unbind(1)
+        v = y * self.stride[0] - self.padding[0] + a * self.dilation[0]
+        u = x * self.stride[1] - self.padding[1] + b * self.dilation[1]
         if self.circular:
             v, u = v % self.side_in, u % self.side_in
         inside = (v >= 0) & (v < self.side_in) & (u >= 0) & (u < self.side_in)
-        tap = (a * columns + b)[inside]
+        tap = (a * self.kernel[1] + b)[inside]
         return tap, torch.stack([y, x], -1)[inside], torch.stack([v, u], -1)[inside]
-
-
-# --- orbits of pairs: from p, q [n, 2], the orbit's number and how many pairs it has
 
 
 @dataclass(frozen=True)
@@ -121,30 +105,13 @@ def point_codes(group: str, side: int) -> Tensor:
     return PAIR_CODES[group](point, point, side, side)[0]
 
 
-# --- distance
-
-
 def distance_matrices(group: str, stencil: Stencil) -> tuple[Tensor, Tensor]:
     """Return D and N with |A - Pi A| = |D k| and |A| = |N k| for taps k [T, C_out C_in].
 
-    Both are divided by the square root of the number of output points: far from borders they are
-    distance and norm of the kernel itself.
-
-    Args:
-        group: a name in `PAIR_CODES`.
-        stencil: the geometry.
-
-    Returns:
-        D and N, float64 with at most T rows and T columns.
-
-    Raises:
-        ValueError: the group does not act alike on maps of these two sides.
+    Both are float64 with at most T rows, and divided by the square root of the number of output
+    points: far from borders they are distance and norm of the kernel itself. The group must act
+    alike on both maps, see `ANY_SIDES`.
     """
-    if stencil.side_in != stencil.side_out and group not in ANY_SIDES:
-        raise ValueError(
-            f"{group} does not act alike on maps of {stencil.side_in} x {stencil.side_in} and "
-            f"{stencil.side_out} x {stencil.side_out} pixels"
-        )
     tap, p, q = stencil.pairs()
     sides = stencil.side_out, stencil.side_in
     point_out, point_in = p[:, 0] * sides[0] + p[:, 1], q[:, 0] * sides[1] + q[:, 1]
@@ -153,7 +120,7 @@ def distance_matrices(group: str, stencil: Stencil) -> tuple[Tensor, Tensor]:
     code[index], size[index] = PAIR_CODES[group](p, q, *sides)
     members, member = _pair_members(tap, index, len(pairs), math.prod(stencil.kernel))
     orbits, orbit = code.unique(return_inverse=True)
-    shape = (len(orbits), len(members))
+    shape = len(orbits), len(members)
     counts = (orbit * len(members) + member).bincount(minlength=math.prod(shape)).view(shape)
     sizes = counts.new_zeros(len(orbits))
     sizes[orbit] = size
@@ -166,11 +133,8 @@ def distance_matrices(group: str, stencil: Stencil) -> tuple[Tensor, Tensor]:
 
 
 def _pair_members(tap: Tensor, index: Tensor, pairs: int, taps: int) -> tuple[Tensor, Tensor]:
-    """Return the different entries of A as sums of taps [m, T], and which one each pair has.
-
-    One tap each, unless a circular stencil meets itself on a map that is smaller than the kernel.
-    """
-    if len(index) == pairs:
+    """Return the different entries of A as sums of taps [m, T], and which one each pair has."""
+    if len(index) == pairs:  # one tap each: no circular stencil that meets itself on a small map
         member = torch.empty(pairs, dtype=torch.int64)
         member[index] = tap
         return torch.eye(taps, dtype=torch.float64), member
@@ -180,13 +144,7 @@ def _pair_members(tap: Tensor, index: Tensor, pairs: int, taps: int) -> tuple[Te
 
 
 def _deviations(counts: Tensor, size: Tensor, times: Tensor) -> Tensor:
-    """Return rows whose squares sum to the distance formula.
-
-    Args:
-        counts: n_ot [orbits, T].
-        size: |o| [orbits].
-        times: how many such orbits there are [orbits].
-    """
+    """Return rows whose squares sum to the formula, for n_ot [orbits, T], |o| and its number."""
     mean = counts / size.unsqueeze(1)
     orbit, member = counts.nonzero(as_tuple=True)
     deviation = -mean[orbit]

@@ -20,22 +20,14 @@ MOST_ELEMENTS = 10_000
 class PermutationGroup(Group[Tensor]):
     """A finite group that permutes the entries of x [..., points]: (g x)[p] = x[g[p]].
 
-    Its elements are permutations g [..., points] int64.
-
-    Args:
-        side: images and matrices are side x side.
-        order: the number of elements.
-
-    Attributes:
-        points: the number of entries, p = row * side + column.
+    Its elements are permutations g [..., points] int64; images and matrices are side x side, with
+    entries p = row * side + column.
     """
 
     order: int
 
     def __init__(self, side: Size, order: int) -> None:
-        self.side = side
-        self.points = side * side
-        self.order = order
+        self.side, self.points, self.order = side, side * side, order
         self._orbits_on: dict[tuple[int, torch.device], Orbits] = {}
 
     def identity(self) -> Tensor:
@@ -56,15 +48,15 @@ class PermutationGroup(Group[Tensor]):
             raise ValueError(
                 f"{self} has {self.order} elements, too many to enumerate; sample instead"
             )
-        return self._all()
+        return self._at(torch.arange(self.order))
 
     @abstractmethod
-    def _all(self) -> Tensor:
-        """Return all elements, however many they are."""
+    def _at(self, index: Tensor) -> Tensor:
+        """Return the elements [m, points] of these indices [m]."""
 
     def sample(self, count: int, generator: Generator | None = None) -> Tensor:
         """Draw independent, uniformly distributed elements, [count, points], on the CPU."""
-        return self._all()[self.sample_indices(count, generator)]
+        return self._at(self.sample_indices(count, generator))
 
     def sample_indices(self, count: int, generator: Generator | None = None) -> Tensor:
         """Draw indices [count] into `elements`, independent and uniformly distributed."""
@@ -79,8 +71,6 @@ class PermutationGroup(Group[Tensor]):
             )
         shape = torch.broadcast_shapes(permutation.shape, x.shape)
         return x.expand(shape).gather(-1, permutation.to(x.device).expand(shape))
-
-    # --- orbits, and the maps that respect the group
 
     def orbits(self) -> Tensor:
         """Return the label of each point's orbit, [points], in the order of first points."""
@@ -97,7 +87,8 @@ class PermutationGroup(Group[Tensor]):
                 f"invariant maps of {self} have weights [..., {self.points}, c]; "
                 f"got {list(weight.shape)}"
             )
-        return _from_row(self._orbits(1, weight.device).mean(_as_row(weight)))
+        rows = weight[..., None, None, :, :]  # pairs with one other point
+        return self._orbits(1, weight.device).mean(rows).squeeze((-4, -3))
 
     def project_equivariant(self, weight: Tensor) -> Tensor:
         """Project weights [..., points, c_out, points, c_in] onto equivariant maps; contiguous."""
@@ -121,12 +112,13 @@ class PermutationGroup(Group[Tensor]):
 
     def invariant_coordinates(self, weight: Tensor) -> Tensor:
         """Return the coordinates [..., k, c] of the projected invariant weight [..., points, c]."""
-        return self._orbits(1, weight.device).coordinates(_as_row(weight)).squeeze(-2)
+        rows = weight[..., None, None, :, :]
+        return self._orbits(1, weight.device).coordinates(rows).squeeze(-2)
 
     def invariant_weight(self, coordinates: Tensor) -> Tensor:
         """Return the invariant weight [..., points, c] with these coordinates [..., k, c]."""
         orbits = self._orbits(1, coordinates.device)
-        return _from_row(orbits.from_coordinates(coordinates.unsqueeze(-2)))
+        return orbits.from_coordinates(coordinates.unsqueeze(-2)).squeeze((-4, -3))
 
     @torch.inference_mode(False)  # what is kept from test time must serve in training too
     def _orbits(self, arity: int, device: torch.device) -> Orbits:
@@ -151,31 +143,19 @@ class PermutationGroup(Group[Tensor]):
         return f"{type(self).__name__}({self.side})"
 
 
-def _as_row(weight: Tensor) -> Tensor:
-    """View an invariant weight [..., points, c] as one row of pairs [..., 1, 1, points, c]."""
-    return weight.unsqueeze(-3).unsqueeze(-3)
-
-
-def _from_row(weight: Tensor) -> Tensor:
-    """View [..., 1, 1, points, c] as [..., points, c]."""
-    return weight.squeeze(-3).squeeze(-3)
-
-
 class SymmetricGroup(PermutationGroup):
-    """S_n, which permutes rows and columns of a matrix alike: (g A)[i, j] = A[g(i), g(j)].
+    """S_n, which relabels the n nodes of a graph: (g A)[i, j] = A[g(i), g(j)].
 
-    So it relabels the nodes of a graph. There are n! elements, 2 orbits of points (the diagonal and
-    the rest) and 15 of pairs for n >= 4 (Maron et al. 2019).
-
-    Args:
-        n: rows of the matrices.
+    There are n! elements, 2 orbits of points (the diagonal and the rest) and 15 of pairs for n >= 4
+    (Maron et al. 2019).
     """
 
     def __init__(self, n: Size) -> None:
         super().__init__(n, math.factorial(n))
 
-    def _all(self) -> Tensor:
-        return self._from_nodes(torch.tensor(list(itertools.permutations(range(self.side)))))
+    def _at(self, index: Tensor) -> Tensor:
+        nodes = torch.tensor(list(itertools.permutations(range(self.side))))
+        return self._from_nodes(nodes[index])
 
     def sample(self, count: int, generator: Generator | None = None) -> Tensor:
         """Draw uniform elements [count, n^2], as the ranks of random numbers."""
@@ -202,9 +182,6 @@ class _ShiftsAndTurns(PermutationGroup):
     Element (turn * shifts_y + dy) * shifts_x + dx rotates the image by `torch.rot90(x, turn,
     (-2, -1))`, counter-clockwise on the screen, and then applies `torch.roll(x, (dy, dx),
     (-2, -1))`.
-
-    Args:
-        side: of the images.
     """
 
     _turns = 1
@@ -217,15 +194,7 @@ class _ShiftsAndTurns(PermutationGroup):
         image = torch.arange(self.points).view(side, side)
         self._rotated = torch.stack([image.rot90(k).flatten() for k in range(self._turns)])
 
-    def _all(self) -> Tensor:
-        return self._from_indices(torch.arange(self.order))
-
-    def sample(self, count: int, generator: Generator | None = None) -> Tensor:
-        """Draw uniform elements [count, points]."""
-        return self._from_indices(self.sample_indices(count, generator))
-
-    def _from_indices(self, index: Tensor) -> Tensor:
-        """Return the elements [m, points] of these indices [m]."""
+    def _at(self, index: Tensor) -> Tensor:
         shifts_y, shifts_x = self._shifts
         dy, dx = index // shifts_x % shifts_y, index % shifts_x
         turn = index // (shifts_x * shifts_y)

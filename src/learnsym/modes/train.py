@@ -4,7 +4,7 @@ import json
 
 import torch
 
-from learnsym.analysis.rotation_spread import rotation_spread
+from learnsym.analysis.evaluation import angle_response, rotation_spread
 from learnsym.figures.run import draw_run
 from learnsym.modes.equivariance import training_errors
 from learnsym.run.context import RunContext
@@ -63,8 +63,6 @@ class Train(Mode):
 
     def _response(self, context: RunContext) -> PlainDict:
         """Return the response to rotation, of networks that give probabilities of classes."""
-        from learnsym.analysis.angle_response import angle_response
-
         likelihood = context.training.settings.loss == "likelihood"
         if context.data.info.task != "classification" or not likelihood or not self.response_images:
             return {}
