@@ -32,10 +32,7 @@ _RESAMPLING = {
 
 @dataclass(frozen=True)
 class LayerCall:
-    """One call of a layer, and the action on an input without space.
-
-    The action is None if it is not known; `source` is the map that was flattened.
-    """
+    """One call of a layer, and the action on an input made of the map `source`; None: unknown."""
 
     input: Tensor
     output: Tensor
@@ -45,9 +42,9 @@ class LayerCall:
 
 @dataclass(frozen=True)
 class _Variants:
-    """Values of a tensor for random maps and permutations of their pixels.
+    """Values of a tensor made of `maps` (by id), for random ones and permutations of their pixels.
 
-    It was made of `maps` (by their ids) and, if `from_layer`, of a layer's output without space.
+    It was made of a layer's output without space too, if `from_layer`.
     """
 
     values: tuple[Tensor, ...]
@@ -56,17 +53,13 @@ class _Variants:
 
 
 class FeatureActions(TorchFunctionMode):
-    """One pass that finds the action on the inputs of layers.
+    """One pass, of a copy in float64, that finds the action on the inputs of layers.
 
-    A copy of the network in evaluation and float64 makes the pass.
+    It watches modules by name; the action passes through those that are `normalisations`.
 
     Attributes:
         calls: the calls of every layer.
         unflattened: whether a map was made of a layer's output without space.
-
-    Args:
-        layers: names of the modules to watch.
-        normalisations: those of them through which the action passes.
     """
 
     def __init__(
@@ -110,10 +103,8 @@ class FeatureActions(TorchFunctionMode):
     def _fresh(self, x: Tensor) -> _Variants:
         """Draw a random map, and permute its pixels."""
         random = torch.randn(x.shape, generator=self._draws, dtype=x.dtype)
-        permuted = [
-            random.flatten(-2)[..., order].view(x.shape)
-            for order in _permutations(x.shape[-2:].numel())
-        ]
+        orders = _permutations(x.shape[-2:].numel())
+        permuted = [random.flatten(-2)[..., order].view(x.shape) for order in orders]
         return _Variants((random, *permuted), {id(x): x})
 
     def _set(self, x: Tensor, variants: _Variants) -> None:
@@ -146,10 +137,10 @@ class FeatureActions(TorchFunctionMode):
 
     def _call_on_variant(self, function: Any, call: Any, index: int) -> Any:
         def swap(x: object) -> object:
-            if not isinstance(x, Tensor):
-                return x
+            if id(x) in self._variants:
+                return self._variants[id(x)].values[index]
             # A function in place must not change what all variants share.
-            return self._variants[id(x)].values[index] if id(x) in self._variants else x.clone()
+            return x.clone() if isinstance(x, Tensor) else x
 
         args, kwargs = tree_map(swap, call)
         return function(*args, **kwargs)
@@ -175,13 +166,12 @@ def _flattening(before: Tensor, after: Sequence[Tensor], source: Tensor) -> Acti
     channels, pixels = source.shape[1], source.shape[-2:].numel()
     if before.shape[1] != channels * pixels:
         return None
-    orders = _permutations(pixels)
-    by_channel, by_pixel = before.unflatten(1, (channels, -1)), before.unflatten(1, (pixels, -1))
-    if all(_same(by_channel[:, :, o].flatten(1), x) for o, x in zip(orders, after, strict=True)):
+    pairs = list(zip(_permutations(pixels), after, strict=True))
+    maps = before.unflatten(1, (channels, pixels))
+    if all(_same(maps[:, :, order].flatten(1), x) for order, x in pairs):
         return "channels first"
-    if all(_same(by_pixel[:, o].flatten(1), x) for o, x in zip(orders, after, strict=True)):
-        return "pixels first"
-    return None
+    maps = before.unflatten(1, (pixels, channels))
+    return "pixels first" if all(_same(maps[:, o].flatten(1), x) for o, x in pairs) else None
 
 
 def _permutations(points: int) -> tuple[Tensor, Tensor]:
@@ -199,11 +189,7 @@ def has_space(x: Tensor) -> bool:
 
 
 def single_call(calls: list[LayerCall], layer: str) -> LayerCall:
-    """Select the first call of a layer on maps of one size.
-
-    Raises:
-        ConfigError: there is none, or the maps differ in size.
-    """
+    """Select the first call of a layer; ConfigError if there is none or its maps differ in size."""
     if not calls:
         raise ConfigError(
             f"{layer} takes no part in a forward pass as a module, so the maps that it acts on are "

@@ -28,17 +28,17 @@ _PairCode = Callable[[Tensor, Tensor, int, int], tuple[Tensor, Tensor]]
 class Stencil:
     """The geometry of a convolution between square maps, along y and x.
 
-    The taps of the `kernel` are numbered row * columns + column. Points beyond the border are those
-    of the other side if it is `circular`, else zero.
+    The taps of the `kernel` are numbered row * columns + column; `padding` lies in front of the
+    first row and column. Beyond the border, `circular` maps go on at the other side, others are 0.
     """
 
     side_in: int
     side_out: int
-    kernel: tuple[int, int]
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (0, 0)
-    dilation: tuple[int, int] = (1, 1)
-    circular: bool = False
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    circular: bool
 
     def pairs(self) -> tuple[Tensor, Tensor, Tensor]:
         """List every tap [n] at every output point where it reaches an input, both [n, 2]."""
