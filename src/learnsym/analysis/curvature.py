@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from learnsym.data.base import Data
 from learnsym.errors import ConfigError
 from learnsym.layers.forward_context import ForwardContext, call_network
-from learnsym.utils.double_backward import enable_double_backward
+from learnsym.utils.double_backward import enable_double_backward, graph_nodes
 from learnsym.utils.rng import BatchRows, generator
 
 CurvatureMatrix = Literal["hessian", "ggn"]
@@ -134,7 +134,8 @@ class Curvature:
         gradients = torch.autograd.grad(
             value, self.parameters, weights, create_graph=True, materialize_grads=True
         )
-        if not self._checked and _has_error_node(gradients):
+        # A node that raises when it is differentiated.
+        if not self._checked and any(n.name().endswith("::Error") for n in graph_nodes(gradients)):
             reason = "the backward pass of one of its layers is marked once_differentiable"
             raise self._refusal(reason)
         self._checked = True
@@ -179,17 +180,3 @@ class Curvature:
 
 def _inner(tensors: Iterable[Tensor], others: Iterable[Tensor]) -> Tensor:
     return torch.stack([(a * b).sum() for a, b in zip(tensors, others, strict=True)]).sum()
-
-
-def _has_error_node(tensors: Iterable[Tensor]) -> bool:
-    """Search a graph for the node that raises when it is differentiated."""
-    nodes = [t.grad_fn for t in tensors if t.grad_fn is not None]
-    visited = set(nodes)
-    while nodes:
-        node = nodes.pop()
-        if node.name().endswith("::Error"):
-            return True
-        new = {after for after, _ in node.next_functions if after is not None} - visited
-        visited |= new
-        nodes += new
-    return False

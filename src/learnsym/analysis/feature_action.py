@@ -2,9 +2,9 @@
 
 On maps [B, C, s, s] the group permutes pixels and leaves channels alone; on what a measured layer
 gives without space, [B, F] or [B, F, 1, 1], it does nothing. What becomes of a map on its way to a
-layer that takes no space (a pooling, a flattening, something else) is tried out in one pass of one
-example: every operation is done on random maps as well, and on the same maps with their pixels
-permuted.
+layer that takes no space (a pooling, a flattening, something else) is tried out in one pass: the
+example, and the output of every layer, is replaced by a batch of three, a random map and the same
+map with its pixels permuted in two ways.
 """
 
 import copy
@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from learnsym.errors import ConfigError
 from learnsym.schema import PlainDict
+from learnsym.utils.double_backward import graph_nodes
 
 Action = Literal["trivial", "channels first", "pixels first"]
 """On numbers [B, F]: none, or that on a flattened map [C, s, s] or [s, s, C]."""
@@ -38,18 +39,6 @@ class LayerCall:
     output: Tensor
     action: Action | None
     source: Tensor | None
-
-
-@dataclass(frozen=True)
-class _Variants:
-    """Values of a tensor made of `maps` (by id), for random ones and permutations of their pixels.
-
-    It was made of a layer's output without space too, if `from_layer`.
-    """
-
-    values: tuple[Tensor, ...]
-    maps: dict[int, Tensor]
-    from_layer: bool = False
 
 
 class FeatureActions(TorchFunctionMode):
@@ -73,15 +62,13 @@ class FeatureActions(TorchFunctionMode):
         self.calls: dict[str, list[LayerCall]] = {name: [] for name in layers}
         self.unflattened = False
         self._draws = torch.Generator().manual_seed(0)
-        self._variants: dict[int, _Variants] = {}
-        self._alive: list[Tensor] = []  # so that an id means one tensor
+        self._sources: list[Tensor] = []  # random maps, and numbers without space
         self._inside_layer = False
         net, example = copy.deepcopy(net).double().eval(), example.double()
         for name in layers:
             self._watch(name, net.get_submodule(name), name in normalisations)
-        self._set(example, self._fresh(example))
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), self:
-            net(example)
+        with torch.enable_grad(), torch.random.fork_rng(devices=[]), self:
+            net(self._replaced(torch.cat([example] * 3)))
 
     def _watch(self, name: str, module: nn.Module, normalises: bool) -> None:
         actions: list[tuple[Action | None, Tensor | None]] = []
@@ -90,75 +77,54 @@ class FeatureActions(TorchFunctionMode):
             actions.append(self._action(inputs[0]))
             self._inside_layer = not normalises
 
-        def after(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        def after(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
             self._inside_layer = False
             self.calls[name].append(LayerCall(inputs[0], output, *actions.pop()))
-            if not normalises:
-                fresh = _Variants((output.clone(), output.clone(), output.clone()), {}, True)
-                self._set(output, self._fresh(output) if has_space(output) else fresh)
+            constant = len(output) % 3 > 0  # an embedding, say, of a batch of one
+            return output if normalises or constant else self._replaced(output)
 
         module.register_forward_pre_hook(before)
         module.register_forward_hook(after)
 
-    def _fresh(self, x: Tensor) -> _Variants:
-        """Draw a random map, and permute its pixels."""
-        random = torch.randn(x.shape, generator=self._draws, dtype=x.dtype)
-        orders = _permutations(x.shape[-2:].numel())
-        permuted = [random.flatten(-2)[..., order].view(x.shape) for order in orders]
-        return _Variants((random, *permuted), {id(x): x})
+    def _replaced(self, x: Tensor) -> Tensor:
+        """Return a random map and two permutations of it; numbers without space three times."""
+        one = x.detach()[: len(x) // 3]
+        variants = [one, one, one]
+        if has_space(x):
+            random = torch.randn(one.shape, generator=self._draws, dtype=x.dtype)
+            orders = _permutations(x.shape[-2:].numel())
+            variants = [random, *(random.flatten(-2)[..., o].view(one.shape) for o in orders)]
+        self._sources.append(torch.cat(variants).requires_grad_())
+        return self._sources[-1].clone()  # which may change in place
 
-    def _set(self, x: Tensor, variants: _Variants) -> None:
-        self._alive.append(x)
-        self._variants[id(x)] = variants
+    def _sources_of(self, x: Tensor) -> list[Tensor]:
+        """Find in the graph of a tensor what it was made of."""
+        leaves = {id(getattr(node, "variable", None)) for node in graph_nodes([x])}
+        return [source for source in self._sources if id(source) in leaves]
 
     def __torch_function__(
         self, function: Any, types: Any, args: Any = (), kwargs: PlainDict | None = None
     ) -> Any:
-        """Call a function of torch's, also on the variants of its inputs."""
-        call = (args, kwargs or {})
-        inputs = [x for x in tree_leaves(call) if isinstance(x, Tensor)]
-        variants = [self._variants[id(x)] for x in inputs if id(x) in self._variants]
-        if self._inside_layer or not variants:
-            return function(*args, **call[1])
-        others = [self._call_on_variant(function, call, index) for index in range(3)]
-        result = function(*args, **call[1])
-        maps = {key: x for v in variants for key, x in v.maps.items()}
-        from_layer = any(v.from_layer for v in variants)
-        for x, *values in zip(tree_leaves(result), *map(tree_leaves, others), strict=True):
-            if not isinstance(x, Tensor):
-                continue
-            if has_space(x) and getattr(function, "__name__", "") in _RESAMPLING:
-                self._set(x, self._fresh(x))
-                continue
-            self._set(x, _Variants(tuple(values), maps, from_layer))
-            if has_space(x) and from_layer and not any(map(has_space, inputs)):
-                self.unflattened = True
+        """Call a function of torch's; maps that it has resampled have pixels of their own."""
+        result = function(*args, **(kwargs or {}))
+        maps = [x for x in tree_leaves(result) if isinstance(x, Tensor) and has_space(x)]
+        sources = [] if self._inside_layer else [s for x in maps for s in self._sources_of(x)]
+        if sources and getattr(function, "__name__", "") in _RESAMPLING:
+            return tree_map(lambda x: self._replaced(x) if isinstance(x, Tensor) else x, result)
+        inputs = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+        if not all(map(has_space, sources)) and not any(map(has_space, inputs)):
+            self.unflattened = True
         return result
-
-    def _call_on_variant(self, function: Any, call: Any, index: int) -> Any:
-        def swap(x: object) -> object:
-            if id(x) in self._variants:
-                return self._variants[id(x)].values[index]
-            # A function in place must not change what all variants share.
-            return x.clone() if isinstance(x, Tensor) else x
-
-        args, kwargs = tree_map(swap, call)
-        return function(*args, **kwargs)
 
     def _action(self, x: Tensor) -> tuple[Action | None, Tensor | None]:
         """Find the action on a layer's input, and its flattened map."""
-        variants = self._variants.get(id(x))
-        if variants is None:
-            return "trivial", None
         if x.ndim < 2:
             return None, None
-        random, *permuted = (value.flatten(1) for value in variants.values)
+        random, *permuted = x.detach().flatten(1).chunk(3)
         if all(_same(random, value) for value in permuted):
             return "trivial", None
-        if len(variants.maps) != 1:
-            return None, None
-        (source,) = variants.maps.values()
-        return _flattening(random, permuted, source), source
+        maps = [source for source in self._sources_of(x) if has_space(source)]
+        return (_flattening(random, permuted, maps[0]), maps[0]) if len(maps) == 1 else (None, None)
 
 
 def _flattening(before: Tensor, after: Sequence[Tensor], source: Tensor) -> Action | None:

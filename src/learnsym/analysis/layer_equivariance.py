@@ -18,7 +18,7 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import Any, TypedDict
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,22 +29,16 @@ from learnsym.data.base import Data
 from learnsym.distributions.group_sampler import group_samplers
 from learnsym.groups.point_groups import Elements
 from learnsym.layers.group_conv import ContinuousGroupConv
+from learnsym.schema import PlainDict
 
 LOGITS = "logits"
 Features = dict[str, tuple[Tensor, Elements | None]]
 """Output of each layer: [B, C, n, H, W] and the n elements, or maps [B, C, H, W] and None."""
 
 
-class LayerError(TypedDict):
-    """Errors of a layer, and how many elements were compared; `error` is None if none were."""
-
-    error: float | None
-    error_of_maximum: float
-    compared: int
-    elements: int
-
-
-LayerErrors = dict[str, LayerError]
+LayerErrors = dict[str, PlainDict]
+"""Of each layer error (None if no elements pair up), error_of_maximum, and of its elements how many
+were compared."""
 
 
 @contextmanager
@@ -117,13 +111,13 @@ def layer_errors(
     return rows
 
 
-def _single_error(error: float) -> LayerError:
+def _single_error(error: float) -> PlainDict:
     return {"error": error, "error_of_maximum": error, "compared": 1, "elements": 1}
 
 
 def feature_error(
     features: Tensor, after: Tensor, transform: Transform, elements: Elements | None
-) -> LayerError:
+) -> PlainDict:
     """Compare F(x) and F(g x), [B, C, n, H, W] on n elements, or [B, C, H, W] and None."""
     size = features.shape[-2:]
     mask = (torch.ones(size) if transform.exact else inscribed_disc(*size)).to(features)

@@ -6,7 +6,7 @@ A transform g acts on images by (g f)(y) = f(g^-1 y), on clouds of points, and o
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -134,9 +134,6 @@ def transforms_of(
     These are rotations by `angles` in degrees, the three quarter turns (both with the mirror image
     if `mirror`), or a group that permutes pixels; inputs are images [C, H, W] or clouds [A, 4].
     """
-    if group not in get_args(TransformGroup):
-        valid = ", ".join(get_args(TransformGroup))
-        raise ConfigError(f"group={group}: there is no such group; valid: {valid}.")
     mirrors = [Rotation(0.0, mirror=True)] if mirror else []
     if group == "rotation":
         return [*map(Rotation, angles), *mirrors]
