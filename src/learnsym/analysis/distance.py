@@ -24,9 +24,8 @@ from torch import Tensor, nn
 from learnsym.analysis.feature_action import FeatureActions, LayerCall, has_space, single_call
 from learnsym.distributions.base import LearnedSymmetry
 from learnsym.errors import ConfigError
-from learnsym.groups.conv_projection import ANY_SIDES, Stencil, distance_matrices, point_codes
-from learnsym.groups.permutation import GroupName
-from learnsym.groups.reynolds import Orbits
+from learnsym.groups.conv_projection import ANY_SIDES, Stencil, distance_matrices
+from learnsym.groups.permutation import GroupName, named_group
 
 Measure = Callable[[nn.Module], dict[str, float]]
 LayerMeasure = Callable[[Tensor], tuple[float, float]]
@@ -165,15 +164,14 @@ class Distance:
                 f"{layer} takes a map of {height} x {width} pixels; analysis.group={self.group} "
                 "acts on square ones."
             )
-        orbits = Orbits.of(point_codes(self.group, height).unsqueeze(0))
+        group = named_group(self.group, height)
 
         def measure(weight: Tensor) -> tuple[float, float]:
             if channels_first:
                 weight = weight.unflatten(1, (channels, height * width)).transpose(1, 2)
             else:
                 weight = weight.unflatten(1, (height * width, channels))
-            rows = weight[:, None, None]  # [K, 1, 1, points, C]: to one point and one channel
-            return float((rows - orbits.mean(rows)).norm()), float(weight.norm())
+            return float((weight - group.project_invariant(weight)).norm()), float(weight.norm())
 
         return measure
 

@@ -15,13 +15,15 @@ squares are not subtracted from each other.
 """
 
 import math
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-_PairCode = Callable[[Tensor, Tensor, int, int], tuple[Tensor, Tensor]]
+from learnsym.groups.permutation import GROUPS, GroupName
+
+ANY_SIDES = frozenset({"quarter_turns"})
+"""The groups whose element number k means the same on maps of different sides."""
 
 
 @dataclass(frozen=True)
@@ -53,59 +55,7 @@ class Stencil:
         return tap, torch.stack([y, x], -1)[inside], torch.stack([v, u], -1)[inside]
 
 
-@dataclass(frozen=True)
-class _ShiftsAndTurns:
-    """Code pairs under cyclic shifts and quarter turns."""
-
-    turns: int = 1
-    along_y: bool = False
-    along_x: bool = False
-
-    def __call__(self, p: Tensor, q: Tensor, side_out: int, side_in: int) -> tuple[Tensor, Tensor]:
-        both = side_out * side_in
-        codes = []
-        for _ in range(self.turns):
-            dy, dx = ((q - p) % side_in).unbind(-1)
-            rows, columns = (p * side_in + q).unbind(-1)
-            y, x = dy if self.along_y else rows, dx if self.along_x else columns
-            codes.append(y * (side_in if self.along_x else both) + x)
-            p = torch.stack([p[:, 1], side_out - 1 - p[:, 0]], -1)
-            q = torch.stack([q[:, 1], side_in - 1 - q[:, 0]], -1)
-        code = torch.stack(codes)
-        shifts = (side_in if self.along_y else 1) * (side_in if self.along_x else 1)
-        return code.amin(0), shifts * self.turns // (code == code[0]).sum(0)
-
-
-def _permutation(p: Tensor, q: Tensor, side_out: int, side: int) -> tuple[Tensor, Tensor]:
-    """Code pairs by which of their four nodes are the same."""
-    nodes = torch.cat([p, q], -1)
-    first = (nodes.unsqueeze(-1) == nodes.unsqueeze(-2)).to(torch.uint8).argmax(-1)
-    different = (first == torch.arange(4)).sum(-1)
-    sizes = torch.tensor([math.perm(side, k) for k in range(5)])
-    return (first * 4 ** torch.arange(3, -1, -1)).sum(-1), sizes[different]
-
-
-PAIR_CODES: Mapping[str, _PairCode] = {
-    "permutation": _permutation,
-    "shift_x": _ShiftsAndTurns(along_x=True),
-    "shift_xy": _ShiftsAndTurns(along_y=True, along_x=True),
-    "quarter_turns": _ShiftsAndTurns(turns=4),
-    "shift_turns": _ShiftsAndTurns(turns=4, along_y=True, along_x=True),
-}
-"""For each group of `learnsym.groups.permutation`, a function of the rows and columns of points p,
-q [n, 2]: the number of the orbit of each pair, and how many pairs this orbit has. The group need
-not be enumerated: it may have side! elements."""
-ANY_SIDES = frozenset({"quarter_turns"})
-"""The groups whose element number k means the same on maps of different sides."""
-
-
-def point_codes(group: str, side: int) -> Tensor:
-    """Return a number for the orbit of every point of a side x side map, [side^2]."""
-    point = torch.cartesian_prod(torch.arange(side), torch.arange(side))
-    return PAIR_CODES[group](point, point, side, side)[0]
-
-
-def distance_matrices(group: str, stencil: Stencil) -> tuple[Tensor, Tensor]:
+def distance_matrices(group: GroupName, stencil: Stencil) -> tuple[Tensor, Tensor]:
     """Return D and N with |A - Pi A| = |D k| and |A| = |N k| for taps k [T, C_out C_in].
 
     Both are float64 with at most T rows, and divided by the square root of the number of output
@@ -117,7 +67,7 @@ def distance_matrices(group: str, stencil: Stencil) -> tuple[Tensor, Tensor]:
     point_out, point_in = p[:, 0] * sides[0] + p[:, 1], q[:, 0] * sides[1] + q[:, 1]
     pairs, index = (point_out * sides[1] ** 2 + point_in).unique(return_inverse=True)
     size, code = torch.empty_like(pairs), torch.empty_like(pairs)
-    code[index], size[index] = PAIR_CODES[group](p, q, *sides)
+    code[index], size[index] = GROUPS[group].pair_codes(p, q, *sides)
     members, member = _pair_members(tap, index, len(pairs), math.prod(stencil.kernel))
     orbits, orbit = code.unique(return_inverse=True)
     shape = len(orbits), len(members)

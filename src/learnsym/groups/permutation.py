@@ -3,7 +3,6 @@
 import itertools
 import math
 from abc import abstractmethod
-from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -124,20 +123,21 @@ class PermutationGroup(Group[Tensor]):
     def _orbits(self, arity: int, device: torch.device) -> Orbits:
         """Return the orbits of points (1) or of pairs (2), computed and copied once."""
         if (arity, device) not in self._orbits_on:
-            if device.type == "cpu":
-                first = self._orbit_representatives(arity).view(-1, self.points)
-                self._orbits_on[arity, device] = Orbits.of(first)
-            else:
-                self._orbits_on[arity, device] = self._orbits(arity, torch.device("cpu")).to(device)
+            points = torch.cartesian_prod(*[torch.arange(self.side)] * 2)
+            p = points if arity == 1 else points.repeat_interleave(self.points, 0)
+            q = points if arity == 1 else points.repeat(self.points, 1)
+            codes, _ = self.pair_codes(p, q, self.side, self.side)
+            self._orbits_on[arity, device] = Orbits.of(codes.view(-1, self.points)).to(device)
         return self._orbits_on[arity, device]
 
-    def _orbit_representatives(self, arity: int) -> Tensor:
-        """Return the first point (or pair) of the orbit of every point (or pair)."""
-        first = torch.arange(self.points**arity)
-        for g in self.elements():
-            image = g if arity == 1 else (g.unsqueeze(-1) * self.points + g).flatten()
-            first = torch.minimum(first, image)
-        return first
+    @classmethod
+    @abstractmethod
+    def pair_codes(cls, p: Tensor, q: Tensor, side_out: int, side: int) -> tuple[Tensor, Tensor]:
+        """Return a number for each pair's orbit [n] and how many pairs this orbit has [n].
+
+        Points are rows and columns [n, 2], p of maps with `side_out`, q of maps with `side`. The
+        group is not enumerated: it may have side! elements.
+        """
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.side})"
@@ -167,13 +167,15 @@ class SymmetricGroup(PermutationGroup):
         """Return the permutations [m, n^2] of entries for those [m, n] of rows."""
         return (nodes.unsqueeze(-1) * self.side + nodes.unsqueeze(-2)).flatten(1)
 
-    def _orbit_representatives(self, arity: int) -> Tensor:
-        """Return for every tuple of nodes which of its members are equal, whatever n! is."""
-        count = 2 * arity
-        nodes = torch.cartesian_prod(*[torch.arange(self.side)] * count)  # [n^count, count]
-        # For each member the first that equals it: as digits, they grow with the first such tuple.
-        pattern = (nodes.unsqueeze(-1) == nodes.unsqueeze(-2)).to(torch.uint8).argmax(-1)
-        return (pattern * count ** torch.arange(count - 1, -1, -1)).sum(-1)
+    @classmethod
+    def pair_codes(cls, p: Tensor, q: Tensor, side_out: int, side: int) -> tuple[Tensor, Tensor]:
+        """Code pairs by which of their four nodes are the same."""
+        nodes = torch.cat([p, q], -1)
+        # For each node the first that equals it, as digits.
+        first = (nodes.unsqueeze(-1) == nodes.unsqueeze(-2)).to(torch.uint8).argmax(-1)
+        different = (first == torch.arange(4)).sum(-1)
+        sizes = torch.tensor([math.perm(side, k) for k in range(5)])
+        return (first * 4 ** torch.arange(3, -1, -1)).sum(-1), sizes[different]
 
 
 class _ShiftsAndTurns(PermutationGroup):
@@ -203,6 +205,21 @@ class _ShiftsAndTurns(PermutationGroup):
         column = (pixels - dx.unsqueeze(-1)) % self.side
         shifted = (row.unsqueeze(-1) * self.side + column.unsqueeze(-2)).flatten(1)
         return self._rotated.take(turn.unsqueeze(-1) * self.points + shifted)
+
+    @classmethod
+    def pair_codes(cls, p: Tensor, q: Tensor, side_out: int, side: int) -> tuple[Tensor, Tensor]:
+        """Code pairs by the least code of their four turns, each up to shifts."""
+        codes = []
+        for _ in range(cls._turns):
+            dy, dx = ((q - p) % side).unbind(-1)
+            rows, columns = (p * side + q).unbind(-1)
+            y, x = dy if cls._along_y else rows, dx if cls._along_x else columns
+            codes.append(y * (side if cls._along_x else side_out * side) + x)
+            p = torch.stack([p[:, 1], side_out - 1 - p[:, 0]], -1)
+            q = torch.stack([q[:, 1], side - 1 - q[:, 0]], -1)
+        code = torch.stack(codes)
+        shifts = (side if cls._along_y else 1) * (side if cls._along_x else 1)
+        return code.amin(0), shifts * cls._turns // (code == code[0]).sum(0)
 
 
 class CyclicShifts1d(_ShiftsAndTurns):
@@ -236,7 +253,7 @@ class ShiftsAndQuarterTurns(_ShiftsAndTurns):
 
 GroupName = Literal["permutation", "shift_x", "shift_xy", "quarter_turns", "shift_turns"]
 """As in `base_group=`."""
-GROUPS: dict[str, Callable[[int], PermutationGroup]] = {
+GROUPS: dict[str, type[SymmetricGroup] | type[_ShiftsAndTurns]] = {
     "permutation": SymmetricGroup,
     "shift_x": CyclicShifts1d,
     "shift_xy": CyclicShifts2d,

@@ -9,6 +9,7 @@ entry the mean of its orbit: no sum over the group is needed, which may have 10!
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
@@ -29,9 +30,10 @@ class Orbits:
     sizes: Tensor
 
     @classmethod
-    def of(cls, representatives: Tensor) -> "Orbits":
-        """Build it from numbers [rows, columns], one per orbit, that grow with the first entry."""
-        labels = torch.unique(representatives, return_inverse=True)[1]
+    def of(cls, codes: Tensor) -> "Orbits":
+        """Build it from a number for every entry [rows, columns], the same within an orbit."""
+        _, first, numbers = np.unique(codes.numpy(), return_index=True, return_inverse=True)
+        labels = torch.from_numpy(first.argsort().argsort()[numbers]).view(codes.shape)
         return cls(labels, labels.flatten().bincount())
 
     def to(self, device: torch.device) -> "Orbits":
