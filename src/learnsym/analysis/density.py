@@ -90,10 +90,6 @@ def quadrature(first: Ritz, coupling: float, probes: Sequence[Ritz], dimension: 
 
 
 def effective_dimension(eigenvalues: Tensor, z: Tensor) -> Tensor:
-    """Compute N_eff(z) = sum of lambda / (lambda + z) over positive eigenvalues.
-
-    >>> effective_dimension(torch.tensor([3.0, 1.0, -2.0]), torch.tensor([1.0])).tolist()
-    [1.25]
-    """
+    """Compute N_eff(z) = sum of lambda / (lambda + z) over positive eigenvalues."""
     positive = eigenvalues.clamp_min(0)
     return (positive / (positive + z.unsqueeze(1))).sum(1)

@@ -26,15 +26,10 @@ def equivariance_errors(
     dtype: torch.dtype = torch.float64,
     relative_to: Scale = "norm",
 ) -> dict[str, float]:
-    """Measure the relative error of each transform.
+    """Measure the relative error of each transform T of inputs [B, ...], by name.
 
-    Args:
-        function: f; of a module a copy is taken, in evaluation mode and in `dtype`.
-        inputs: [B, ...], converted to `dtype`.
-        transforms: T by name, [B, ...] to [B, ...].
-        outputs: S under the same names; None for invariance.
-        dtype: float64 by default, so that rounding does not hide what the map does.
-        relative_to: what an error of 1 means, see above.
+    Of a module a copy is taken, in evaluation mode and in `dtype`, float64, so that rounding does
+    not hide what the map does. `outputs` are S under the same names; None: invariance.
     """
     if outputs is not None and outputs.keys() != transforms.keys():
         raise ValueError(
@@ -68,15 +63,10 @@ def equivariance_error(
     dtype: torch.dtype = torch.float64,
     relative_to: Scale = "norm",
 ) -> float:
-    """Measure the largest relative error over transforms and examples [B, ...].
+    """Measure the largest of the `equivariance_errors` of one or several transforms.
 
-    Args:
-        function: any network or function of tensors; a module is left as it is.
-        inputs: [B, ...].
-        transforms: one or several, such as `Rotation(45.0)` or the values of `quarter_turns()`.
-        equivariant: the outputs are transformed as the inputs are; False: they should not change.
-        dtype: in which the network computes.
-        relative_to: "norm" or "spread" of the outputs, see `learnsym.analysis.equivariance`.
+    They are such as `Rotation(45.0)` or `quarter_turns()`. Of an `equivariant` function the outputs
+    should be transformed as the inputs are, of others they should not change.
 
     >>> from learnsym.analysis.transforms import quarter_turns
     >>> images = torch.arange(18.0).view(2, 1, 3, 3)

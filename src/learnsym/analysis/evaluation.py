@@ -16,10 +16,7 @@ from learnsym.schema import PlainDict
 
 @contextmanager
 def evaluating(net: nn.Module, copies: Callable[[Augerino], int] | None = None) -> Iterator[None]:
-    """Put a network into evaluation mode, and back.
-
-    An Augerino network averages `copies` transforms of an input, or as many as it is set to.
-    """
+    """Put a network into evaluation mode, an Augerino network with so many copies, and back."""
     training = net.training
     before = [(m, m.test_copies) for m in net.modules() if isinstance(m, Augerino)]
     net.eval()
@@ -55,13 +52,9 @@ def angle_response(
 ) -> PlainDict:
     """Measure the mean probability of the right class per angle (Augerino, section 5).
 
-    Args:
-        net: a classifier, [B, C, H, W] -> logits or log-probabilities [B, K].
-        data: its upright `prototypes` are rotated where it has them, test images otherwise.
-        device: where the network is.
-        images: rotated at most, of every class as many as there are.
-        angles: number of angles, evenly spaced on [-pi, pi], both ends included.
-        copies: transforms averaged by an Augerino network, instead of its own setting.
+    The upright `prototypes` of the data are rotated where there are any, else test images, at most
+    so many `images`, by `angles` evenly spaced on [-pi, pi], both ends included. An Augerino
+    network averages `copies` transforms; None: its own setting.
     """
     split = data.prototypes if data.prototypes is not None else data.splits["test"]
     rows = balanced_rows(split.targets, images)
@@ -108,17 +101,9 @@ def rotation_spread(
 ) -> Tensor:
     """Measure the standard deviation of outputs over random rotations about the centroid.
 
-    Args:
-        net: [B, N, 3 + C] -> [B, K].
-        data: point clouds.
-        device: where the network is.
-        molecules: the first so many of the test split, or all.
-        rotations: of each molecule, uniform on SO(3); at least 2.
-        seed: of the rotations.
-
-    Returns:
-        The mean over molecules [K], float64, in units of the outputs; the standard deviation is
-        that of a sample (divided by rotations - 1).
+    Each of the first so many `molecules` of the test split is turned by at least 2 `rotations`,
+    uniform on SO(3). What is returned is the mean over molecules [K], float64, of the standard
+    deviation of a sample (divided by rotations - 1).
     """
     split, dtype = data.splits["test"], _dtype_of(net)
     count = min(molecules, len(split))
@@ -139,10 +124,7 @@ def rotation_spread(
 
 
 def rotate_clouds(points: Tensor, rotations: Tensor) -> Tensor:
-    """Rotate clouds [B, N, 3 + C] about their centroids by [B, 3, 3].
-
-    Rows without features are padding and stay.
-    """
+    """Rotate clouds [B, N, 3 + C] about centroids; rows without features, padding, stay."""
     positions, features = points[..., :3], points[..., 3:]
     mask = (features != 0).any(-1, keepdim=True)
     centroid = (positions * mask).sum(1, keepdim=True) / mask.sum(1, keepdim=True).clamp(min=1)

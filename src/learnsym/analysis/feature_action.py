@@ -44,11 +44,8 @@ class LayerCall:
 class FeatureActions(TorchFunctionMode):
     """One pass, of a copy in float64, that finds the action on the inputs of layers.
 
-    It watches modules by name; the action passes through those that are `normalisations`.
-
-    Attributes:
-        calls: the calls of every layer.
-        unflattened: whether a map was made of a layer's output without space.
+    It records the `calls` of layers; the action passes through those that are `normalisations`.
+    A map may have been made of a layer's output without space: then something was `unflattened`.
     """
 
     def __init__(

@@ -74,8 +74,7 @@ class Lanczos:
             self.dimension = self.size - (0 if self.deflated is None else len(self.deflated))
         self.order = min(self.order, self.dimension)
         self.negligible = 10 * torch.finfo(self.precision).eps
-        in_double = 8 * self.size * (self.order + 1) <= BASIS_BYTES
-        dtype = torch.float64 if in_double else torch.float32
+        dtype = torch.float64 if 8 * self.size * (self.order + 1) <= BASIS_BYTES else torch.float32
         self.basis = torch.empty(self.order + 1, self.size, dtype=dtype, device=self.device)
         self.complete = self.order < 1
         if not self.complete:
@@ -149,7 +148,7 @@ class Lanczos:
         for index in range(self._saved, count):
             buffer = io.BytesIO()
             np.save(buffer, self.basis[index].cpu().numpy())
-            write_atomically(_vector_path(folder, index), buffer.getvalue())
+            write_atomically(folder / f"vector_{index:04}.npy", buffer.getvalue())
         self._saved = count
         state = {"alphas": self.alphas, "betas": self.betas, "complete": self.complete}
         write_atomically(folder / "coefficients.json", json.dumps(state))
@@ -164,7 +163,7 @@ class Lanczos:
             self.alphas, self.betas = list(state["alphas"]), list(state["betas"])
             self.complete = bool(state["complete"])
             for index in range(self._num_vectors()):
-                path = _vector_path(folder, index)
+                path = folder / f"vector_{index:04}.npy"
                 self.basis[index] = torch.from_numpy(np.load(path, allow_pickle=False))
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError) as error:
             raise CheckpointError(
@@ -175,10 +174,6 @@ class Lanczos:
     def _num_vectors(self) -> int:
         """Count the vectors needed to go on; a finished quadrature needs none."""
         return 0 if self.done and not self.restarts else len(self.alphas) + (not self.done)
-
-
-def _vector_path(folder: Path, index: int) -> Path:
-    return folder / f"vector_{index:04}.npy"
 
 
 def inner(rows: Tensor, vector: Tensor) -> Tensor:

@@ -81,13 +81,8 @@ def layer_errors(
 
     Layers are left out whose maps `transform` does not act on, or are too small for any pixel to
     stay in the picture. Of a network that averages a backbone over transforms (net=augerino) the
-    layers are those of the backbone, and the whole is under "logits".
-
-    Args:
-        net: in evaluation mode.
-        inputs: images [B, C, H, W] or clouds [B, N, 3 + C].
-        transform: g.
-        transformed: g applied to the inputs, where that is known better.
+    layers are those of the backbone, and the whole is under "logits". `transformed` are the inputs
+    under g, where they are known better.
     """
     transformed = transform(inputs) if transformed is None else transformed
     rows: LayerErrors = {}
@@ -150,11 +145,8 @@ def inscribed_disc(height: int, width: int) -> Tensor:
 def errors_on_data(
     net: nn.Module, data: Data, transforms: Sequence[Transform], count: int, device: torch.device
 ) -> dict[str, LayerErrors]:
-    """Measure `layer_errors` of each transform of the first `count` test examples, on a copy.
-
-    Images are transformed before they are normalised: black, which a rotation brings in, is zero
-    there.
-    """
+    """Measure `layer_errors` of each transform of the first `count` test examples, on a copy."""
+    # Images are transformed before they are normalised: black, which comes in, is zero there.
     net, stored = even_and_double(net), stored_inputs(data, count).to(device)
     inputs = data.prepare(stored).double()
     images = data.kind != "points"
@@ -202,9 +194,8 @@ def rotated_features(
 ) -> tuple[Sequence[float], Tensor, Tensor, Elements]:
     """Compute features of one image [1, C, H, W] rotated by eighths of a turn.
 
-    Returns:
-        The angles in degrees, the pictures [A, C, H, W], and of the channel of `layer` that varies
-        most the features [A, n, H', W'] and the n elements.
+    Returns angles in degrees, pictures [A, C, H, W], and of the channel of `layer` that varies most
+    the features [A, n, H', W'] and the n elements.
     """
     angles = range(0, 360, 45)
     pictures = torch.cat([Rotation(angle)(pixels) for angle in angles])

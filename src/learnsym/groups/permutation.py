@@ -124,8 +124,9 @@ class PermutationGroup(Group[Tensor]):
         """Return the orbits of points (1) or of pairs (2), computed and copied once."""
         if (arity, device) not in self._orbits_on:
             points = torch.cartesian_prod(*[torch.arange(self.side)] * 2)
-            p = points if arity == 1 else points.repeat_interleave(self.points, 0)
-            q = points if arity == 1 else points.repeat(self.points, 1)
+            p, q = points, points
+            if arity == 2:
+                p, q = p.repeat_interleave(self.points, 0), q.repeat(self.points, 1)
             codes, _ = self.pair_codes(p, q, self.side, self.side)
             self._orbits_on[arity, device] = Orbits.of(codes.view(-1, self.points)).to(device)
         return self._orbits_on[arity, device]

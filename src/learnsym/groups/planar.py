@@ -37,11 +37,7 @@ def _angle(elements: Tensor) -> Tensor:
 
 
 class Translation2(TranslationGroup, SemidirectProduct):
-    """T(2), the translations of the plane.
-
-    Args:
-        translation_scale: units of the grid per unit of a coefficient.
-    """
+    """T(2), the translations of the plane by `translation_scale` per unit of a coefficient."""
 
     stabiliser: Stabiliser = Trivial()
 
@@ -50,11 +46,7 @@ class Translation2(TranslationGroup, SemidirectProduct):
 
 
 class Rotation2(LieGroup):
-    """SO(2), the rotations about the centre.
-
-    >>> Rotation2().exp(torch.tensor([torch.pi / 2])).round().tolist()
-    [[-0.0, -1.0, 0.0], [1.0, -0.0, 0.0], [0.0, 0.0, 1.0]]
-    """
+    """SO(2), the rotations about the centre."""
 
     def __init__(self) -> None:
         super().__init__(_ROTATION)
@@ -74,11 +66,7 @@ class Rotation2(LieGroup):
 
 
 class SE2(LieGroup, SemidirectProduct):
-    """SE(2), the proper motions: rotations and translations.
-
-    Args:
-        translation_scale: units of the grid per unit of a translation's coefficient.
-    """
+    """SE(2), the proper motions: rotations and translations."""
 
     stabiliser: Stabiliser = SO2()
     mirrors: tuple[Tensor, ...] = ()
@@ -106,21 +94,14 @@ class SE2(LieGroup, SemidirectProduct):
 
 
 class E2(SE2):
-    """E(2), all rigid motions: SE(2) and its products with a mirror (left and right exchanged).
-
-    `log` is that of proper motions.
-    """
+    """E(2), all rigid motions: SE(2) and its products with a mirror; `log` is that of SE(2)."""
 
     stabiliser = O2()
     mirrors = (torch.diag(torch.tensor([-1.0, 1.0, 1.0])),)
 
 
 class Affine2(LieGroup):
-    """Aff(2), the six-dimensional group of Augerino.
-
-    Args:
-        translation_scale: units of the grid per unit of a translation's coefficient.
-    """
+    """Aff(2), the six-dimensional group of Augerino."""
 
     def __init__(self, translation_scale: Positive = 0.1) -> None:
         super().__init__(translation_generators(2, translation_scale) | _ROTATION | _DEFORMATIONS)

@@ -17,8 +17,7 @@ from learnsym.groups.base import AffineGroup, Group
 from learnsym.schema import AngleCut, Size
 
 ANGLE_TOLERANCE = 1e-5
-"""Angles within this of the half turn count as -pi, so that rounding does not decide on which side
-of the cut one falls."""
+"""Angles this close to the half turn count as -pi: rounding does not decide about the cut."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +36,6 @@ class Elements:
 
     def __len__(self) -> int:
         return self.angle.shape[-1]
-
-    @property
-    def per_image(self) -> bool:
-        """Whether every image has a set to itself."""
-        return self.angle.ndim > 1
 
     def product(self, other: "Elements") -> "Elements":
         """Return (r1, m1) (r2, m2), broadcast."""
@@ -100,14 +94,10 @@ class Stabiliser(Group[Elements]):
     ) -> Tensor:
         """Return coordinates [*L, n, d] of elements [*L, n] for a kernel network.
 
-        They are the angle over pi in [-1, 1), and the sign if there are mirror images. The trivial
-        group has one constant coordinate, 1 (at 0 a SIREN without biases would be zero).
-
-        Args:
-            elements: [*L, n].
-            periodic: give (cos, sin) of the angle instead, continuous on the circle.
-            cut: where the angle jumps: at the half turn, with the identity at 0, or, as published,
-                at the identity, which then lies at -1.
+        They are the angle over pi in [-1, 1), or if `periodic` (cos, sin) of it, continuous on the
+        circle, and the sign if there are mirror images. The angle jumps at the half turn, with the
+        identity at 0, or, as published, at the identity, which then lies at -1. The trivial group
+        has one constant coordinate, 1 (at 0 a SIREN without biases would be zero).
         """
         if self.trivial:
             return torch.ones_like(elements.angle).unsqueeze(-1)

@@ -37,11 +37,7 @@ _DEFORMATIONS = {
 
 
 class Trivial3(LieGroup):
-    """The group of space with the identity alone; it has no generators.
-
-    >>> Trivial3().exp(torch.zeros(2, 0)).shape
-    torch.Size([2, 4, 4])
-    """
+    """The group of space with the identity alone; it has no generators."""
 
     def __init__(self) -> None:
         super().__init__(translation_generators(3, 1.0))
@@ -53,22 +49,14 @@ class Trivial3(LieGroup):
 
 
 class T3(TranslationGroup):
-    """T(3), the translations of space.
-
-    Args:
-        translation_scale: units of length per unit of a coefficient.
-    """
+    """T(3), the translations of space by `translation_scale` per unit of a coefficient."""
 
     def __init__(self, translation_scale: Positive = 0.5) -> None:
         super().__init__(3, translation_scale)
 
 
 class SO3(LieGroup):
-    """SO(3), the rotations about the origin.
-
-    >>> SO3().exp(torch.tensor([0.0, 0.0, torch.pi / 2]))[:2, :2].round().abs().tolist()
-    [[0.0, 1.0], [1.0, 0.0]]
-    """
+    """SO(3), the rotations about the origin."""
 
     def __init__(self) -> None:
         super().__init__(_ROTATIONS)
@@ -88,11 +76,7 @@ class SO3(LieGroup):
 
 
 class SE3(LieGroup):
-    """SE(3), the proper motions: translations and rotations.
-
-    Args:
-        translation_scale: units of length per unit of a translation's coefficient.
-    """
+    """SE(3), the proper motions: translations and rotations."""
 
     def __init__(self, translation_scale: Positive = 0.5) -> None:
         super().__init__(translation_generators(3, translation_scale) | _ROTATIONS)
@@ -110,13 +94,7 @@ class SE3(LieGroup):
 
 
 class Affine3(LieGroup):
-    """Aff(3), the twelve-dimensional group of Augerino.
-
-    It has no `log`: not every affine map of positive determinant is an exponential.
-
-    Args:
-        translation_scale: units of length per unit of a translation's coefficient.
-    """
+    """Aff(3), the twelve-dimensional group of Augerino; without `log`, as not all maps have one."""
 
     def __init__(self, translation_scale: Positive = 0.5) -> None:
         super().__init__(translation_generators(3, translation_scale) | _ROTATIONS | _DEFORMATIONS)
