@@ -31,14 +31,8 @@ Measure = Callable[[nn.Module], dict[str, float]]
 LayerMeasure = Callable[[Tensor], tuple[float, float]]
 """From a layer's weight in float64 to the distance and the norm of its map."""
 KEY = "distance_to_equivariance"
-_NORMALISATIONS = (
-    nn.BatchNorm1d,
-    nn.BatchNorm2d,
-    nn.SyncBatchNorm,
-    nn.GroupNorm,
-    nn.InstanceNorm2d,
-    nn.LayerNorm,
-)
+_NORMALISATIONS: tuple[type[nn.Module], ...] = (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm)
+_NORMALISATIONS += (nn.GroupNorm, nn.InstanceNorm2d, nn.LayerNorm)
 
 
 @runtime_checkable

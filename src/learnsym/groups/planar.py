@@ -79,9 +79,8 @@ class SE2(LieGroup, SemidirectProduct):
     def exp(self, u: Tensor) -> Tensor:
         """Map coefficients (t, a) [..., 3] to motions R(a) x + V(a) t [..., 3, 3]."""
         shift, angle = self.checked(u).split([2, 1], -1)
-        angle = angle.squeeze(-1)
-        shift = matvec(planar_left_jacobian(angle), self.translation_scale * shift)
-        return homogeneous(planar_rotation(angle), shift)
+        shift = matvec(planar_left_jacobian(angle.squeeze(-1)), self.translation_scale * shift)
+        return homogeneous(planar_rotation(angle.squeeze(-1)), shift)
 
     def log(self, elements: Tensor) -> Tensor:
         """Map motions [..., 3, 3] to coefficients [..., 3]; inverse of `exp` for |a| < pi."""
