@@ -134,13 +134,13 @@ class TextbookConv(nn.Module):
 
     def coordinates(self, out: Elements, inputs: Elements | None) -> Tensor:
         """[B or 1, dims, n_out * n_in, k, k]."""
-        own = out.angle if out.per_image else out.angle[None]
+        own = out.angle if out.angle.ndim > 1 else out.angle[None]
         cos, sin = own.cos()[..., None, None], own.sin()[..., None, None]
         x, y = self.grid
         turned = torch.stack([cos * x + sin * y, -sin * x + cos * y], 1)  # [B, 2, n_out, k, k]
         if inputs is None:
             return turned
-        theirs = inputs.angle if inputs.per_image else inputs.angle[None]
+        theirs = inputs.angle if inputs.angle.ndim > 1 else inputs.angle[None]
         relative = wrap_angle(theirs[:, None, :] - own[:, :, None]) / math.pi
         n, m = relative.shape[1:]
         turned = turned.repeat_interleave(m, 2)

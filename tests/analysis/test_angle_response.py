@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from learnsym.analysis.angle_response import angle_response, balanced_rows
+from learnsym.analysis.evaluation import angle_response, balanced_rows
 from learnsym.data.images.sprites import Sprites
 
 CPU = torch.device("cpu")

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from learnsym.analysis.rotation_spread import rotate_clouds, rotation_spread
+from learnsym.analysis.evaluation import rotate_clouds, rotation_spread
 from learnsym.data.molecules.toy import ToyMolecules
 from learnsym.groups.rotations import uniform_rotations
 from learnsym.groups.spatial import SO3, Affine3

@@ -1,45 +1,17 @@
 """Measurements of a network: equivariance errors, distances from E, curvature."""
 
-from learnsym.analysis.angle_response import angle_response
-from learnsym.analysis.curvature import Curvature, Examples, TrainingExamples
-from learnsym.analysis.density import Quadrature, effective_dimension, quadrature
-from learnsym.analysis.distance import AnalysisSettings, Distance
-from learnsym.analysis.equivariance import (
-    assert_equivariant,
-    equivariance_error,
-    equivariance_errors,
-)
-from learnsym.analysis.lanczos import Lanczos, Ritz
-from learnsym.analysis.layer_equivariance import layer_errors
-from learnsym.analysis.rotation_spread import rotation_spread
-from learnsym.analysis.transforms import (
-    PixelPermutation,
-    Rotation,
-    Transform,
-    mirror_images,
-    quarter_turns,
-)
+from learnsym.utils.lazy import lazy_names
 
-__all__ = [
-    "AnalysisSettings",
-    "Curvature",
-    "Distance",
-    "Examples",
-    "Lanczos",
-    "PixelPermutation",
-    "Quadrature",
-    "Ritz",
-    "Rotation",
-    "TrainingExamples",
-    "Transform",
-    "angle_response",
-    "assert_equivariant",
-    "effective_dimension",
-    "equivariance_error",
-    "equivariance_errors",
-    "layer_errors",
-    "mirror_images",
-    "quadrature",
-    "quarter_turns",
-    "rotation_spread",
-]
+__all__, __getattr__ = lazy_names(
+    __name__,
+    {
+        "equivariance": "assert_equivariant equivariance_error equivariance_errors",
+        "transforms": "PixelPermutation Rotation Transform mirror_images quarter_turns",
+        "layer_equivariance": "layer_errors",
+        "evaluation": "angle_response rotation_spread",
+        "distance": "AnalysisSettings Distance",
+        "curvature": "Curvature Examples TrainingExamples",
+        "lanczos": "Lanczos Ritz",
+        "density": "Quadrature effective_dimension quadrature",
+    },
+)

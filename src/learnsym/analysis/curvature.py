@@ -9,7 +9,7 @@ works for every layer here. Forward mode (torch.func), which the products of
 curvlinops-for-pytorch 3.0.1 are made of, would ask every hand-written backward pass for a rule.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from learnsym.data.base import Data
 from learnsym.errors import ConfigError
 from learnsym.layers.forward_context import ForwardContext, call_network
-from learnsym.utils.double_backward import enable_double_backward
+from learnsym.utils.double_backward import enable_double_backward, graph_nodes
 from learnsym.utils.rng import BatchRows, generator
 
 CurvatureMatrix = Literal["hessian", "ggn"]
@@ -28,14 +28,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 class Examples(NamedTuple):
-    """A batch as the network sees it, and its share of all examples.
-
-    Attributes:
-        inputs: [B, C, H, W].
-        targets: [B, ...].
-        share: B / N.
-        rows: which of all examples they are; None: all.
-    """
+    """A batch as the network sees it, its share B / N and its rows (None: all) of all examples."""
 
     inputs: Tensor
     targets: Tensor
@@ -45,14 +38,10 @@ class Examples(NamedTuple):
 
 @dataclass(eq=False)
 class TrainingExamples:
-    """Training examples, transformed with the same draws in every pass.
+    """At most `count` (None: all) training examples, transformed alike in every pass.
 
     All numbers are drawn for all examples in every batch, from one seed, and a batch takes those of
     its rows: the mean over all batches is the same function of the weights for every batch size.
-
-    Attributes:
-        count: examples at most, drawn by the seed; None: all.
-        device: where the network is.
     """
 
     data: Data
@@ -94,15 +83,9 @@ class TrainingExamples:
 class Curvature:
     """A symmetric matrix [P, P] known by its products with vectors [P].
 
-    Vectors are float64 on `device`; the network computes in its own precision.
-
-    Attributes:
-        net: in evaluation mode, the same function of its parameters in every pass.
-        batches: all examples, again with every call.
-        penalty: added to the loss, a function of the parameters alone; a Gauss-Newton matrix leaves
-            it out.
-        device: of vectors; must know float64.
-        size: P.
+    Vectors are float64 on `device`; the network computes in its own precision, in evaluation mode
+    and the same function of its parameters in every pass over the `batches`. A Gauss-Newton matrix
+    leaves the `penalty` out, a function of the parameters that is added to the loss.
     """
 
     net: nn.Module
@@ -121,11 +104,7 @@ class Curvature:
         self._checked = False
 
     def __call__(self, vector: Tensor, tick: Callable[[], object] = lambda: None) -> Tensor:
-        """Compute the product [P]; call `tick` after every batch.
-
-        Raises:
-            ConfigError: a layer of the network has no second derivative.
-        """
+        """Compute the product [P], a `tick` a batch; ConfigError without second derivatives."""
         product = self._hessian if self.matrix == "hessian" else self._gauss_newton
         along = self.split(vector)
         total = torch.zeros(self.size, dtype=torch.float64, device=self.device)
@@ -150,13 +129,17 @@ class Curvature:
             f"({reason.rstrip('.')})."
         )
 
-    def _check(self, gradients: Iterable[Tensor]) -> None:
-        """Refuse gradients that autograd would silently not differentiate again."""
-        if not self._checked and _has_error_node(gradients):
-            raise self._refusal(
-                "the backward pass of one of its layers is marked once_differentiable"
-            )
+    def _gradients(self, value: Tensor, weights: Tensor | None = None) -> Sequence[Tensor]:
+        """Compute gradients to differentiate again; refuse those where autograd would not."""
+        gradients = torch.autograd.grad(
+            value, self.parameters, weights, create_graph=True, materialize_grads=True
+        )
+        # A node that raises when it is differentiated.
+        if not self._checked and any(n.name().endswith("::Error") for n in graph_nodes(gradients)):
+            reason = "the backward pass of one of its layers is marked once_differentiable"
+            raise self._refusal(reason)
         self._checked = True
+        return gradients
 
     def _outputs(self, examples: Examples) -> Tensor:
         return call_network(self.net, examples.inputs, ForwardContext(examples.rows))
@@ -166,10 +149,7 @@ class Curvature:
 
     def _derivative_along(self, value: Tensor, along: list[Tensor]) -> list[Tensor]:
         """Compute the Hessian of a scalar times a vector."""
-        gradients = torch.autograd.grad(
-            value, self.parameters, create_graph=True, materialize_grads=True
-        )
-        self._check(gradients)
+        gradients = self._gradients(value)
         slope = _inner(gradients, along)
         if not slope.requires_grad:  # linear in all parameters
             return [torch.zeros_like(p) for p in self.parameters]
@@ -179,10 +159,7 @@ class Curvature:
         outputs = self._outputs(examples)
         # J v without forward mode: J^T u is linear in u, and d (J^T u) v / du = J v.
         dual = torch.zeros_like(outputs, requires_grad=True)
-        pulled_back = torch.autograd.grad(
-            outputs, self.parameters, dual, create_graph=True, materialize_grads=True
-        )
-        self._check(pulled_back)
+        pulled_back = self._gradients(outputs, dual)
         (pushed,) = torch.autograd.grad(_inner(pulled_back, along), dual, retain_graph=True)
         del pulled_back
         free = outputs.detach().requires_grad_()
@@ -193,10 +170,8 @@ class Curvature:
     def split(self, vector: Tensor) -> list[Tensor]:
         """Split a vector [P] into tensors like the parameters."""
         chunks = vector.split([p.numel() for p in self.parameters])
-        return [
-            chunk.view(p.shape).to(p.device, p.dtype)
-            for chunk, p in zip(chunks, self.parameters, strict=True)
-        ]
+        pairs = zip(chunks, self.parameters, strict=True)
+        return [chunk.view(p.shape).to(p.device, p.dtype) for chunk, p in pairs]
 
     def _flat(self, tensors: Iterable[Tensor]) -> Tensor:
         """Join tensors like the parameters to a vector [P]."""
@@ -205,17 +180,3 @@ class Curvature:
 
 def _inner(tensors: Iterable[Tensor], others: Iterable[Tensor]) -> Tensor:
     return torch.stack([(a * b).sum() for a, b in zip(tensors, others, strict=True)]).sum()
-
-
-def _has_error_node(tensors: Iterable[Tensor]) -> bool:
-    """Search a graph for the node that raises when it is differentiated."""
-    nodes = [t.grad_fn for t in tensors if t.grad_fn is not None]
-    visited = set(nodes)
-    while nodes:
-        node = nodes.pop()
-        if node.name().endswith("::Error"):
-            return True
-        new = {after for after, _ in node.next_functions if after is not None} - visited
-        visited |= new
-        nodes += new
-    return False

@@ -28,15 +28,10 @@ CONVERGED = 1e-4
 
 @dataclass(frozen=True)
 class Quadrature:
-    """A discrete density of eigenvalues.
+    """A discrete density: eigenvalues [n] and positive weights [n] with sum 1.
 
-    Attributes:
-        nodes: [n], eigenvalues.
-        weights: [n], positive, with sum 1.
-        dimension: P, how many eigenvalues it stands for.
-        missing: the part of the squared norm that the density does not have.
-        trace_error: standard error of the trace over the probes; 0 with none, nan with one.
-        squared_norm_error: that of the squared norm.
+    It stands for P = `dimension` eigenvalues; a part of the squared norm is `missing` in it. The
+    standard errors over the probes are 0 with none and nan with one.
     """
 
     nodes: Tensor
@@ -57,11 +52,7 @@ class Quadrature:
         return self.dimension * float(self.weights @ self.nodes.square()) + self.missing
 
     def density(self, broadening: float, points: int) -> tuple[Tensor, Tensor]:
-        """Broaden each node to a Gaussian of deviation `broadening` times the range.
-
-        Returns:
-            A grid [points] and the density on it.
-        """
+        """Return a grid [points] and on it Gaussians of deviation `broadening` times the range."""
         low, high = float(self.nodes.min()), float(self.nodes.max())
         sigma = broadening * ((high - low) or abs(high) or 1.0)
         grid = torch.linspace(low - 6 * sigma, high + 6 * sigma, points, dtype=torch.float64)
@@ -77,10 +68,7 @@ def converged(ritz: Ritz) -> Tensor:
 
 
 def quadrature(first: Ritz, coupling: float, probes: Sequence[Ritz], dimension: int) -> Quadrature:
-    """Combine a first run, its last beta, and probes of the rest.
-
-    Without probes nothing is left, or only the quadrature of the first run is wanted.
-    """
+    """Combine a first run, its last beta, and probes of the rest, if any is left."""
     k = len(first.values)
     if not probes and k < dimension:
         weights = first.vectors[0].square()
@@ -90,26 +78,18 @@ def quadrature(first: Ritz, coupling: float, probes: Sequence[Ritz], dimension: 
     probe_weights = [run.vectors[0].square() * (rest / len(probes)) for run in probes]
     weights = torch.cat([torch.full_like(first.values, 1 / dimension), *probe_weights])
     order = nodes.argsort(descending=True)
-    errors = _moment_errors(probes, dimension - k) if probes else (0.0, 0.0)
+    errors = [0.0, 0.0]
+    if probes:
+        powers = [torch.stack([run.values, run.values.square()]) for run in probes]
+        moments = torch.stack(
+            [power @ run.vectors[0].square() for power, run in zip(powers, probes, strict=True)]
+        )  # [probes, 2]
+        spread = moments.std(dim=0) if len(probes) > 1 else torch.full((2,), math.nan)
+        errors = ((dimension - k) * spread / len(probes) ** 0.5).tolist()
     return Quadrature(nodes[order], weights[order], dimension, 2 * coupling**2, *errors)
 
 
-def _moment_errors(probes: Sequence[Ritz], dimension: int) -> tuple[float, float]:
-    """Compute the standard errors of trace and squared norm over the probes."""
-    if len(probes) == 1:
-        return math.nan, math.nan
-    moments = torch.stack(
-        [torch.stack([run.values, run.values.square()]) @ run.vectors[0].square() for run in probes]
-    )  # [probes, 2]
-    trace, squared_norm = (dimension * moments.std(dim=0) / len(probes) ** 0.5).tolist()
-    return trace, squared_norm
-
-
 def effective_dimension(eigenvalues: Tensor, z: Tensor) -> Tensor:
-    """Compute N_eff(z) = sum of lambda / (lambda + z) over positive eigenvalues.
-
-    >>> effective_dimension(torch.tensor([3.0, 1.0, -2.0]), torch.tensor([1.0])).tolist()
-    [1.25]
-    """
+    """Compute N_eff(z) = sum of lambda / (lambda + z) over positive eigenvalues."""
     positive = eigenvalues.clamp_min(0)
     return (positive / (positive + z.unsqueeze(1))).sum(1)

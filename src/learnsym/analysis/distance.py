@@ -16,7 +16,7 @@ numbers without space the trivial one (see `learnsym.analysis.feature_action`):
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, get_args, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -24,22 +24,15 @@ from torch import Tensor, nn
 from learnsym.analysis.feature_action import FeatureActions, LayerCall, has_space, single_call
 from learnsym.distributions.base import LearnedSymmetry
 from learnsym.errors import ConfigError
-from learnsym.groups.conv_projection import ANY_SIDES, Stencil, distance_matrices, point_codes
-from learnsym.groups.permutation import GroupName
-from learnsym.groups.reynolds import Orbits
+from learnsym.groups.conv_projection import ANY_SIDES, Stencil, distance_matrices
+from learnsym.groups.permutation import GroupName, named_group
 
 Measure = Callable[[nn.Module], dict[str, float]]
 LayerMeasure = Callable[[Tensor], tuple[float, float]]
-"""From a layer's weight in float64 to the distance of its map and the norm of its map."""
+"""From a layer's weight in float64 to the distance and the norm of its map."""
 KEY = "distance_to_equivariance"
-_NORMALISATIONS = (
-    nn.BatchNorm1d,
-    nn.BatchNorm2d,
-    nn.SyncBatchNorm,
-    nn.GroupNorm,
-    nn.InstanceNorm2d,
-    nn.LayerNorm,
-)
+_NORMALISATIONS: tuple[type[nn.Module], ...] = (nn.BatchNorm1d, nn.BatchNorm2d, nn.SyncBatchNorm)
+_NORMALISATIONS += (nn.GroupNorm, nn.InstanceNorm2d, nn.LayerNorm)
 
 
 @runtime_checkable
@@ -55,12 +48,10 @@ class AnalysisSettings:
     """Measurements of a training besides its metrics.
 
     Attributes:
-        distance_to_equivariance: after every epoch, the distance of the layers from equivariant
-            ones.
+        distance_to_equivariance: of the layers, after every epoch.
         group: with respect to which group.
-        equivariance_angles: before and after the training, the equivariance error of output and
-            layers for rotations by these angles in degrees (see `learnsym.modes.equivariance`);
-            empty: not measured.
+        equivariance_angles: for rotations by these angles in degrees, the equivariance error of
+            output and layers before and after the training (see `learnsym.modes.equivariance`).
     """
 
     distance_to_equivariance: bool = False
@@ -75,18 +66,11 @@ class AnalysisSettings:
 class Distance:
     """Measure the distance in total, per layer, and relative to the norm.
 
-    Args:
-        net: the network, on the CPU; it is left as it is.
-        example: an input [B, C, H, W].
-        group: with respect to which group.
-
-    Raises:
-        ConfigError: the distance of one of its layers is not known.
+    The network is on the CPU and stays as it is, the example [B, C, H, W]. A ConfigError says where
+    the distance of a layer is not known.
     """
 
     def __init__(self, net: nn.Module, example: Tensor, group: GroupName) -> None:
-        if group not in get_args(GroupName):
-            raise ValueError(f"group is {group!r}; choose one of {', '.join(get_args(GroupName))}")
         self.group = group
         self.owners = _owners(net)
         for owner in self.owners.values():
@@ -121,13 +105,14 @@ class Distance:
     @torch.no_grad()
     def __call__(self, net: nn.Module) -> dict[str, float]:
         """Measure the distances as the weights are now."""
-        layers: dict[str, float] = {}
         norms: list[float] = []
-        for name, owner in _owners(net).items():
-            for layer, value in owner.distance_to_equivariance(self.group).items():
-                layers[f"{name}.{layer}" if name else layer] = float(value)
+        layers = {
+            f"{name}.{layer}".removeprefix("."): float(value)
+            for name, owner in _owners(net).items()
+            for layer, value in owner.distance_to_equivariance(self.group).items()
+        }
         for name, measure in self.layers.items():
-            weight = net.get_parameter(f"{name}.weight" if name else "weight")
+            weight = net.get_parameter(f"{name}.weight".removeprefix("."))
             layers[name], norm = measure(weight.detach().cpu().double())
             norms.append(norm)
         total = math.hypot(*layers.values())
@@ -173,30 +158,26 @@ class Distance:
                 f"{layer} takes a map of {height} x {width} pixels; analysis.group={self.group} "
                 "acts on square ones."
             )
-        orbits = Orbits.of(point_codes(self.group, height).unsqueeze(0))
+        group = named_group(self.group, height)
 
         def measure(weight: Tensor) -> tuple[float, float]:
             if channels_first:
                 weight = weight.unflatten(1, (channels, height * width)).transpose(1, 2)
             else:
                 weight = weight.unflatten(1, (height * width, channels))
-            # [K, 1, 1, points, C]: an output is a map of one point and one channel
-            rows = weight.unsqueeze(1).unsqueeze(1)
-            return float((rows - orbits.mean(rows)).norm()), float(weight.norm())
+            return float((weight - group.project_invariant(weight)).norm()), float(weight.norm())
 
         return measure
 
 
 def stencil_of(conv: nn.Conv2d, side_in: int, side_out: int) -> Stencil:
     """Describe the geometry of a convolution between maps of these sides."""
-    (k, m), (d, e), (s, t) = conv.kernel_size, conv.dilation, conv.stride
-    if conv.padding == "same":
-        padding = d * (k - 1) // 2, e * (m - 1) // 2
-    else:
-        y, x = (0, 0) if isinstance(conv.padding, str) else conv.padding
-        padding = y, x
+    kernel, padding, dilation = conv.kernel_size, conv.padding, conv.dilation
+    if isinstance(padding, str):
+        reach = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+        padding = tuple(n // 2 if padding == "same" else 0 for n in reach)
     circular = conv.padding_mode == "circular"
-    return Stencil(side_in, side_out, (k, m), (s, t), padding, (d, e), circular)
+    return Stencil(side_in, side_out, kernel, conv.stride, padding, dilation, circular)
 
 
 def _owners(net: nn.Module) -> dict[str, KnowsDistance]:
@@ -209,13 +190,7 @@ def _owners(net: nn.Module) -> dict[str, KnowsDistance]:
 
 
 def measurable(net: nn.Module) -> dict[str, nn.Module]:
-    """Find the layers with weights that act on maps, by name.
-
-    Learned symmetries have none.
-
-    Raises:
-        ConfigError: the distance of one of them is not known.
-    """
+    """Find the layers with weights that act on maps, by name; ConfigError for unknown ones."""
     owners = _owners(net)
     layers: dict[str, nn.Module] = {}
     for name, module in net.named_modules():

@@ -26,18 +26,10 @@ def equivariance_errors(
     dtype: torch.dtype = torch.float64,
     relative_to: Scale = "norm",
 ) -> dict[str, float]:
-    """Measure the relative error of each transform.
+    """Measure the relative error of each transform T of inputs [B, ...], by name.
 
-    Args:
-        function: f; of a module a copy is taken, in evaluation mode and in `dtype`.
-        inputs: [B, ...], converted to `dtype`.
-        transforms: T by name, [B, ...] to [B, ...].
-        outputs: S under the same names; None for invariance.
-        dtype: float64 by default, so that rounding does not hide what the map does.
-        relative_to: what an error of 1 means, see above.
-
-    Raises:
-        ValueError: the names differ, or the scale of the outputs is zero.
+    Of a module a copy is taken, in evaluation mode and in `dtype`, float64, so that rounding does
+    not hide what the map does. `outputs` are S under the same names; None: invariance.
     """
     if outputs is not None and outputs.keys() != transforms.keys():
         raise ValueError(
@@ -71,18 +63,10 @@ def equivariance_error(
     dtype: torch.dtype = torch.float64,
     relative_to: Scale = "norm",
 ) -> float:
-    """Measure by how much a network fails to follow transforms of its inputs.
+    """Measure the largest of the `equivariance_errors` of one or several transforms.
 
-    Args:
-        function: any network or function of tensors; a module is left as it is.
-        inputs: [B, ...].
-        transforms: one or several, such as `Rotation(45.0)` or the values of `quarter_turns()`.
-        equivariant: the outputs are transformed as the inputs are; False: they should not change.
-        dtype: in which the network computes.
-        relative_to: "norm" or "spread" of the outputs, see `learnsym.analysis.equivariance`.
-
-    Returns:
-        The largest relative error over transforms and examples.
+    They are such as `Rotation(45.0)` or `quarter_turns()`. Of an `equivariant` function the outputs
+    should be transformed as the inputs are, of others they should not change.
 
     >>> from learnsym.analysis.transforms import quarter_turns
     >>> images = torch.arange(18.0).view(2, 1, 3, 3)
@@ -108,11 +92,7 @@ def assert_equivariant(
     dtype: torch.dtype = torch.float64,
     relative_to: Scale = "norm",
 ) -> dict[str, float]:
-    """Return the errors of `equivariance_errors`, none of which may exceed the tolerance.
-
-    Raises:
-        AssertionError: one of them does, or is not a number; it lists all.
-    """
+    """Return `equivariance_errors`, or raise AssertionError if one is NaN or above `tolerance`."""
     errors = equivariance_errors(function, inputs, transforms, outputs, dtype, relative_to)
     if not all(error <= tolerance for error in errors.values()):
         listed = ", ".join(f"{name}: {error:.2e}" for name, error in errors.items())

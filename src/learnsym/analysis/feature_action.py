@@ -2,9 +2,9 @@
 
 On maps [B, C, s, s] the group permutes pixels and leaves channels alone; on what a measured layer
 gives without space, [B, F] or [B, F, 1, 1], it does nothing. What becomes of a map on its way to a
-layer that takes no space (a pooling, a flattening, something else) is tried out in one pass of one
-example: every operation is done on random maps as well, and on the same maps with their pixels
-permuted.
+layer that takes no space (a pooling, a flattening, something else) is tried out in one pass: the
+example, and the output of every layer, is replaced by a batch of three, a random map and the same
+map with its pixels permuted in two ways.
 """
 
 import copy
@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from learnsym.errors import ConfigError
 from learnsym.schema import PlainDict
+from learnsym.utils.double_backward import graph_nodes
 
 Action = Literal["trivial", "channels first", "pixels first"]
 """On numbers [B, F]: none, or that on a flattened map [C, s, s] or [s, s, C]."""
@@ -32,10 +33,7 @@ _RESAMPLING = {
 
 @dataclass(frozen=True)
 class LayerCall:
-    """One call of a layer, and the action on an input without space.
-
-    The action is None if it is not known; `source` is the map that was flattened.
-    """
+    """One call of a layer, and the action on an input made of the map `source`; None: unknown."""
 
     input: Tensor
     output: Tensor
@@ -43,30 +41,11 @@ class LayerCall:
     source: Tensor | None
 
 
-@dataclass(frozen=True)
-class _Variants:
-    """Values of a tensor for random maps and permutations of their pixels.
-
-    It was made of `maps` (by their ids) and, if `from_layer`, of a layer's output without space.
-    """
-
-    values: tuple[Tensor, ...]
-    maps: dict[int, Tensor]
-    from_layer: bool = False
-
-
 class FeatureActions(TorchFunctionMode):
-    """One pass that finds the action on the inputs of layers.
+    """One pass, of a copy in float64, that finds the action on the inputs of layers.
 
-    A copy of the network in evaluation and float64 makes the pass.
-
-    Attributes:
-        calls: the calls of every layer.
-        unflattened: whether a map was made of a layer's output without space.
-
-    Args:
-        layers: names of the modules to watch.
-        normalisations: those of them through which the action passes.
+    It records the `calls` of layers; the action passes through those that are `normalisations`.
+    A map may have been made of a layer's output without space: then something was `unflattened`.
     """
 
     def __init__(
@@ -80,15 +59,13 @@ class FeatureActions(TorchFunctionMode):
         self.calls: dict[str, list[LayerCall]] = {name: [] for name in layers}
         self.unflattened = False
         self._draws = torch.Generator().manual_seed(0)
-        self._variants: dict[int, _Variants] = {}
-        self._alive: list[Tensor] = []  # so that an id means one tensor
+        self._sources: list[Tensor] = []  # random maps, and numbers without space
         self._inside_layer = False
         net, example = copy.deepcopy(net).double().eval(), example.double()
         for name in layers:
             self._watch(name, net.get_submodule(name), name in normalisations)
-        self._set(example, self._fresh(example))
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), self:
-            net(example)
+        with torch.enable_grad(), torch.random.fork_rng(devices=[]), self:
+            net(self._replaced(torch.cat([example] * 3)))
 
     def _watch(self, name: str, module: nn.Module, normalises: bool) -> None:
         actions: list[tuple[Action | None, Tensor | None]] = []
@@ -97,77 +74,54 @@ class FeatureActions(TorchFunctionMode):
             actions.append(self._action(inputs[0]))
             self._inside_layer = not normalises
 
-        def after(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        def after(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
             self._inside_layer = False
             self.calls[name].append(LayerCall(inputs[0], output, *actions.pop()))
-            if not normalises:
-                fresh = _Variants((output.clone(), output.clone(), output.clone()), {}, True)
-                self._set(output, self._fresh(output) if has_space(output) else fresh)
+            constant = len(output) % 3 > 0  # an embedding, say, of a batch of one
+            return output if normalises or constant else self._replaced(output)
 
         module.register_forward_pre_hook(before)
         module.register_forward_hook(after)
 
-    def _fresh(self, x: Tensor) -> _Variants:
-        """Draw a random map, and permute its pixels."""
-        random = torch.randn(x.shape, generator=self._draws, dtype=x.dtype)
-        permuted = [
-            random.flatten(-2)[..., order].view(x.shape)
-            for order in _permutations(x.shape[-2:].numel())
-        ]
-        return _Variants((random, *permuted), {id(x): x})
+    def _replaced(self, x: Tensor) -> Tensor:
+        """Return a random map and two permutations of it; numbers without space three times."""
+        one = x.detach()[: len(x) // 3]
+        variants = [one, one, one]
+        if has_space(x):
+            random = torch.randn(one.shape, generator=self._draws, dtype=x.dtype)
+            orders = _permutations(x.shape[-2:].numel())
+            variants = [random, *(random.flatten(-2)[..., o].view(one.shape) for o in orders)]
+        self._sources.append(torch.cat(variants).requires_grad_())
+        return self._sources[-1].clone()  # which may change in place
 
-    def _set(self, x: Tensor, variants: _Variants) -> None:
-        self._alive.append(x)
-        self._variants[id(x)] = variants
+    def _sources_of(self, x: Tensor) -> list[Tensor]:
+        """Find in the graph of a tensor what it was made of."""
+        leaves = {id(getattr(node, "variable", None)) for node in graph_nodes([x])}
+        return [source for source in self._sources if id(source) in leaves]
 
     def __torch_function__(
         self, function: Any, types: Any, args: Any = (), kwargs: PlainDict | None = None
     ) -> Any:
-        """Call a function of torch's, also on the variants of its inputs."""
-        call = (args, kwargs or {})
-        inputs = [x for x in tree_leaves(call) if isinstance(x, Tensor)]
-        variants = [self._variants[id(x)] for x in inputs if id(x) in self._variants]
-        if self._inside_layer or not variants:
-            return function(*args, **call[1])
-        others = [self._call_on_variant(function, call, index) for index in range(3)]
-        result = function(*args, **call[1])
-        maps = {key: x for v in variants for key, x in v.maps.items()}
-        from_layer = any(v.from_layer for v in variants)
-        for x, *values in zip(tree_leaves(result), *map(tree_leaves, others), strict=True):
-            if not isinstance(x, Tensor):
-                continue
-            if has_space(x) and getattr(function, "__name__", "") in _RESAMPLING:
-                self._set(x, self._fresh(x))
-                continue
-            self._set(x, _Variants(tuple(values), maps, from_layer))
-            if has_space(x) and from_layer and not any(map(has_space, inputs)):
-                self.unflattened = True
+        """Call a function of torch's; maps that it has resampled have pixels of their own."""
+        result = function(*args, **(kwargs or {}))
+        maps = [x for x in tree_leaves(result) if isinstance(x, Tensor) and has_space(x)]
+        sources = [] if self._inside_layer else [s for x in maps for s in self._sources_of(x)]
+        if sources and getattr(function, "__name__", "") in _RESAMPLING:
+            return tree_map(lambda x: self._replaced(x) if isinstance(x, Tensor) else x, result)
+        inputs = [x for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)]
+        if not all(map(has_space, sources)) and not any(map(has_space, inputs)):
+            self.unflattened = True
         return result
-
-    def _call_on_variant(self, function: Any, call: Any, index: int) -> Any:
-        def swap(x: object) -> object:
-            if not isinstance(x, Tensor):
-                return x
-            # A function in place must not change what all variants share.
-            return self._variants[id(x)].values[index] if id(x) in self._variants else x.clone()
-
-        args, kwargs = tree_map(swap, call)
-        return function(*args, **kwargs)
 
     def _action(self, x: Tensor) -> tuple[Action | None, Tensor | None]:
         """Find the action on a layer's input, and its flattened map."""
-        variants = self._variants.get(id(x))
-        if variants is None:
-            return "trivial", None
         if x.ndim < 2:
             return None, None
-        random, *permuted = (value.flatten(1) for value in variants.values)
+        random, *permuted = x.detach().flatten(1).chunk(3)
         if all(_same(random, value) for value in permuted):
             return "trivial", None
-        if len(variants.maps) != 1:
-            return None, None
-        (source,) = variants.maps.values()
-        return _flattening(random, permuted, source), source
+        maps = [source for source in self._sources_of(x) if has_space(source)]
+        return (_flattening(random, permuted, maps[0]), maps[0]) if len(maps) == 1 else (None, None)
 
 
 def _flattening(before: Tensor, after: Sequence[Tensor], source: Tensor) -> Action | None:
@@ -175,13 +129,12 @@ def _flattening(before: Tensor, after: Sequence[Tensor], source: Tensor) -> Acti
     channels, pixels = source.shape[1], source.shape[-2:].numel()
     if before.shape[1] != channels * pixels:
         return None
-    orders = _permutations(pixels)
-    by_channel, by_pixel = before.unflatten(1, (channels, -1)), before.unflatten(1, (pixels, -1))
-    if all(_same(by_channel[:, :, o].flatten(1), x) for o, x in zip(orders, after, strict=True)):
+    pairs = list(zip(_permutations(pixels), after, strict=True))
+    maps = before.unflatten(1, (channels, pixels))
+    if all(_same(maps[:, :, order].flatten(1), x) for order, x in pairs):
         return "channels first"
-    if all(_same(by_pixel[:, o].flatten(1), x) for o, x in zip(orders, after, strict=True)):
-        return "pixels first"
-    return None
+    maps = before.unflatten(1, (pixels, channels))
+    return "pixels first" if all(_same(maps[:, o].flatten(1), x) for o, x in pairs) else None
 
 
 def _permutations(points: int) -> tuple[Tensor, Tensor]:
@@ -199,11 +152,7 @@ def has_space(x: Tensor) -> bool:
 
 
 def single_call(calls: list[LayerCall], layer: str) -> LayerCall:
-    """Select the first call of a layer on maps of one size.
-
-    Raises:
-        ConfigError: there is none, or the maps differ in size.
-    """
+    """Select the first call of a layer; ConfigError if there is none or its maps differ in size."""
     if not calls:
         raise ConfigError(
             f"{layer} takes no part in a forward pass as a module, so the maps that it acts on are "

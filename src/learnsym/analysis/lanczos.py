@@ -31,12 +31,9 @@ BASIS_BYTES = 2e9
 
 
 class Ritz(NamedTuple):
-    """Eigenvalues and eigenvectors of T.
+    """Eigenvalues [m] of T, descending, eigenvectors S [m, m] in columns, |A u - theta u| [m].
 
-    Attributes:
-        values: [m], descending.
-        vectors: [m, m], S, a column for each value.
-        bounds: [m], |A u - theta u|: within this distance of a value there is an eigenvalue.
+    Within its bound of each value there is an eigenvalue of A.
     """
 
     values: Tensor
@@ -52,14 +49,10 @@ class Lanczos:
     that `restarts` goes on with a new random vector orthogonal to all before; T is then a direct
     sum. One that does not is over: its quadrature is exact.
 
-    Attributes:
-        size: P.
-        order: steps at most; at the end no more than the space has dimensions.
-        seed: decides the start, together with the name.
-        project: an orthogonal projection, multiplied to A from both sides.
-        deflated: [k, P], orthonormal rows that are left out likewise.
-        dimension: of the space that is left; None: P less k.
-        precision: that A is applied in; decides what counts as zero.
+    Seed and name decide the start of a run of at most `order` steps in a space of P = `size`
+    dimensions. The orthogonal projection `project` is multiplied to A from both sides, and
+    orthonormal rows `deflated` [k, P] are left out likewise; what is left has `dimension` (None:
+    P - k). The `precision` that A is applied in decides what counts as zero.
     """
 
     size: int
@@ -81,8 +74,7 @@ class Lanczos:
             self.dimension = self.size - (0 if self.deflated is None else len(self.deflated))
         self.order = min(self.order, self.dimension)
         self.negligible = 10 * torch.finfo(self.precision).eps
-        in_double = 8 * self.size * (self.order + 1) <= BASIS_BYTES
-        dtype = torch.float64 if in_double else torch.float32
+        dtype = torch.float64 if 8 * self.size * (self.order + 1) <= BASIS_BYTES else torch.float32
         self.basis = torch.empty(self.order + 1, self.size, dtype=dtype, device=self.device)
         self.complete = self.order < 1
         if not self.complete:
@@ -104,13 +96,12 @@ class Lanczos:
         if len(self.alphas) == self.order:
             self.betas.append(beta)
             return
-        scale = max(abs(a) for a in (*self.alphas, *self.betas))
-        if not (math.isfinite(beta) and beta <= self.negligible * scale):
-            self.betas.append(beta)
+        scale = max(map(abs, (*self.alphas, *self.betas)))
+        negligible = math.isfinite(beta) and beta <= self.negligible * scale
+        self.betas.append(0.0 if negligible else beta)
+        if not negligible:
             self._append(image / beta, index + 1)
-            return
-        self.betas.append(0.0)
-        if self.restarts:
+        elif self.restarts:
             self._start(index + 1)
         else:
             self.complete = True
@@ -120,13 +111,10 @@ class Lanczos:
         draws = generator(self.seed, f"spectrum/{self.name}/{index}")
         vector = torch.randn(self.size, generator=draws, dtype=torch.float64).to(self.device)
         vector = self._project(vector)
-        norm = float(vector.norm())
-        vector = self._orthogonal(vector, index)
-        norm_left = float(vector.norm())
-        if norm_left <= 1e-10 * norm:
-            self.complete = True
-        else:
-            self._append(vector / norm_left, index)
+        rest = self._orthogonal(vector, index)
+        self.complete = float(rest.norm()) <= 1e-10 * float(vector.norm())
+        if not self.complete:
+            self._append(rest / float(rest.norm()), index)
 
     def _append(self, vector: Tensor, index: int) -> None:
         """Append a unit vector, orthogonalised once more: it may have been tiny before."""
@@ -160,17 +148,13 @@ class Lanczos:
         for index in range(self._saved, count):
             buffer = io.BytesIO()
             np.save(buffer, self.basis[index].cpu().numpy())
-            write_atomically(_vector_path(folder, index), buffer.getvalue())
+            write_atomically(folder / f"vector_{index:04}.npy", buffer.getvalue())
         self._saved = count
         state = {"alphas": self.alphas, "betas": self.betas, "complete": self.complete}
         write_atomically(folder / "coefficients.json", json.dumps(state))
 
     def load(self, folder: Path) -> None:
-        """Continue from what `save` wrote, if there is anything.
-
-        Raises:
-            CheckpointError: it cannot be read.
-        """
+        """Continue from what `save` wrote, if there is anything; CheckpointError if unreadable."""
         path = folder / "coefficients.json"
         if not path.exists():
             return
@@ -179,9 +163,8 @@ class Lanczos:
             self.alphas, self.betas = list(state["alphas"]), list(state["betas"])
             self.complete = bool(state["complete"])
             for index in range(self._num_vectors()):
-                path = _vector_path(folder, index)
-                vector = torch.from_numpy(np.load(path, allow_pickle=False))
-                self.basis[index] = vector.to(self.device)
+                path = folder / f"vector_{index:04}.npy"
+                self.basis[index] = torch.from_numpy(np.load(path, allow_pickle=False))
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError) as error:
             raise CheckpointError(
                 f"{path}: it cannot be read as part of a Lanczos run; fresh=true starts over."
@@ -190,13 +173,7 @@ class Lanczos:
 
     def _num_vectors(self) -> int:
         """Count the vectors needed to go on; a finished quadrature needs none."""
-        if self.done and not self.restarts:
-            return 0
-        return len(self.alphas) + (not self.done)
-
-
-def _vector_path(folder: Path, index: int) -> Path:
-    return folder / f"vector_{index:04}.npy"
+        return 0 if self.done and not self.restarts else len(self.alphas) + (not self.done)
 
 
 def inner(rows: Tensor, vector: Tensor) -> Tensor:

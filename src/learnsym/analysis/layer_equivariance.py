@@ -15,9 +15,10 @@ and compared inside the disc that stays in the picture.
 """
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, TypedDict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,26 +29,16 @@ from learnsym.data.base import Data
 from learnsym.distributions.group_sampler import group_samplers
 from learnsym.groups.point_groups import Elements
 from learnsym.layers.group_conv import ContinuousGroupConv
+from learnsym.schema import PlainDict
 
 LOGITS = "logits"
-BACKBONE = "backbone"
 Features = dict[str, tuple[Tensor, Elements | None]]
 """Output of each layer: [B, C, n, H, W] and the n elements, or maps [B, C, H, W] and None."""
 
 
-class LayerError(TypedDict):
-    """Errors of a layer; `error` is None where no elements pair up.
-
-    Of the `elements`, so many were `compared`.
-    """
-
-    error: float | None
-    error_of_maximum: float
-    compared: int
-    elements: int
-
-
-LayerErrors = dict[str, LayerError]
+LayerErrors = dict[str, PlainDict]
+"""Of each layer error (None if no elements pair up), error_of_maximum, and of its elements how many
+were compared."""
 
 
 @contextmanager
@@ -60,28 +51,18 @@ def captured(net: nn.Module) -> Iterator[Features]:
     features: Features = {}
     plain = not hasattr(net, "stabiliser") and not getattr(net, "mixes_channels", False)
 
-    def hook(name: str, has_weights: bool) -> Callable[..., None]:
-        def collect(_module: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
-            pair = *inputs[:1], output
-            if isinstance(output, tuple) and len(output) == 2 and isinstance(output[1], Elements):
-                features[name] = output
-            elif has_weights and all(isinstance(x, Tensor) and x.ndim == 4 for x in pair):
-                features[name] = output, None
+    def collect(name: str, module: nn.Module, inputs: tuple[Tensor, ...], output: Any) -> None:
+        maps = all(isinstance(x, Tensor) and x.ndim == 4 for x in (*inputs[:1], output))
+        if isinstance(output, tuple) and len(output) == 2 and isinstance(output[1], Elements):
+            features[name] = output
+        elif plain and maps and any(True for _ in module.parameters(recurse=False)):
+            features[name] = output, None
 
-        return collect
-
-    handles = [
-        module.register_forward_hook(
-            hook(name, plain and any(True for _ in module.parameters(recurse=False)))
-        )
-        for name, module in net.named_modules()
-        if name
-    ]
-    try:
+    with ExitStack() as hooks:
+        for name, module in net.named_modules():
+            if name:
+                hooks.enter_context(module.register_forward_hook(partial(collect, name)))
         yield features
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def even_and_double(net: nn.Module) -> nn.Module:
@@ -100,20 +81,15 @@ def layer_errors(
 
     Layers are left out whose maps `transform` does not act on, or are too small for any pixel to
     stay in the picture. Of a network that averages a backbone over transforms (net=augerino) the
-    layers are those of the backbone, and the whole is under "logits".
-
-    Args:
-        net: in evaluation mode.
-        inputs: images [B, C, H, W] or clouds [B, N, 3 + C].
-        transform: g.
-        transformed: g applied to the inputs, where that is known better.
+    layers are those of the backbone, and the whole is under "logits". `transformed` are the inputs
+    under g, where they are known better.
     """
     transformed = transform(inputs) if transformed is None else transformed
     rows: LayerErrors = {}
-    backbone = getattr(net, BACKBONE, None)
+    backbone = getattr(net, "backbone", None)
     if isinstance(backbone, nn.Module):
         for name, row in layer_errors(backbone, inputs, transform, transformed).items():
-            rows[BACKBONE if name == LOGITS else f"{BACKBONE}.{name}"] = row
+            rows["backbone" if name == LOGITS else f"backbone.{name}"] = row
     with captured(net if inputs.ndim == 4 and not rows else nn.Module()) as features:
         logits = seeded_forward(net, inputs)
         before = dict(features)
@@ -130,17 +106,16 @@ def layer_errors(
     return rows
 
 
-def _single_error(error: float) -> LayerError:
+def _single_error(error: float) -> PlainDict:
     return {"error": error, "error_of_maximum": error, "compared": 1, "elements": 1}
 
 
 def feature_error(
     features: Tensor, after: Tensor, transform: Transform, elements: Elements | None
-) -> LayerError:
+) -> PlainDict:
     """Compare F(x) and F(g x), [B, C, n, H, W] on n elements, or [B, C, H, W] and None."""
     size = features.shape[-2:]
-    mask = torch.ones(size) if transform.exact else inscribed_disc(*size)
-    mask = mask.to(features)
+    mask = (torch.ones(size) if transform.exact else inscribed_disc(*size)).to(features)
     if elements is None:
         return _single_error(_relative_error(after * mask, transform(features) * mask))
     preimages = transform.preimages(elements)
@@ -149,14 +124,9 @@ def feature_error(
     if len(paired):
         expected = transform(features[:, :, preimages[paired]].flatten(1, 2))
         error = _relative_error(after[:, :, paired].flatten(1, 2) * mask, expected * mask)
-    return {
-        "error": error,
-        "error_of_maximum": _relative_error(
-            after.amax(2) * mask, transform(features.amax(2)) * mask
-        ),
-        "compared": len(paired),
-        "elements": len(elements),
-    }
+    of_maximum = _relative_error(after.amax(2) * mask, transform(features.amax(2)) * mask)
+    counts = {"compared": len(paired), "elements": len(elements)}
+    return {"error": error, "error_of_maximum": of_maximum, **counts}
 
 
 def _relative_error(result: Tensor, expected: Tensor) -> float:
@@ -175,11 +145,8 @@ def inscribed_disc(height: int, width: int) -> Tensor:
 def errors_on_data(
     net: nn.Module, data: Data, transforms: Sequence[Transform], count: int, device: torch.device
 ) -> dict[str, LayerErrors]:
-    """Measure `layer_errors` of each transform of the first `count` test examples.
-
-    The network and all generators stay as they are. Images are transformed before they are
-    normalised: black, which a rotation brings in, is zero there.
-    """
+    """Measure `layer_errors` of each transform of the first `count` test examples, on a copy."""
+    # Images are transformed before they are normalised: black, which comes in, is zero there.
     net, stored = even_and_double(net), stored_inputs(data, count).to(device)
     inputs = data.prepare(stored).double()
     images = data.kind != "points"
@@ -200,11 +167,10 @@ def error_metrics(rows: Mapping[str, LayerErrors]) -> dict[str, float]:
     metrics = {}
     for transform, layers in rows.items():
         for layer, row in layers.items():
-            if row["error"] is not None:
-                metrics[f"equivariance_error_{transform}/{layer}"] = row["error"]
-            else:
-                key = f"equivariance_error_of_maximum_{transform}/{layer}"
-                metrics[key] = row["error_of_maximum"]
+            kind, error = "", row["error"]
+            if error is None:
+                kind, error = "_of_maximum", row["error_of_maximum"]
+            metrics[f"equivariance_error{kind}_{transform}/{layer}"] = error
     return metrics
 
 
@@ -214,12 +180,9 @@ def sampled_kernel(net: nn.Module, layer: str, images: Tensor) -> tuple[Tensor, 
     conv, kernels = net.get_submodule(layer), []
     assert isinstance(conv, ContinuousGroupConv)
     assert isinstance(conv.kernel, nn.Module)
-    handle = conv.kernel.register_forward_hook(lambda _m, _i, kernel: kernels.append(kernel))
-    try:
-        with captured(net) as features:
-            net(images[:1])
-    finally:
-        handle.remove()
+    hook = conv.kernel.register_forward_hook(lambda _m, _i, kernel: kernels.append(kernel))
+    with hook, captured(net) as features:
+        net(images[:1])
     kernel, elements = kernels[0], features[layer][1]
     assert elements is not None
     return conv.conv2d_weight(kernel).view(*kernel.shape[:4], *[conv.kernel_size] * 2), elements
@@ -227,18 +190,14 @@ def sampled_kernel(net: nn.Module, layer: str, images: Tensor) -> tuple[Tensor, 
 
 @torch.no_grad()
 def rotated_features(
-    net: nn.Module,
-    data: Data,
-    pixels: Tensor,
-    layer: str,
-    angles: Sequence[float] = tuple(range(0, 360, 45)),
+    net: nn.Module, data: Data, pixels: Tensor, layer: str
 ) -> tuple[Sequence[float], Tensor, Tensor, Elements]:
-    """Compute features of one image [1, C, H, W] rotated by angles in degrees.
+    """Compute features of one image [1, C, H, W] rotated by eighths of a turn.
 
-    Returns:
-        The angles, the pictures [A, C, H, W], and of the channel of `layer` that varies most the
-        features [A, n, H', W'] and the n elements.
+    Returns angles in degrees, pictures [A, C, H, W], and of the channel of `layer` that varies most
+    the features [A, n, H', W'] and the n elements.
     """
+    angles = range(0, 360, 45)
     pictures = torch.cat([Rotation(angle)(pixels) for angle in angles])
     with captured(net) as captures:
         net(data.prepare(pictures).double())

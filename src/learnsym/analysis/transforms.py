@@ -5,45 +5,21 @@ A transform g acts on images by (g f)(y) = f(g^-1 y), on clouds of points, and o
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal, Protocol, get_args
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from learnsym.dynamics.risk import act_on_images
 from learnsym.errors import ConfigError
-from learnsym.groups.actions import act_on_points, rotate_images
-from learnsym.groups.base import homogeneous
+from learnsym.groups.actions import rotate_images
 from learnsym.groups.permutation import GroupName, PermutationGroup, named_group
 from learnsym.groups.point_groups import ANGLE_TOLERANCE, Elements, wrap_angle
 from learnsym.groups.rotations import rotation_exp
 
 TransformGroup = Literal["rotation", GroupName]
 """Rotations by given angles, or a group that permutes pixels."""
-_SEED = 0
-"""Seed of axes and elements: every network is measured against the same ones."""
-
-
-class Transform(Protocol):
-    """One transform of all examples, or one drawn for each example."""
-
-    @property
-    def name(self) -> str:
-        """Name the transform as metrics do."""
-
-    @property
-    def exact(self) -> bool:
-        """Tell whether pixels go to pixels."""
-
-    def acts_on(self, maps: Tensor) -> bool:
-        """Tell whether the action on maps [..., H, W] is known."""
-
-    def __call__(self, inputs: Tensor) -> Tensor:
-        """Transform images [B, C, H, W], or clouds [B, N, 3 + C]."""
-
-    def preimages(self, elements: Elements) -> Tensor:
-        """Find the index of g^-1 h for each h, or -1: [n]."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +38,7 @@ class Rotation:
 
     @property
     def name(self) -> str:
-        """Return 90deg, mirror or mirror_90deg."""
+        """Name the transform as metrics do: 90deg, mirror or mirror_90deg."""
         turn = f"{self.degrees:g}deg" if self.degrees or not self.mirror else ""
         return "_".join(filter(None, ("mirror" if self.mirror else "", turn)))
 
@@ -87,13 +63,12 @@ class Rotation:
 
     def _rotate_clouds(self, clouds: Tensor) -> Tensor:
         """Rotate clouds; padding, zeros, stays where it is."""
-        draws = torch.Generator().manual_seed(_SEED)
+        draws = torch.Generator().manual_seed(0)  # the same for every network
         axes = torch.randn(len(clouds), 3, generator=draws, dtype=torch.float64)
         matrices = rotation_exp(math.radians(self.degrees) * axes / axes.norm(dim=1, keepdim=True))
         if self.mirror:
             matrices = matrices * torch.tensor([-1.0, 1.0, 1.0], dtype=torch.float64)
-        elements = homogeneous(matrices, torch.zeros_like(matrices[..., 0]))
-        positions = act_on_points(elements.to(clouds.device, clouds.dtype), clouds[..., :3])
+        positions = clouds[..., :3] @ matrices.to(clouds.device, clouds.dtype).mT
         return torch.cat([positions, clouds[..., 3:]], -1)
 
     def preimages(self, elements: Elements) -> Tensor:
@@ -113,27 +88,27 @@ class PixelPermutation:
 
     group: PermutationGroup
     name: str
-    exact: bool = field(default=True, init=False)
+    exact: ClassVar[bool] = True
 
     def acts_on(self, maps: Tensor) -> bool:
         """Tell whether maps [..., H, W] have the side of the images."""
         return maps.shape[-2:] == (self.group.side, self.group.side)
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        """Transform images [B, C, H, W].
-
-        Raises:
-            ValueError: the inputs are clouds.
-        """
+        """Transform images [B, C, H, W]."""
         if inputs.ndim != 4:
             raise ValueError(f"{self.group} acts on images, not on clouds of points")
-        tables = self.group.sample(len(inputs), torch.Generator().manual_seed(_SEED))
+        tables = self.group.sample(len(inputs), torch.Generator().manual_seed(0))
         return act_on_images(self.group, tables, inputs)
 
     def preimages(self, elements: Elements) -> Tensor:
         """Keep all elements for shifts; find none for other groups."""
         index = torch.arange(len(elements), device=elements.angle.device)
         return index if self.name in ("shift_x", "shift_xy") else torch.full_like(index, -1)
+
+
+Transform = Rotation | PixelPermutation
+"""One transform of all examples, or one drawn for each example."""
 
 
 def quarter_turns() -> dict[str, Rotation]:
@@ -150,21 +125,11 @@ def mirror_images() -> dict[str, Rotation]:
 def transforms_of(
     group: TransformGroup, angles: Sequence[float], mirror: bool, input_shape: Sequence[int]
 ) -> list[Transform]:
-    """List the transforms to measure a network against.
+    """List the transforms to measure a network against, or raise a ConfigError.
 
-    Args:
-        group: rotations by `angles` (and the mirror image if `mirror`), the three quarter turns, or
-            a group that permutes pixels.
-        angles: in degrees.
-        mirror: for rotations alone.
-        input_shape: of an image [C, H, W], of a cloud [A, 4].
-
-    Raises:
-        ConfigError: the group does not act on such inputs.
+    These are rotations by `angles` in degrees, the three quarter turns (both with the mirror image
+    if `mirror`), or a group that permutes pixels; inputs are images [C, H, W] or clouds [A, 4].
     """
-    if group not in get_args(TransformGroup):
-        valid = ", ".join(get_args(TransformGroup))
-        raise ConfigError(f"group={group}: there is no such group; valid: {valid}.")
     mirrors = [Rotation(0.0, mirror=True)] if mirror else []
     if group == "rotation":
         return [*map(Rotation, angles), *mirrors]

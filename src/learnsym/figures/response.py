@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # what ends a sweep draws figures without torch
     from learnsym.data.base import Data
 
 Curve = PlainDict
-"""angles_deg, probability, per_class and classes, of `learnsym.analysis.angle_response`."""
+"""angles_deg, probability, per_class and classes, of `learnsym.analysis.evaluation`."""
 _COLUMNS = 8
 
 

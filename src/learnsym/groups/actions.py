@@ -49,22 +49,12 @@ def warp(images: Tensor, matrices: Tensor) -> Tensor:
 
 
 def _grid_sample(images: Tensor, grid: Tensor) -> Tensor:
-    """Sample bilinearly, by torch's operator, which can be differentiated once."""
+    """Sample [B, C, H, W] bilinearly on a grid [B, H', W', 2]; can be differentiated once."""
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=True)
 
 
 def sample_bilinear(images: Tensor, grid: Tensor) -> Tensor:
-    """Sample bilinearly by gathers and products, differentiable any number of times.
-
-    The same as `F.grid_sample` with zeros outside and align_corners=True.
-
-    Args:
-        images: [B, C, H, W].
-        grid: [B, H', W', 2], (x, y) in [-1, 1] inside the image.
-
-    Returns:
-        [B, C, H', W'].
-    """
+    """Do what `_grid_sample` does by gathers and products, differentiable any number of times."""
     batch, channels, height, width = images.shape
     flat = images.flatten(2)
     x = (grid[..., 0] + 1) * (0.5 * (width - 1))  # in pixels
@@ -104,16 +94,10 @@ def act_on_images(elements: Tensor, images: Tensor) -> Tensor:
 
 
 def act_on_points(elements: Tensor, points: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Return g x for affine maps and coordinates, one map per cloud.
+    """Return g x [..., N, d] for affine maps [..., d + 1, d + 1], one per cloud [..., N, d].
 
-    Args:
-        elements: [..., d + 1, d + 1].
-        points: [..., N, d], about the origin that the maps know; nothing is centred.
-        mask: [..., N], True where there is a point; the rest is padding and becomes zero, whatever
-            its values.
-
-    Returns:
-        [..., N, d] in the dtype of the points.
+    Nothing is centred. What the `mask` [..., N] leaves out is padding: it becomes zero, whatever
+    its values.
     """
     if mask is not None and (mask.dtype != torch.bool or mask.shape != points.shape[:-1]):
         raise ValueError(
@@ -140,8 +124,7 @@ def rotate_images(images: Tensor, angles: Tensor) -> Tensor:
     pixel units, not squeezed.
     """
     height, width = images.shape[-2:]
-    # Sampling at R(angle) x with y running down turns the content the other way on the screen:
-    # counter-clockwise.
+    # With y running down, sampling at R(angle) x turns the content counter-clockwise.
     matrices = homogeneous(planar_rotation(angles))
     if height != width and height > 1 and width > 1:
         ratio = (width - 1) / (height - 1)

@@ -18,15 +18,10 @@ from torch import Generator, Tensor
 from learnsym.groups.matrix_exp import matrix_exp
 
 ElementT = TypeVar("ElementT")
-AXES = ("x", "y", "z")
 
 
 class Group(ABC, Generic[ElementT]):
-    """A group, whose elements come in batches of one type.
-
-    Attributes:
-        order: number of elements; None for an infinite group.
-    """
+    """A group, whose elements come in batches of one type; `order` is None if it is infinite."""
 
     order: int | None = None
 
@@ -52,11 +47,7 @@ class Group(ABC, Generic[ElementT]):
 
 
 class AffineGroup(Group[Tensor]):
-    """A group of maps x -> L x + t of R^d, as matrices [..., d + 1, d + 1].
-
-    Attributes:
-        space_dim: d.
-    """
+    """A group of maps x -> L x + t of R^d, d = `space_dim`, as matrices [..., d + 1, d + 1]."""
 
     space_dim: int
 
@@ -76,17 +67,14 @@ class AffineGroup(Group[Tensor]):
 class LieGroup(AffineGroup):
     """A matrix Lie group: exp(sum_i u_i G_i), times one matrix for every component.
 
+    Coefficients u are always [..., n], in the order of `names`; the attributes `generators`
+    [n, d + 1, d + 1] and `components` (that of the identity first) are float64 on the CPU.
+
     Args:
         generators: G_i [d + 1, d + 1] by name, at least one.
         units: per generator, "rad" or "" (a dimensionless coefficient); None: "rad" for generators
             whose name starts with "rotation".
         components: one element of every component but that of the identity.
-
-    Attributes:
-        names: the generators' names; coefficients u are always [..., n] in this order.
-        units: the generators' units.
-        generators: [n, d + 1, d + 1] float64 on the CPU.
-        components: [k, d + 1, d + 1], one element of every component, the identity first.
     """
 
     def __init__(
@@ -102,8 +90,7 @@ class LieGroup(AffineGroup):
                 f"Expected one unit per generator, got {len(units)} units for "
                 f"{len(generators)} generators ({', '.join(generators)})."
             )
-        self.names = tuple(generators)
-        self.units = tuple(units)
+        self.names, self.units = tuple(generators), tuple(units)
         self.generators = torch.stack([g.to(torch.float64) for g in generators.values()])
         self.space_dim = self.generators.shape[-1] - 1
         self.components = torch.stack([self.identity(), *(c.to(torch.float64) for c in components)])
@@ -140,10 +127,7 @@ class LieGroup(AffineGroup):
         return self._on_device[device, dtype]
 
     def exp(self, u: Tensor) -> Tensor:
-        """Map coefficients u [..., n] to exponentials of `algebra(u)`.
-
-        Subclasses know closed forms; see `matrix_exp` for the range of this one.
-        """
+        """Return exponentials of `algebra(u)`, by `matrix_exp` or a subclass's closed form."""
         return matrix_exp(self.algebra(u))
 
     def __repr__(self) -> str:
@@ -151,12 +135,7 @@ class LieGroup(AffineGroup):
 
 
 class TranslationGroup(LieGroup):
-    """T(d), the translations of R^d.
-
-    Args:
-        space_dim: d.
-        translation_scale: units of length per unit of a coefficient.
-    """
+    """T(d), the translations of R^d by `translation_scale` per unit of a coefficient."""
 
     def __init__(self, space_dim: int, translation_scale: float) -> None:
         super().__init__(translation_generators(space_dim, translation_scale))
@@ -179,15 +158,11 @@ def translation_generators(space_dim: int, scale: float) -> dict[str, Tensor]:
         raise ValueError(f"translation_scale must be above 0, got {scale}")
     generators = torch.zeros(space_dim, space_dim + 1, space_dim + 1, dtype=torch.float64)
     generators[:, :-1, -1] = scale * torch.eye(space_dim, dtype=torch.float64)
-    return {f"translation_{axis}": g for axis, g in zip(AXES, generators, strict=False)}
+    return {f"translation_{axis}": g for axis, g in zip("xyz", generators, strict=False)}
 
 
 def homogeneous(linear: Tensor, shift: Tensor | None = None) -> Tensor:
-    """Return the matrices [..., d + 1, d + 1] of the maps x -> L x + t.
-
-    Args:
-        linear: L [..., d, d].
-        shift: t [..., d]; None: 0.
+    """Return the matrices [..., d + 1, d + 1] of the maps x -> L x + t, without a shift t = 0.
 
     >>> homogeneous(torch.eye(2), torch.tensor([3.0, 4.0])).tolist()
     [[1.0, 0.0, 3.0], [0.0, 1.0, 4.0], [0.0, 0.0, 1.0]]

@@ -15,145 +15,62 @@ squares are not subtracted from each other.
 """
 
 import math
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-_PairCode = Callable[[Tensor, Tensor, int, int], tuple[Tensor, Tensor]]
+from learnsym.groups.permutation import GROUPS, GroupName
 
-
-@dataclass(frozen=True)
-class Stencil:
-    """The geometry of a convolution between square maps.
-
-    Attributes:
-        side_in: pixels of a row of the input.
-        side_out: pixels of a row of the output.
-        kernel: rows and columns of taps; tap number row * columns + column.
-        stride: along y and x.
-        padding: in front of the first row and of the first column.
-        dilation: along y and x.
-        circular: points beyond the border are those of the other side; otherwise they are zero.
-    """
-
-    side_in: int
-    side_out: int
-    kernel: tuple[int, int]
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (0, 0)
-    dilation: tuple[int, int] = (1, 1)
-    circular: bool = False
-
-    def pairs(self) -> tuple[Tensor, Tensor, Tensor]:
-        """List every tap at every output point where it reaches an input.
-
-        Returns:
-            The tap's number [n], the output point's row and column [n, 2], the input's [n, 2].
-        """
-        start, (rows, columns) = torch.arange(self.side_out), self.kernel
-        geometry = zip(self.kernel, self.stride, self.padding, self.dilation, strict=True)
-        reach = [start.unsqueeze(1) * s - p + d * torch.arange(k) for k, s, p, d in geometry]
-        y, x, a, b = torch.meshgrid(
-            start, start, torch.arange(rows), torch.arange(columns), indexing="ij"
-        )
-        v, u = reach[0][y, a], reach[1][x, b]
-        if self.circular:
-            v, u = v % self.side_in, u % self.side_in
-        inside = (v >= 0) & (v < self.side_in) & (u >= 0) & (u < self.side_in)
-        tap = (a * columns + b)[inside]
-        return tap, torch.stack([y, x], -1)[inside], torch.stack([v, u], -1)[inside]
-
-
-# --- orbits of pairs: from p, q [n, 2], the orbit's number and how many pairs it has
-
-
-@dataclass(frozen=True)
-class _ShiftsAndTurns:
-    """Code pairs under cyclic shifts and quarter turns."""
-
-    turns: int = 1
-    along_y: bool = False
-    along_x: bool = False
-
-    def __call__(self, p: Tensor, q: Tensor, side_out: int, side_in: int) -> tuple[Tensor, Tensor]:
-        both = side_out * side_in
-        codes = []
-        for _ in range(self.turns):
-            dy, dx = ((q - p) % side_in).unbind(-1)
-            rows, columns = (p * side_in + q).unbind(-1)
-            y, x = dy if self.along_y else rows, dx if self.along_x else columns
-            codes.append(y * (side_in if self.along_x else both) + x)
-            p = torch.stack([p[:, 1], side_out - 1 - p[:, 0]], -1)
-            q = torch.stack([q[:, 1], side_in - 1 - q[:, 0]], -1)
-        code = torch.stack(codes)
-        shifts = (side_in if self.along_y else 1) * (side_in if self.along_x else 1)
-        return code.amin(0), shifts * self.turns // (code == code[0]).sum(0)
-
-
-def _permutation(p: Tensor, q: Tensor, side_out: int, side: int) -> tuple[Tensor, Tensor]:
-    """Code pairs by which of their four nodes are the same."""
-    nodes = torch.cat([p, q], -1)
-    first = (nodes.unsqueeze(-1) == nodes.unsqueeze(-2)).to(torch.uint8).argmax(-1)
-    different = (first == torch.arange(4)).sum(-1)
-    sizes = torch.tensor([math.perm(side, k) for k in range(5)])
-    return (first * 4 ** torch.arange(3, -1, -1)).sum(-1), sizes[different]
-
-
-PAIR_CODES: Mapping[str, _PairCode] = {
-    "permutation": _permutation,
-    "shift_x": _ShiftsAndTurns(along_x=True),
-    "shift_xy": _ShiftsAndTurns(along_y=True, along_x=True),
-    "quarter_turns": _ShiftsAndTurns(turns=4),
-    "shift_turns": _ShiftsAndTurns(turns=4, along_y=True, along_x=True),
-}
-"""For each group of `learnsym.groups.permutation`, a function of the rows and columns of points p,
-q [n, 2]: the number of the orbit of each pair, and how many pairs this orbit has. The group need
-not be enumerated: it may have side! elements."""
 ANY_SIDES = frozenset({"quarter_turns"})
 """The groups whose element number k means the same on maps of different sides."""
 
 
-def point_codes(group: str, side: int) -> Tensor:
-    """Return a number for the orbit of every point of a side x side map, [side^2]."""
-    point = torch.cartesian_prod(torch.arange(side), torch.arange(side))
-    return PAIR_CODES[group](point, point, side, side)[0]
+@dataclass(frozen=True)
+class Stencil:
+    """The geometry of a convolution between square maps, along y and x.
+
+    The taps of the `kernel` are numbered row * columns + column; `padding` lies in front of the
+    first row and column. Beyond the border, `circular` maps go on at the other side, others are 0.
+    """
+
+    side_in: int
+    side_out: int
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    circular: bool
+
+    def pairs(self) -> tuple[Tensor, Tensor, Tensor]:
+        """List every tap [n] at every output point where it reaches an input, both [n, 2]."""
+        start = torch.arange(self.side_out)
+        y, x, a, b = torch.cartesian_prod(start, start, *map(torch.arange, self.kernel)).unbind(1)
+        v = y * self.stride[0] - self.padding[0] + a * self.dilation[0]
+        u = x * self.stride[1] - self.padding[1] + b * self.dilation[1]
+        if self.circular:
+            v, u = v % self.side_in, u % self.side_in
+        inside = (v >= 0) & (v < self.side_in) & (u >= 0) & (u < self.side_in)
+        tap = (a * self.kernel[1] + b)[inside]
+        return tap, torch.stack([y, x], -1)[inside], torch.stack([v, u], -1)[inside]
 
 
-# --- distance
-
-
-def distance_matrices(group: str, stencil: Stencil) -> tuple[Tensor, Tensor]:
+def distance_matrices(group: GroupName, stencil: Stencil) -> tuple[Tensor, Tensor]:
     """Return D and N with |A - Pi A| = |D k| and |A| = |N k| for taps k [T, C_out C_in].
 
-    Both are divided by the square root of the number of output points: far from borders they are
-    distance and norm of the kernel itself.
-
-    Args:
-        group: a name in `PAIR_CODES`.
-        stencil: the geometry.
-
-    Returns:
-        D and N, float64 with at most T rows and T columns.
-
-    Raises:
-        ValueError: the group does not act alike on maps of these two sides.
+    Both are float64 with at most T rows, and divided by the square root of the number of output
+    points: far from borders they are distance and norm of the kernel itself. The group must act
+    alike on both maps, see `ANY_SIDES`.
     """
-    if stencil.side_in != stencil.side_out and group not in ANY_SIDES:
-        raise ValueError(
-            f"{group} does not act alike on maps of {stencil.side_in} x {stencil.side_in} and "
-            f"{stencil.side_out} x {stencil.side_out} pixels"
-        )
     tap, p, q = stencil.pairs()
     sides = stencil.side_out, stencil.side_in
     point_out, point_in = p[:, 0] * sides[0] + p[:, 1], q[:, 0] * sides[1] + q[:, 1]
     pairs, index = (point_out * sides[1] ** 2 + point_in).unique(return_inverse=True)
     size, code = torch.empty_like(pairs), torch.empty_like(pairs)
-    code[index], size[index] = PAIR_CODES[group](p, q, *sides)
+    code[index], size[index] = GROUPS[group].pair_codes(p, q, *sides)
     members, member = _pair_members(tap, index, len(pairs), math.prod(stencil.kernel))
     orbits, orbit = code.unique(return_inverse=True)
-    shape = (len(orbits), len(members))
+    shape = len(orbits), len(members)
     counts = (orbit * len(members) + member).bincount(minlength=math.prod(shape)).view(shape)
     sizes = counts.new_zeros(len(orbits))
     sizes[orbit] = size
@@ -166,11 +83,8 @@ def distance_matrices(group: str, stencil: Stencil) -> tuple[Tensor, Tensor]:
 
 
 def _pair_members(tap: Tensor, index: Tensor, pairs: int, taps: int) -> tuple[Tensor, Tensor]:
-    """Return the different entries of A as sums of taps [m, T], and which one each pair has.
-
-    One tap each, unless a circular stencil meets itself on a map that is smaller than the kernel.
-    """
-    if len(index) == pairs:
+    """Return the different entries of A as sums of taps [m, T], and which one each pair has."""
+    if len(index) == pairs:  # one tap each: no circular stencil that meets itself on a small map
         member = torch.empty(pairs, dtype=torch.int64)
         member[index] = tap
         return torch.eye(taps, dtype=torch.float64), member
@@ -180,13 +94,7 @@ def _pair_members(tap: Tensor, index: Tensor, pairs: int, taps: int) -> tuple[Te
 
 
 def _deviations(counts: Tensor, size: Tensor, times: Tensor) -> Tensor:
-    """Return rows whose squares sum to the distance formula.
-
-    Args:
-        counts: n_ot [orbits, T].
-        size: |o| [orbits].
-        times: how many such orbits there are [orbits].
-    """
+    """Return rows whose squares sum to the formula, for n_ot [orbits, T], |o| and its number."""
     mean = counts / size.unsqueeze(1)
     orbit, member = counts.nonzero(as_tuple=True)
     deviation = -mean[orbit]

@@ -3,7 +3,6 @@
 import itertools
 import math
 from abc import abstractmethod
-from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -20,22 +19,14 @@ MOST_ELEMENTS = 10_000
 class PermutationGroup(Group[Tensor]):
     """A finite group that permutes the entries of x [..., points]: (g x)[p] = x[g[p]].
 
-    Its elements are permutations g [..., points] int64.
-
-    Args:
-        side: images and matrices are side x side.
-        order: the number of elements.
-
-    Attributes:
-        points: the number of entries, p = row * side + column.
+    Its elements are permutations g [..., points] int64; images and matrices are side x side, with
+    entries p = row * side + column.
     """
 
     order: int
 
     def __init__(self, side: Size, order: int) -> None:
-        self.side = side
-        self.points = side * side
-        self.order = order
+        self.side, self.points, self.order = side, side * side, order
         self._orbits_on: dict[tuple[int, torch.device], Orbits] = {}
 
     def identity(self) -> Tensor:
@@ -56,15 +47,15 @@ class PermutationGroup(Group[Tensor]):
             raise ValueError(
                 f"{self} has {self.order} elements, too many to enumerate; sample instead"
             )
-        return self._all()
+        return self._at(torch.arange(self.order))
 
     @abstractmethod
-    def _all(self) -> Tensor:
-        """Return all elements, however many they are."""
+    def _at(self, index: Tensor) -> Tensor:
+        """Return the elements [m, points] of these indices [m]."""
 
     def sample(self, count: int, generator: Generator | None = None) -> Tensor:
         """Draw independent, uniformly distributed elements, [count, points], on the CPU."""
-        return self._all()[self.sample_indices(count, generator)]
+        return self._at(self.sample_indices(count, generator))
 
     def sample_indices(self, count: int, generator: Generator | None = None) -> Tensor:
         """Draw indices [count] into `elements`, independent and uniformly distributed."""
@@ -79,8 +70,6 @@ class PermutationGroup(Group[Tensor]):
             )
         shape = torch.broadcast_shapes(permutation.shape, x.shape)
         return x.expand(shape).gather(-1, permutation.to(x.device).expand(shape))
-
-    # --- orbits, and the maps that respect the group
 
     def orbits(self) -> Tensor:
         """Return the label of each point's orbit, [points], in the order of first points."""
@@ -97,7 +86,8 @@ class PermutationGroup(Group[Tensor]):
                 f"invariant maps of {self} have weights [..., {self.points}, c]; "
                 f"got {list(weight.shape)}"
             )
-        return _from_row(self._orbits(1, weight.device).mean(_as_row(weight)))
+        rows = weight[..., None, None, :, :]  # pairs with one other point
+        return self._orbits(1, weight.device).mean(rows).squeeze((-4, -3))
 
     def project_equivariant(self, weight: Tensor) -> Tensor:
         """Project weights [..., points, c_out, points, c_in] onto equivariant maps; contiguous."""
@@ -121,61 +111,52 @@ class PermutationGroup(Group[Tensor]):
 
     def invariant_coordinates(self, weight: Tensor) -> Tensor:
         """Return the coordinates [..., k, c] of the projected invariant weight [..., points, c]."""
-        return self._orbits(1, weight.device).coordinates(_as_row(weight)).squeeze(-2)
+        rows = weight[..., None, None, :, :]
+        return self._orbits(1, weight.device).coordinates(rows).squeeze(-2)
 
     def invariant_weight(self, coordinates: Tensor) -> Tensor:
         """Return the invariant weight [..., points, c] with these coordinates [..., k, c]."""
         orbits = self._orbits(1, coordinates.device)
-        return _from_row(orbits.from_coordinates(coordinates.unsqueeze(-2)))
+        return orbits.from_coordinates(coordinates.unsqueeze(-2)).squeeze((-4, -3))
 
     @torch.inference_mode(False)  # what is kept from test time must serve in training too
     def _orbits(self, arity: int, device: torch.device) -> Orbits:
         """Return the orbits of points (1) or of pairs (2), computed and copied once."""
         if (arity, device) not in self._orbits_on:
-            if device.type == "cpu":
-                first = self._orbit_representatives(arity).view(-1, self.points)
-                self._orbits_on[arity, device] = Orbits.of(first)
-            else:
-                self._orbits_on[arity, device] = self._orbits(arity, torch.device("cpu")).to(device)
+            points = torch.cartesian_prod(*[torch.arange(self.side)] * 2)
+            p, q = points, points
+            if arity == 2:
+                p, q = p.repeat_interleave(self.points, 0), q.repeat(self.points, 1)
+            codes, _ = self.pair_codes(p, q, self.side, self.side)
+            self._orbits_on[arity, device] = Orbits.of(codes.view(-1, self.points)).to(device)
         return self._orbits_on[arity, device]
 
-    def _orbit_representatives(self, arity: int) -> Tensor:
-        """Return the first point (or pair) of the orbit of every point (or pair)."""
-        first = torch.arange(self.points**arity)
-        for g in self.elements():
-            image = g if arity == 1 else (g.unsqueeze(-1) * self.points + g).flatten()
-            first = torch.minimum(first, image)
-        return first
+    @classmethod
+    @abstractmethod
+    def pair_codes(cls, p: Tensor, q: Tensor, side_out: int, side: int) -> tuple[Tensor, Tensor]:
+        """Return a number for each pair's orbit [n] and how many pairs this orbit has [n].
+
+        Points are rows and columns [n, 2], p of maps with `side_out`, q of maps with `side`. The
+        group is not enumerated: it may have side! elements.
+        """
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.side})"
 
 
-def _as_row(weight: Tensor) -> Tensor:
-    """View an invariant weight [..., points, c] as one row of pairs [..., 1, 1, points, c]."""
-    return weight.unsqueeze(-3).unsqueeze(-3)
-
-
-def _from_row(weight: Tensor) -> Tensor:
-    """View [..., 1, 1, points, c] as [..., points, c]."""
-    return weight.squeeze(-3).squeeze(-3)
-
-
 class SymmetricGroup(PermutationGroup):
-    """S_n, which permutes rows and columns of a matrix alike: (g A)[i, j] = A[g(i), g(j)].
+    """S_n, which relabels the n nodes of a graph: (g A)[i, j] = A[g(i), g(j)].
 
-    So it relabels the nodes of a graph. There are n! elements, 2 orbits of points (the diagonal and
-    the rest) and 15 of pairs for n >= 4 (Maron et al. 2019).
-
-    Args:
-        n: rows of the matrices.
+    There are n! elements, 2 orbits of points (the diagonal and the rest) and 15 of pairs for n >= 4
+    (Maron et al. 2019).
     """
 
     def __init__(self, n: Size) -> None:
         super().__init__(n, math.factorial(n))
 
-    def _all(self) -> Tensor:
-        return self._from_nodes(torch.tensor(list(itertools.permutations(range(self.side)))))
+    def _at(self, index: Tensor) -> Tensor:
+        nodes = torch.tensor(list(itertools.permutations(range(self.side))))
+        return self._from_nodes(nodes[index])
 
     def sample(self, count: int, generator: Generator | None = None) -> Tensor:
         """Draw uniform elements [count, n^2], as the ranks of random numbers."""
@@ -187,13 +168,15 @@ class SymmetricGroup(PermutationGroup):
         """Return the permutations [m, n^2] of entries for those [m, n] of rows."""
         return (nodes.unsqueeze(-1) * self.side + nodes.unsqueeze(-2)).flatten(1)
 
-    def _orbit_representatives(self, arity: int) -> Tensor:
-        """Return for every tuple of nodes which of its members are equal, whatever n! is."""
-        count = 2 * arity
-        nodes = torch.cartesian_prod(*[torch.arange(self.side)] * count)  # [n^count, count]
-        # For each member the first that equals it: as digits, they grow with the first such tuple.
-        pattern = (nodes.unsqueeze(-1) == nodes.unsqueeze(-2)).to(torch.uint8).argmax(-1)
-        return (pattern * count ** torch.arange(count - 1, -1, -1)).sum(-1)
+    @classmethod
+    def pair_codes(cls, p: Tensor, q: Tensor, side_out: int, side: int) -> tuple[Tensor, Tensor]:
+        """Code pairs by which of their four nodes are the same."""
+        nodes = torch.cat([p, q], -1)
+        # For each node the first that equals it, as digits.
+        first = (nodes.unsqueeze(-1) == nodes.unsqueeze(-2)).to(torch.uint8).argmax(-1)
+        different = (first == torch.arange(4)).sum(-1)
+        sizes = torch.tensor([math.perm(side, k) for k in range(5)])
+        return (first * 4 ** torch.arange(3, -1, -1)).sum(-1), sizes[different]
 
 
 class _ShiftsAndTurns(PermutationGroup):
@@ -202,9 +185,6 @@ class _ShiftsAndTurns(PermutationGroup):
     Element (turn * shifts_y + dy) * shifts_x + dx rotates the image by `torch.rot90(x, turn,
     (-2, -1))`, counter-clockwise on the screen, and then applies `torch.roll(x, (dy, dx),
     (-2, -1))`.
-
-    Args:
-        side: of the images.
     """
 
     _turns = 1
@@ -217,15 +197,7 @@ class _ShiftsAndTurns(PermutationGroup):
         image = torch.arange(self.points).view(side, side)
         self._rotated = torch.stack([image.rot90(k).flatten() for k in range(self._turns)])
 
-    def _all(self) -> Tensor:
-        return self._from_indices(torch.arange(self.order))
-
-    def sample(self, count: int, generator: Generator | None = None) -> Tensor:
-        """Draw uniform elements [count, points]."""
-        return self._from_indices(self.sample_indices(count, generator))
-
-    def _from_indices(self, index: Tensor) -> Tensor:
-        """Return the elements [m, points] of these indices [m]."""
+    def _at(self, index: Tensor) -> Tensor:
         shifts_y, shifts_x = self._shifts
         dy, dx = index // shifts_x % shifts_y, index % shifts_x
         turn = index // (shifts_x * shifts_y)
@@ -234,6 +206,21 @@ class _ShiftsAndTurns(PermutationGroup):
         column = (pixels - dx.unsqueeze(-1)) % self.side
         shifted = (row.unsqueeze(-1) * self.side + column.unsqueeze(-2)).flatten(1)
         return self._rotated.take(turn.unsqueeze(-1) * self.points + shifted)
+
+    @classmethod
+    def pair_codes(cls, p: Tensor, q: Tensor, side_out: int, side: int) -> tuple[Tensor, Tensor]:
+        """Code pairs by the least code of their four turns, each up to shifts."""
+        codes = []
+        for _ in range(cls._turns):
+            dy, dx = ((q - p) % side).unbind(-1)
+            rows, columns = (p * side + q).unbind(-1)
+            y, x = dy if cls._along_y else rows, dx if cls._along_x else columns
+            codes.append(y * (side if cls._along_x else side_out * side) + x)
+            p = torch.stack([p[:, 1], side_out - 1 - p[:, 0]], -1)
+            q = torch.stack([q[:, 1], side - 1 - q[:, 0]], -1)
+        code = torch.stack(codes)
+        shifts = (side if cls._along_y else 1) * (side if cls._along_x else 1)
+        return code.amin(0), shifts * cls._turns // (code == code[0]).sum(0)
 
 
 class CyclicShifts1d(_ShiftsAndTurns):
@@ -267,7 +254,7 @@ class ShiftsAndQuarterTurns(_ShiftsAndTurns):
 
 GroupName = Literal["permutation", "shift_x", "shift_xy", "quarter_turns", "shift_turns"]
 """As in `base_group=`."""
-GROUPS: dict[str, Callable[[int], PermutationGroup]] = {
+GROUPS: dict[str, type[SymmetricGroup] | type[_ShiftsAndTurns]] = {
     "permutation": SymmetricGroup,
     "shift_x": CyclicShifts1d,
     "shift_xy": CyclicShifts2d,

@@ -17,19 +17,17 @@ from learnsym.groups.base import AffineGroup, Group
 from learnsym.schema import AngleCut, Size
 
 ANGLE_TOLERANCE = 1e-5
-"""Angles within this of the half turn count as -pi, so that rounding does not decide on which side
-of the cut one falls."""
+"""Angles this close to the half turn count as -pi: rounding does not decide about the cut."""
 
 
 @dataclass(frozen=True)
 class Elements:
-    """A batch of elements of O(2).
+    """A batch of elements of O(2), with L = () or (B,), a set for every image.
 
     Attributes:
         angle: [*L, n], radians; gradients pass through it.
         sign: [*L, n], +1, or -1 for a mirror image.
-        weight: [B, n] with values 0 or 1, where single elements may be absent from the set of an
-            image; None: all are present.
+        weight: [B, n], 0 where an element is absent from the set of an image, else 1; None: 1.
     """
 
     angle: Tensor
@@ -38,11 +36,6 @@ class Elements:
 
     def __len__(self) -> int:
         return self.angle.shape[-1]
-
-    @property
-    def per_image(self) -> bool:
-        """Whether every image has a set to itself."""
-        return self.angle.ndim > 1
 
     def product(self, other: "Elements") -> "Elements":
         """Return (r1, m1) (r2, m2), broadcast."""
@@ -74,14 +67,7 @@ def wrap_angle(angle: Tensor) -> Tensor:
 
 
 class Stabiliser(Group[Elements]):
-    """H, a closed subgroup of O(2).
-
-    Attributes:
-        order: number of elements; None for a continuous group.
-        rotations: number of rotations among them; None for a continuous group.
-        has_mirror: whether mirror images belong to it.
-        trivial: whether it is the identity alone.
-    """
+    """H, a closed subgroup of O(2); `order` and `rotations` are None if it is continuous."""
 
     rotations: int | None = None
     has_mirror = False
@@ -100,22 +86,18 @@ class Stabiliser(Group[Elements]):
         return elements.inverse()
 
     def kernel_dim(self, periodic: bool = False) -> int:
-        """Return d, the number of coordinates in `kernel_coordinates`."""
+        """Return d, the number of `kernel_coordinates`."""
         return 1 + (periodic and not self.trivial) + self.has_mirror
 
     def kernel_coordinates(
         self, elements: Elements, periodic: bool = False, cut: AngleCut = "half_turn"
     ) -> Tensor:
-        """Return coordinates [*L, n, d] of elements for a kernel network.
+        """Return coordinates [*L, n, d] of elements [*L, n] for a kernel network.
 
-        They are the angle over pi in [-1, 1), and the sign if there are mirror images. The trivial
-        group has one constant coordinate, 1 (at 0 a SIREN without biases would be zero).
-
-        Args:
-            elements: [*L, n].
-            periodic: give (cos, sin) of the angle instead, continuous on the circle.
-            cut: where the angle jumps: at the half turn, with the identity at 0, or, as published,
-                at the identity, which then lies at -1.
+        They are the angle over pi in [-1, 1), or if `periodic` (cos, sin) of it, continuous on the
+        circle, and the sign if there are mirror images. The angle jumps at the half turn, with the
+        identity at 0, or, as published, at the identity, which then lies at -1. The trivial group
+        has one constant coordinate, 1 (at 0 a SIREN without biases would be zero).
         """
         if self.trivial:
             return torch.ones_like(elements.angle).unsqueeze(-1)
@@ -129,15 +111,9 @@ class Stabiliser(Group[Elements]):
         return torch.stack(coordinates, -1)
 
     def rotations_from(self, positions: Tensor, fraction: Tensor | float = 1.0) -> Elements:
-        """Return rotations by 2 pi * fraction * u, and the mirror images of H.
+        """Return rotations by 2 pi * fraction * u, for positions u [*L, k] in [-1/2, 1/2).
 
-        Args:
-            positions: u [*L, k] in [-1/2, 1/2).
-            fraction: theta, the part of the circle.
-
-        Returns:
-            [*L, k] rotations r; with mirror images M [*L, 2 k] elements, r and M r = (-r, -1), so
-            that the set is closed under M.
+        With mirror images M these are [*L, 2 k] elements, r and M r = (-r, -1): closed under M.
         """
         angle = 2 * math.pi * fraction * positions
         one = torch.ones_like(angle)
@@ -188,11 +164,7 @@ class O2(Stabiliser):
 
 
 class Cyclic(Stabiliser):
-    """C_N, the rotations by multiples of 2 pi / N.
-
-    Args:
-        rotations: N, at least 2.
-    """
+    """C_N, the N >= 2 rotations by multiples of 2 pi / N."""
 
     def __init__(self, rotations: Size) -> None:
         if rotations < 2:
@@ -205,33 +177,20 @@ class Cyclic(Stabiliser):
 
 
 class Dihedral(Cyclic):
-    """D_N, N rotations and as many mirror images.
-
-    Args:
-        rotations: N, at least 2.
-    """
+    """D_N, N >= 2 rotations and as many mirror images."""
 
     has_mirror = True
 
 
 class SemidirectProduct(AffineGroup):
-    """A planar group of the form R^2 x| H: what group convolutions can be built for.
-
-    Attributes:
-        stabiliser: H.
-    """
+    """A planar group R^2 x| H with the stabiliser H: what group convolutions can be built for."""
 
     space_dim = 2
     stabiliser: Stabiliser
 
 
 class DiscreteIsometries(SemidirectProduct):
-    """R^2 x| C_N, or R^2 x| D_N: translations, N rotations, and mirror images.
-
-    Args:
-        rotations: N.
-        mirror: include mirror images, D_N.
-    """
+    """R^2 x| C_N, or with mirror images R^2 x| D_N; N is `rotations`."""
 
     def __init__(self, rotations: Size = 8, mirror: bool = False) -> None:
         self.stabiliser = Dihedral(rotations) if mirror else Cyclic(rotations)

@@ -6,8 +6,10 @@ pairs of points, and the orthogonal projection onto such weights (the Reynolds o
 entry the mean of its orbit: no sum over the group is needed, which may have 10! elements.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
@@ -20,25 +22,18 @@ _ENTRIES_AT_ONCE = 1 << 18
 class Orbits:
     """A partition into orbits, of points (one row) or of pairs of points.
 
-    Weights are [..., rows, c, columns, d], values on the k orbits [..., k, c, d].
-
-    Attributes:
-        labels: [rows, columns] int64, the number of each entry's orbit: 0 for the orbit of the
-            first entry, and so on.
-        sizes: [k] int64, the number of entries of each orbit.
+    Weights are [..., rows, c, columns, d], values on the k orbits [..., k, c, d]; `labels` [rows,
+    columns] number the orbits by their first entries, `sizes` [k] count their entries.
     """
 
     labels: Tensor
     sizes: Tensor
 
     @classmethod
-    def of(cls, representatives: Tensor) -> "Orbits":
-        """Build the partition from a number for every entry, [rows, columns].
-
-        Args:
-            representatives: the same exactly within an orbit, and growing with its first entry.
-        """
-        labels = torch.unique(representatives, return_inverse=True)[1]
+    def of(cls, codes: Tensor) -> "Orbits":
+        """Build it from a number for every entry [rows, columns], the same within an orbit."""
+        _, first, numbers = np.unique(codes.numpy(), return_index=True, return_inverse=True)
+        labels = torch.from_numpy(first.argsort().argsort()[numbers]).view(codes.shape)
         return cls(labels, labels.flatten().bincount())
 
     def to(self, device: torch.device) -> "Orbits":
@@ -69,43 +64,35 @@ class Orbits:
     def _values(self, weight: Tensor) -> Tensor:
         """Return the mean of every orbit."""
         rows, columns = self.labels.shape
-        c, d = weight.shape[-3], weight.shape[-1]
-        leading = weight.shape[:-4]
+        leading, c, d = weight.shape[:-4], weight.shape[-3], weight.shape[-1]
         copies, k = leading.numel(), len(self.sizes)
         weight, dtype = weight.reshape(copies, rows, c, columns, d), weight.dtype
-        step = self._rows_at_once(copies * c * columns * d)
         means = torch.zeros(k, copies * c * d, dtype=torch.float64, device=weight.device)
-        for start in range(0, rows, step):
-            block = weight[:, start : start + step].permute(1, 3, 0, 2, 4)
+        for some in self._blocks(copies * c * columns * d):
+            block = weight[:, some].permute(1, 3, 0, 2, 4)
             block = block.to(torch.float64, memory_format=torch.contiguous_format)
             pairs = block.flatten(2).flatten(0, 1)  # [pairs, copies c d]
-            means.index_add_(0, self.labels[start : start + step].flatten(), pairs)
+            means.index_add_(0, self.labels[some].flatten(), pairs)
         means = means.div_(self.sizes.unsqueeze(-1)).to(dtype).view(k, copies, c, d)
         return means.transpose(0, 1).reshape(*leading, k, c, d)
 
     def _spread(self, values: Tensor) -> Tensor:
         """Return the contiguous weight that has these values on the orbits."""
         rows, columns = self.labels.shape
-        k, c, d = values.shape[-3:]
-        leading = values.shape[:-3]
+        leading, (k, c, d) = values.shape[:-3], values.shape[-3:]
         copies = leading.numel()
         by_orbit = values.reshape(copies, k, c, d).transpose(0, 1).contiguous()
         weight = values.new_empty(copies, rows, c, columns, d)
-        step = self._rows_at_once(copies * c * columns * d)
-        for start in range(0, rows, step):
-            pairs = by_orbit.index_select(0, self.labels[start : start + step].flatten())
-            block = pairs.unflatten(0, (-1, columns)).permute(2, 0, 3, 1, 4)
-            weight[:, start : start + step] = block
+        for some in self._blocks(copies * c * columns * d):
+            pairs = by_orbit.index_select(0, self.labels[some].flatten())
+            weight[:, some] = pairs.unflatten(0, (-1, columns)).permute(2, 0, 3, 1, 4)
         return weight.view(*leading, rows, c, columns, d)
 
-    def _rows_at_once(self, entries: int) -> int:
-        """Return how many rows, each of so many entries, are transposed at a time.
-
-        On a GPU all of them, since it waits for launches.
-        """
-        rows = len(self.labels)
-        on_cpu = self.labels.device.type == "cpu"
-        return min(rows, max(1, _ENTRIES_AT_ONCE // max(1, entries))) if on_cpu else rows
+    def _blocks(self, entries: int) -> Iterator[slice]:
+        """Yield the rows, each of so many entries, to transpose at a time: all, on a GPU."""
+        on_cpu, rows = self.labels.device.type == "cpu", len(self.labels)
+        step = max(1, _ENTRIES_AT_ONCE // max(1, entries)) if on_cpu else rows
+        return (slice(start, start + step) for start in range(0, rows, step))
 
 
 class _OrbitMean(torch.autograd.Function):

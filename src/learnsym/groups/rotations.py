@@ -19,8 +19,6 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-# --- the plane
-
 
 def planar_rotation(angle: Tensor) -> Tensor:
     """Return R(a) = [[cos, -sin], [sin, cos]] [..., 2, 2] of angles [...] in radians."""
@@ -37,15 +35,8 @@ def planar_left_jacobian(angle: Tensor) -> Tensor:
     return stumpff(half.square())[1][..., None, None] * planar_rotation(half)
 
 
-# --- space
-
-
 def hat(u: Tensor) -> Tensor:
-    """Return the matrices [..., 3, 3] of the cross products v -> u x v, u [..., 3].
-
-    >>> hat(torch.tensor([1.0, 2.0, 3.0])).tolist()
-    [[0.0, -3.0, 2.0], [3.0, 0.0, -1.0], [-2.0, 1.0, 0.0]]
-    """
+    """Return the matrices [..., 3, 3] of the cross products v -> u x v, u [..., 3]."""
     x, y, z = u.unbind(-1)
     zero = torch.zeros_like(x)
     return torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
@@ -88,10 +79,7 @@ def _combine(u: Tensor, one: Tensor, cross: Tensor, outer: Tensor) -> Tensor:
 
 
 def rotation_exp(u: Tensor) -> Tensor:
-    """Return R(u), rotations [..., 3, 3] by |u| radians about u [..., 3].
-
-    They are counter-clockwise as seen from the tip of u.
-    """
+    """Return R(u) [..., 3, 3] by |u| radians, counter-clockwise as seen from the tip of u."""
     return _combine(u, *stumpff(u.square().sum(-1))[:3])
 
 
@@ -115,10 +103,8 @@ def rotation_log(rotations: Tensor) -> Tensor:
 
 
 def _angle_per_sine(square: Tensor, w: Tensor) -> Tensor:
-    """Return theta / sin(theta / 2) [...] of sin(theta / 2)^2 and w = cos(theta / 2) >= 0.
-
-    Near 0 by the power series of the arc tangent.
-    """
+    """Return theta / sin(theta / 2) [...] of sin(theta / 2)^2 and w = cos(theta / 2) >= 0."""
+    # Near 0 by the power series of the arc tangent.
     near = square < 0.04
     far = torch.where(near, 1.0, square).sqrt()
     cosine = torch.where(near, w, 1.0)
@@ -139,16 +125,11 @@ def rotation_quaternions(rotations: Tensor) -> Tensor:
     difference, total = rotations - rotations.mT, rotations + rotations.mT
     wx, wy, wz = difference[..., 2, 1], difference[..., 0, 2], difference[..., 1, 0]
     xy, yz, zx = total[..., 0, 1], total[..., 1, 2], total[..., 2, 0]
-    xx, yy, zz = rotations.diagonal(dim1=-2, dim2=-1).unbind(-1)
-    squares = [1 + xx + yy + zz, 1 + xx - yy - zz, 1 - xx + yy - zz, 1 - xx - yy + zz]
-    rows = [
-        [squares[0], wx, wy, wz],
-        [wx, squares[1], xy, zx],
-        [wy, xy, squares[2], yz],
-        [wz, zx, yz, squares[3]],
-    ]
-    products = torch.stack([torch.stack(row, -1) for row in rows], -2)
-    largest = torch.stack(squares, -1).argmax(-1)[..., None, None]
+    a, b, c = rotations.diagonal(dim1=-2, dim2=-1).unbind(-1)
+    ww, xx, yy, zz = 1 + a + b + c, 1 + a - b - c, 1 - a + b - c, 1 - a - b + c
+    entries = [ww, wx, wy, wz, wx, xx, xy, zx, wy, xy, yy, yz, wz, zx, yz, zz]
+    products = torch.stack(entries, -1).unflatten(-1, (4, 4))
+    largest = torch.stack([ww, xx, yy, zz], -1).argmax(-1)[..., None, None]
     column = products.gather(-2, largest.expand(*largest.shape[:-1], 4)).squeeze(-2)
     q = column / torch.linalg.vector_norm(column, dim=-1, keepdim=True)
     return torch.where(q[..., :1] < 0, -q, q)
@@ -169,9 +150,6 @@ def uniform_rotations(draws: Tensor) -> Tensor:
 
     Two of the quaternion's four numbers lie on a circle whose squared radius is uniform, the other
     two on the circle that completes the unit sphere (Shoemake 1992).
-
-    >>> uniform_rotations(torch.tensor([1.0, 0.5, 0.0])).tolist()
-    [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
     """
     share, first, second = draws.unbind(-1)
     first, second = 2 * math.pi * first, 2 * math.pi * second
@@ -181,23 +159,13 @@ def uniform_rotations(draws: Tensor) -> Tensor:
 
 
 def motion_exp(u: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the motion of a twist: R(u) [..., 3, 3] and V(u) shift [..., 3].
-
-    Args:
-        u: [..., 3] in radians.
-        shift: [..., 3].
-    """
+    """Return the motion of a twist [..., 3], [..., 3]: R(u) [..., 3, 3] and V(u) shift [..., 3]."""
     c = stumpff(u.square().sum(-1))
     return _combine(u, *c[:3]), matvec(_combine(u, *c[1:4]), shift)
 
 
 def motion_log(rotations: Tensor, translations: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the twist (u, shift) [..., 3] of a motion; inverse of `motion_exp` for |u| < pi.
-
-    Args:
-        rotations: R [..., 3, 3].
-        translations: t [..., 3].
-    """
+    """Return the twist (u, shift) [..., 3] of a motion; inverse of `motion_exp` for |u| < pi."""
     u = rotation_log(rotations)
     return u, matvec(inverse_left_jacobian(u), translations)
 

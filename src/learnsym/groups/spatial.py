@@ -17,50 +17,27 @@ import torch
 from torch import Generator, Tensor
 from torch.nn.functional import pad
 
-from learnsym.groups.base import (
-    AXES,
-    LieGroup,
-    TranslationGroup,
-    homogeneous,
-    translation_generators,
-)
-from learnsym.groups.rotations import (
-    hat,
-    motion_exp,
-    motion_log,
-    rotation_exp,
-    rotation_log,
-    uniform_rotations,
-)
+from learnsym.groups import rotations
+from learnsym.groups.base import LieGroup, TranslationGroup, homogeneous, translation_generators
 from learnsym.schema import Positive
 
-
-def _rotations() -> dict[str, Tensor]:
-    """Return the generators of the rotations about x, y and z."""
-    generators = pad(hat(torch.eye(3, dtype=torch.float64)), (0, 1, 0, 1))
-    return {f"rotation_{axis}": g for axis, g in zip(AXES, generators, strict=True)}
-
-
-def _deformations() -> dict[str, Tensor]:
-    """Return the six symmetric generators: scale, two stretches, three shears."""
-    diagonals = {"scale": (1, 1, 1), "stretch_xy": (1, -1, 0), "stretch_yz": (0, 1, -1)}
-    generators = {
-        name: torch.diag(torch.tensor([*diagonal, 0], dtype=torch.float64))
-        for name, diagonal in diagonals.items()
-    }
-    for i, j in ((0, 1), (1, 2), (2, 0)):
-        shear = torch.zeros(4, 4, dtype=torch.float64)
-        shear[i, j] = shear[j, i] = 1
-        generators[f"shear_{AXES[i]}{AXES[j]}"] = shear
-    return generators
+_X, _Y, _Z, _ = torch.eye(4, dtype=torch.float64)
+_ROTATIONS = {
+    f"rotation_{axis}": pad(rotations.hat(vector[:3]), (0, 1, 0, 1))
+    for axis, vector in {"x": _X, "y": _Y, "z": _Z}.items()
+}
+_DEFORMATIONS = {
+    "scale": torch.diag(_X + _Y + _Z),
+    "stretch_xy": torch.diag(_X - _Y),
+    "stretch_yz": torch.diag(_Y - _Z),
+    "shear_xy": torch.outer(_X, _Y) + torch.outer(_Y, _X),
+    "shear_yz": torch.outer(_Y, _Z) + torch.outer(_Z, _Y),
+    "shear_zx": torch.outer(_Z, _X) + torch.outer(_X, _Z),
+}
 
 
 class Trivial3(LieGroup):
-    """The group of space with the identity alone; it has no generators.
-
-    >>> Trivial3().exp(torch.zeros(2, 0)).shape
-    torch.Size([2, 4, 4])
-    """
+    """The group of space with the identity alone; it has no generators."""
 
     def __init__(self) -> None:
         super().__init__(translation_generators(3, 1.0))
@@ -72,81 +49,52 @@ class Trivial3(LieGroup):
 
 
 class T3(TranslationGroup):
-    """T(3), the translations of space.
-
-    Args:
-        translation_scale: units of length per unit of a coefficient.
-
-    >>> T3(translation_scale=0.5).exp(torch.tensor([2.0, 0.0, 4.0]))[:3, 3].tolist()
-    [1.0, 0.0, 2.0]
-    """
+    """T(3), the translations of space by `translation_scale` per unit of a coefficient."""
 
     def __init__(self, translation_scale: Positive = 0.5) -> None:
         super().__init__(3, translation_scale)
 
 
 class SO3(LieGroup):
-    """SO(3), the rotations about the origin.
-
-    >>> SO3().exp(torch.tensor([0.0, 0.0, torch.pi / 2]))[:2, :2].round().abs().tolist()
-    [[0.0, 1.0], [1.0, 0.0]]
-    """
+    """SO(3), the rotations about the origin."""
 
     def __init__(self) -> None:
-        super().__init__(_rotations())
+        super().__init__(_ROTATIONS)
 
     def exp(self, u: Tensor) -> Tensor:
         """Map coefficients [..., 3] to rotations [..., 4, 4], see `rotation_exp`."""
-        return homogeneous(rotation_exp(self.checked(u)))
+        return homogeneous(rotations.rotation_exp(self.checked(u)))
 
     def log(self, elements: Tensor) -> Tensor:
         """Map rotations [..., 4, 4] to coefficients [..., 3], see `rotation_log`."""
-        return rotation_log(elements[..., :3, :3])
+        return rotations.rotation_log(elements[..., :3, :3])
 
     def sample(self, count: int, generator: Generator | None = None) -> Tensor:
         """Draw rotations [count, 4, 4], uniform by Haar's measure, float64."""
-        return homogeneous(
-            uniform_rotations(torch.rand(count, 3, generator=generator, dtype=torch.float64))
-        )
+        draws = torch.rand(count, 3, generator=generator, dtype=torch.float64)
+        return homogeneous(rotations.uniform_rotations(draws))
 
 
 class SE3(LieGroup):
-    """SE(3), the proper motions: translations and rotations.
-
-    Args:
-        translation_scale: units of length per unit of a translation's coefficient.
-    """
+    """SE(3), the proper motions: translations and rotations."""
 
     def __init__(self, translation_scale: Positive = 0.5) -> None:
-        super().__init__(translation_generators(3, translation_scale) | _rotations())
+        super().__init__(translation_generators(3, translation_scale) | _ROTATIONS)
         self.translation_scale = translation_scale
 
     def exp(self, u: Tensor) -> Tensor:
         """Map coefficients [..., 6] to motions [..., 4, 4], see `motion_exp`."""
         shift, turn = self.checked(u).split(3, -1)
-        return homogeneous(*motion_exp(turn, self.translation_scale * shift))
+        return homogeneous(*rotations.motion_exp(turn, self.translation_scale * shift))
 
     def log(self, elements: Tensor) -> Tensor:
         """Map motions [..., 4, 4] to coefficients [..., 6], see `motion_log`."""
-        turn, shift = motion_log(elements[..., :3, :3], elements[..., :3, 3])
+        turn, shift = rotations.motion_log(elements[..., :3, :3], elements[..., :3, 3])
         return torch.cat([shift / self.translation_scale, turn], -1)
 
 
 class Affine3(LieGroup):
-    """Aff(3), the twelve-dimensional group of Augerino.
-
-    It is generated by translations, rotations, scale, stretches and shears. It has no `log`: not
-    every affine map of positive determinant is an exponential.
-
-    Args:
-        translation_scale: units of length per unit of a translation's coefficient.
-
-    >>> Affine3().exp(torch.zeros(12)).equal(torch.eye(4))
-    True
-    """
+    """Aff(3), the twelve-dimensional group of Augerino; without `log`, as not all maps have one."""
 
     def __init__(self, translation_scale: Positive = 0.5) -> None:
-        super().__init__(
-            translation_generators(3, translation_scale) | _rotations() | _deformations()
-        )
-        self.translation_scale = translation_scale
+        super().__init__(translation_generators(3, translation_scale) | _ROTATIONS | _DEFORMATIONS)

@@ -102,7 +102,7 @@ class GroupConv(ContinuousGroupConv):
         out = self.sample(features, context)
         height, width = (side - self.kernel_size + 1 for side in features.shape[-2:])
         few = not self.padding and height * width <= _FEW_PIXELS
-        if few and self.training and not self.decay and not out.per_image:
+        if few and self.training and not self.decay and out.angle.ndim == 1:
             return self.forward_factorised(features, out, inputs), out
         return self.convolve(features, self.sample_kernel(out, inputs), context), out
 

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from learnsym.analysis.angle_response import angle_response
-from learnsym.analysis.rotation_spread import rotation_spread
+from learnsym.analysis.evaluation import angle_response, rotation_spread
 from learnsym.figures.run import draw_run
 from learnsym.modes.equivariance import training_errors
 from learnsym.run.context import RunContext
