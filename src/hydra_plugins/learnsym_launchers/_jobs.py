@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
@@ -18,11 +18,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from learnsym.errors import ConfigError, LearnSymError
 from learnsym.utils.files import write_atomically
 
-_KILLED = "its process was killed (out of memory or time, or by hand) and left no record"
 
-
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """A job of a sweep: its number, and what is typed for it."""
 
     number: int
@@ -31,10 +28,7 @@ class Job:
 
 @dataclass(eq=False)
 class SweepTask:
-    """Callable that does a job in the process that unpickles it, in the same folder.
-
-    On a cluster, the folder is on a file system that all machines share.
-    """
+    """Callable that does a job in the process that unpickles it, in the same (shared) folder."""
 
     hydra_context: HydraContext
     config: DictConfig
@@ -68,15 +62,10 @@ class SweepTask:
 class SweepLauncher(Launcher):
     """Base of launchers: every job has a record in the sweep's directory in the end.
 
-    Args:
-        settings: of `hydra.launcher`.
-
     Attributes:
         package: the module that the launcher needs, and the extra that installs it.
         skips_finished: jobs with a result are left out: they would wait in a queue to say so.
-        task_class: of what a worker calls.
-        task: what a worker calls with a job.
-        folder: the sweep's directory.
+        task_class: of what a worker calls with a job.
     """
 
     package: ClassVar[tuple[str, str] | None] = None
@@ -107,10 +96,10 @@ class SweepLauncher(Launcher):
     ) -> Sequence[JobReturn]:
         """Do the jobs; return when none of them is at work any more."""
         jobs = [Job(n, tuple(words)) for n, words in enumerate(job_overrides, initial_job_idx)]
+        killed = "its process was killed (out of memory or time, or by hand) and left no record"
         for job in jobs:
-            self.record(job, error=_KILLED)
-        unfinished = [job for job in jobs if not (self.skips_finished and self._skip(job))]
-        if unfinished:
+            self.record(job, error=killed)
+        if unfinished := [job for job in jobs if not (self.skips_finished and self._skip(job))]:
             self.start(unfinished)
         return [JobReturn(overrides=job.overrides, status=JobStatus.COMPLETED) for job in jobs]
 
@@ -120,9 +109,8 @@ class SweepLauncher(Launcher):
 
     def record(self, job: Job, directory: str | None = None, error: str | None = None) -> None:
         """Record where the result of a job is, or why there is none; the job overwrites it."""
-        status = "missing" if error else "finished"
-        record: dict[str, object] = {"overrides": job.overrides, "status": status}
-        record |= {"directory": directory, "error": error}
+        record: dict[str, object] = {"overrides": job.overrides, "directory": directory}
+        record |= {"status": "missing" if error else "finished", "error": error}
         write_atomically(self._path(job), json.dumps(record, indent=2))
 
     def is_missing(self, job: Job) -> bool:
@@ -146,8 +134,7 @@ class SweepLauncher(Launcher):
         except LearnSymError:
             return False  # the job reports it
         run = Path(config.paths.out).absolute() / name
-        finished = (run / "result.json").exists()
-        if finished:
+        if finished := (run / "result.json").exists():
             self.record(job, directory=str(run))
             print(f"finished before: {run}", flush=True)
         return finished

@@ -46,21 +46,17 @@ class RayLauncher(SweepLauncher):
         import ray
 
         address = self.settings["address"]
-        is_local = address == "local"
+        local = {"include_dashboard": False, "object_store_memory": 10**8}  # jobs hand over nothing
         try:
-            ray.init(
-                address=address,
-                configure_logging=False,
-                include_dashboard=False if is_local else None,
-                object_store_memory=10**8 if is_local else None,  # jobs hand over nothing
-            )
+            settings = local if address == "local" else {}
+            ray.init(address=address, configure_logging=False, **settings)
         except Exception as error:
             reason = str(error).splitlines()[0].rstrip(".")
             if isinstance(error, ConnectionError | ValueError):
                 raise ConfigError(f"hydra.launcher.address={address}: {reason}.") from error
             raise RunError(f"Ray did not start: {reason}.") from error
         try:
-            if is_local:
+            if address == "local":
                 self._check_room([node["Resources"] for node in ray.nodes()])
             self._run(jobs)
         finally:
@@ -88,7 +84,7 @@ class RayLauncher(SweepLauncher):
         import ray
 
         needs = self._needs()
-        remote = ray.remote(_do).options(
+        remote = ray.remote(SweepTask.__call__).options(
             num_cpus=needs.pop("CPU"),
             num_gpus=needs.pop("GPU"),
             memory=needs.pop("memory", None),
@@ -106,7 +102,3 @@ class RayLauncher(SweepLauncher):
                 if self.is_missing(job):
                     reason = " ".join(str(error).split())
                     self.record(job, error=f"{type(error).__name__}: {reason}")
-
-
-def _do(task: SweepTask, job: Job) -> None:
-    task(job)

@@ -23,11 +23,7 @@ def with_checkpoint_config(cfg: DictConfig, overrides: list[str]) -> DictConfig:
     """Take net, data and recipe from the checkpoint, except what the command line says.
 
     A section that the command chooses (`dataset=mnist`, `experiment=...`) stays as composed; single
-    keys (`dataset.rotation_range=90`) are set on top of the checkpoint's.
-
-    Raises:
-        CheckpointError: the checkpoint cannot be read.
-        ConfigError: a key that the checkpoint's section does not have.
+    keys (`dataset.rotation_range=90`) are set on top of the checkpoint's, which must have them.
     """
     from learnsym.training import checkpoint
 
@@ -43,18 +39,11 @@ def with_checkpoint_config(cfg: DictConfig, overrides: list[str]) -> DictConfig:
         merged[section] = OmegaConf.create(stored[section])
         if "data_dir" in merged.dataset:
             merged.dataset.data_dir = cfg.paths.data
-        for override in overrides:
-            if override.startswith(f"{section}."):
-                key = override.split("=", 1)[0]
-                if OmegaConf.select(merged, key, default=ConfigError) is ConfigError:
-                    raise ConfigError(f"{key}: the checkpoint's {section} has no such setting.")
-                OmegaConf.update(merged, key, OmegaConf.select(cfg, key))
+        for key in (o.split("=", 1)[0] for o in overrides if o.startswith(f"{section}.")):
+            if OmegaConf.select(merged, key, default=ConfigError) is ConfigError:
+                raise ConfigError(f"{key}: the checkpoint's {section} has no such setting.")
+            OmegaConf.update(merged, key, OmegaConf.select(cfg, key))
     return merged
-
-
-def resolved(cfg: DictConfig) -> DictConfig:
-    """Return a configuration with all interpolations replaced by their values."""
-    return OmegaConf.create(to_plain(cfg))
 
 
 def config_hash(cfg: DictConfig) -> str:
@@ -62,8 +51,7 @@ def config_hash(cfg: DictConfig) -> str:
     anywhere = copy.deepcopy(cfg)
     anywhere.paths = {key: key for key in cfg.paths}  # files are told by names, not by folders
     content: PlainDict = with_former_names(to_plain(anywhere))
-    for key in IRRELEVANT:
-        content.pop(key, None)
+    content = {key: value for key, value in content.items() if key not in IRRELEVANT}
     analysis = content.get("analysis", {})
     if not (analysis.get("distance_to_equivariance") or analysis.get("equivariance_angles")):
         content.pop("analysis", None)
