@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
@@ -17,6 +17,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from learnsym.errors import ConfigError, LearnSymError
 from learnsym.utils.files import write_atomically
+
+if TYPE_CHECKING:
+    from submitit.helpers import DelayedSubmission
 
 
 class Job(NamedTuple):
@@ -46,6 +49,8 @@ class SweepTask:
 
     def __call__(self, job: Job) -> None:
         """Do the job; `learnsym.cli.job` records how it ends, and raises nothing."""
+        # A job is one task, whose processes Fabric is not to look for in Slurm's variables.
+        os.environ["SLURM_JOB_NAME"] = "interactive"
         os.chdir(self.folder)
         setup_globals()
         Singleton.set_state(self.singletons)
@@ -58,6 +63,12 @@ class SweepTask:
         )
         _ = result.return_value  # raises what the job raised
 
+    def checkpoint(self, job: Job) -> "DelayedSubmission":
+        """Return what submitit queues when the job is preempted: the same, for a run continues."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, job)
+
 
 class SweepLauncher(Launcher):
     """Base of launchers: every job has a record in the sweep's directory in the end.
@@ -65,12 +76,10 @@ class SweepLauncher(Launcher):
     Attributes:
         package: the module that the launcher needs, and the extra that installs it.
         skips_finished: jobs with a result are left out: they would wait in a queue to say so.
-        task_class: of what a worker calls with a job.
     """
 
     package: ClassVar[tuple[str, str] | None] = None
     skips_finished: ClassVar[bool] = True
-    task_class: ClassVar[type[SweepTask]] = SweepTask
 
     def __init__(self, **settings: Any) -> None:
         self.settings = settings
@@ -80,7 +89,7 @@ class SweepLauncher(Launcher):
     ) -> None:
         """Take what Hydra hands over before `launch`."""
         self.check_available()
-        self.task = self.task_class(hydra_context, config, task_function)
+        self.task = SweepTask(hydra_context, config, task_function)
         self.folder = Path(str(config.hydra.sweep.dir)).absolute()
 
     def check_available(self) -> None:

@@ -7,6 +7,7 @@ from hydra.core.config_store import ConfigStore
 
 from hydra_plugins.learnsym_launchers._jobs import Job, SweepLauncher, SweepTask
 from learnsym.errors import ConfigError, RunError
+from learnsym.schema import PlainDict
 
 
 @dataclass
@@ -33,12 +34,7 @@ class RayLauncher(SweepLauncher):
     package = ("ray", "ray")
 
     def start(self, jobs: list[Job]) -> None:
-        """Start the jobs and wait for them.
-
-        Raises:
-            ConfigError: there is no such cluster, or this machine is not large enough for a job.
-            RunError: Ray does not start.
-        """
+        """Start the jobs and wait for them."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         # Below `uv run` Ray would give every worker a new environment, without the extras of this
         # one, in a copy of the folder.
@@ -46,10 +42,11 @@ class RayLauncher(SweepLauncher):
         import ray
 
         address = self.settings["address"]
-        local = {"include_dashboard": False, "object_store_memory": 10**8}  # jobs hand over nothing
+        settings: PlainDict = {"address": address, "configure_logging": False}
+        if address == "local":  # its jobs hand over nothing
+            settings |= {"include_dashboard": False, "object_store_memory": 10**8}
         try:
-            settings = local if address == "local" else {}
-            ray.init(address=address, configure_logging=False, **settings)
+            ray.init(**settings)
         except Exception as error:
             reason = str(error).splitlines()[0].rstrip(".")
             if isinstance(error, ConnectionError | ValueError):
@@ -62,34 +59,31 @@ class RayLauncher(SweepLauncher):
         finally:
             ray.shutdown()
 
-    def _needs(self) -> dict[str, float]:
-        """Return what a job takes, by Ray's names (memory in bytes)."""
-        needs = {"CPU": self.settings["num_cpus"], "GPU": self.settings["num_gpus"]}
-        if self.settings["memory_gb"]:
-            needs["memory"] = self.settings["memory_gb"] * 1e9
-        return needs | dict(self.settings["resources"])
-
     def _check_room(self, machines: list[dict[str, float]]) -> None:
         """Refuse what no machine has: Ray would wait for one for ever."""
-        keys = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory_gb"}
-        for name, needed in self._needs().items():
+        settings = self.settings
+        needs = [("num_cpus", "CPU", settings["num_cpus"])]
+        needs += [("num_gpus", "GPU", settings["num_gpus"])]
+        needs += [("memory_gb", "memory", (settings["memory_gb"] or 0) * 1e9)]
+        needs += [("resources", name, needed) for name, needed in settings["resources"].items()]
+        for key, name, needed in needs:
             available = max(machine.get(name, 0) for machine in machines)
             if needed > available:
                 raise ConfigError(
-                    f"hydra.launcher.{keys.get(name, 'resources')}: a job is to have {needed:g} "
-                    f"{name}, and Ray finds {available:g} on this machine."
+                    f"hydra.launcher.{key}: a job is to have {needed:g} {name}, and Ray finds "
+                    f"{available:g} on this machine."
                 )
 
     def _run(self, jobs: list[Job]) -> None:
         import ray
 
-        needs = self._needs()
+        settings = self.settings
         remote = ray.remote(SweepTask.__call__).options(
-            num_cpus=needs.pop("CPU"),
-            num_gpus=needs.pop("GPU"),
-            memory=needs.pop("memory", None),
-            resources=needs,
-            max_retries=self.settings["max_retries"],
+            num_cpus=settings["num_cpus"],
+            num_gpus=settings["num_gpus"],
+            memory=settings["memory_gb"] and settings["memory_gb"] * 1e9,
+            resources=dict(settings["resources"]),
+            max_retries=settings["max_retries"],
         )
         task = ray.put(self.task)
         pending = {remote.remote(task, job): job for job in jobs}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from hydra.core.config_store import ConfigStore
 
-from hydra_plugins.learnsym_launchers._jobs import Job, SweepLauncher, SweepTask
+from hydra_plugins.learnsym_launchers._jobs import Job, SweepLauncher
 from learnsym.errors import ConfigError
 from learnsym.schema import PlainDict
 from learnsym.utils.files import write_atomically
@@ -59,21 +59,6 @@ _GENERAL = ("name", "timeout_min", "gpus_per_node", "cpus_per_task", "mem_gb")
 """Settings that submitit has for all kinds of clusters."""
 
 
-class SlurmTask(SweepTask):
-    """Callable that does a job where submitit starts it."""
-
-    def __call__(self, job: Job) -> None:
-        """Do the job as one task, whose processes Fabric must not look for in Slurm's variables."""
-        os.environ["SLURM_JOB_NAME"] = "interactive"
-        super().__call__(job)
-
-    def checkpoint(self, job: Job) -> "submitit.helpers.DelayedSubmission":
-        """Return what submitit queues when the job is preempted: the same, for a run continues."""
-        import submitit
-
-        return submitit.helpers.DelayedSubmission(self, job)
-
-
 class SlurmLauncher(SweepLauncher):
     """Run jobs as an array of Slurm jobs, which outlive this process.
 
@@ -81,7 +66,6 @@ class SlurmLauncher(SweepLauncher):
     """
 
     package = ("submitit", "slurm")
-    task_class = SlurmTask
 
     def check_available(self) -> None:
         """Raise a ConfigError if submitit is not installed, or this machine has no Slurm."""
@@ -114,11 +98,7 @@ class SlurmLauncher(SweepLauncher):
         return {k if k in _GENERAL else f"slurm_{k}": v for k, v in settings.items()}
 
     def start(self, jobs: list[Job]) -> None:
-        """Queue those that are not queued yet, and wait for all.
-
-        Raises:
-            ConfigError: Slurm refuses them.
-        """
+        """Queue those that are not queued yet, and wait for all."""
         path = self._logs / "ids.json"
         queued = json.loads(path.read_text()) if self._on_slurm and path.exists() else {}
         active = _active(set(queued.values()))

@@ -71,6 +71,11 @@ class Request:
         """Return the first override whose key begins so."""
         return next((o for o in self.overrides if re.match(pattern, o.lstrip("+~"))), None)
 
+    def no_effect(self, typed: str, why: str) -> ConfigError:
+        """Return the error for what the mode does not take."""
+        mode = self.choices["mode"]
+        return ConfigError(f"{typed} would have no effect with mode={mode}{why}.")
+
 
 def check_mode(request: Request) -> None:
     """Check what does not depend on the network or the data, before a checkpoint is read."""
@@ -83,20 +88,14 @@ def check_mode(request: Request) -> None:
     mode, name = request.mode, request.choices["mode"]
     needs_runs = getattr(mode, "needs_runs", False)
     if cfg.runs and not needs_runs and not getattr(mode, "takes_runs", False):
-        raise ConfigError(
-            f"runs={cfg.runs} would have no effect with mode={name}; it goes with mode=report."
-        )
+        raise request.no_effect(f"runs={cfg.runs}", "; it goes with mode=report")
     if needs_runs and not cfg.runs:
         raise ConfigError(f"mode={name} needs runs=<pattern>, such as runs='{cfg.paths.out}/*'.")
     if issubclass(mode, ResultsMode):
         if idle := request.typed(r"(?!(mode|paths|runs|plugins)[.=])"):
-            no_effect = f"{idle} would have no effect with mode={name}, which trains nothing."
-            raise ConfigError(no_effect)
+            raise request.no_effect(idle, ", which trains nothing")
     elif cfg.checkpoint is not None and not mode.reads_checkpoint:
-        raise ConfigError(
-            f"checkpoint={cfg.checkpoint} would have no effect with mode={name}; it goes with "
-            "mode=test."
-        )
+        raise request.no_effect(f"checkpoint={cfg.checkpoint}", "; it goes with mode=test")
     elif cfg.checkpoint is None and mode.needs_checkpoint:
         raise ConfigError(
             f"mode={name} needs checkpoint=<run directory>/checkpoints/last.pt (or best.pt)."
@@ -150,9 +149,7 @@ def _check_augmentation(request: Request) -> None:
             advice = f"valid: {', '.join(MODE_OF_KEY)}"
             if key[1] in MODE_OF_KEY:
                 advice = f"it goes with mode={MODE_OF_KEY[key[1]]}"
-            raise ConfigError(
-                f"{override} would have no effect with mode={request.choices['mode']}; {advice}."
-            )
+            raise request.no_effect(override, f"; {advice}")
 
 
 def _check_analysis(request: Request, net: nn.Module | None) -> None:
@@ -164,16 +161,12 @@ def _check_analysis(request: Request, net: nn.Module | None) -> None:
     if (typed := request.typed(r"analysis\.")) and not trains:
         records = ", which records distances of its own"
         why = " from a checkpoint" if mode.trains_by_epochs else records
-        raise ConfigError(
-            f"{typed} would have no effect with mode={request.choices['mode']}{why}; it is "
-            "measured in training, with mode=train."
-        )
+        raise request.no_effect(typed, f"{why}; it is measured in training, with mode=train")
     if cfg.analysis.distance_to_equivariance:
         measurable(net or build(cfg, "net", **dummy_data_spec(cfg)))
     elif group := request.typed(r"analysis\.group="):
-        raise ConfigError(
-            f"{group} would have no effect without analysis.distance_to_equivariance=true."
-        )
+        without = "without analysis.distance_to_equivariance=true"
+        raise ConfigError(f"{group} would have no effect {without}.")
 
 
 def _check_group(request: Request) -> None:

@@ -13,11 +13,8 @@ LIBRARIES = ("learnsym", "torch", "torchvision", "numpy", "lightning-fabric", "h
 def versions() -> dict[str, str | None]:
     """Return the versions of libraries and Python, the hash of the source and its commit."""
     libraries: dict[str, str | None] = {name: metadata.version(name) for name in LIBRARIES}
-    return libraries | {
-        "python": platform.python_version(),
-        "code": code_hash(),
-        "commit": commit(),
-    }
+    own = {"python": platform.python_version(), "code": code_hash(), "commit": commit()}
+    return libraries | own
 
 
 @cache
