@@ -71,15 +71,10 @@ class SweepTask:
 
 
 class SweepLauncher(Launcher):
-    """Base of launchers: every job has a record in the sweep's directory in the end.
+    """Base of launchers: every job has a record in the sweep's directory in the end."""
 
-    Attributes:
-        package: the module that the launcher needs, and the extra that installs it.
-        skips_finished: jobs with a result are left out: they would wait in a queue to say so.
-    """
-
-    package: ClassVar[tuple[str, str] | None] = None
-    skips_finished: ClassVar[bool] = True
+    package: ClassVar[tuple[str, str] | None] = None  # a module, and the extra that installs it
+    skips_finished: ClassVar[bool] = True  # jobs with a result would wait in a queue to say so
 
     def __init__(self, **settings: Any) -> None:
         self.settings = settings

@@ -19,9 +19,8 @@ from learnsym.run.directory import RunDirectory
 from learnsym.run.distributed import devices_for, held_directory, make_fabric, shutdown
 from learnsym.run.launch_env import launch_env
 from learnsym.run.mode import ResultsMode
-from learnsym.run.run_id import config_hash, run_name, with_checkpoint_config
+from learnsym.run.run_id import code_hash, config_hash, run_name, versions, with_checkpoint_config
 from learnsym.run.summary import result_of, show
-from learnsym.run.versions import code_hash, versions
 from learnsym.schema import PlainDict, PlainMapping
 from learnsym.utils.files import write_atomically
 

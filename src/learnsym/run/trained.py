@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from learnsym.config.allowed_classes import allow_plugins
@@ -18,7 +18,7 @@ from learnsym.run.context import build_network
 from learnsym.run.run_id import SECTIONS
 from learnsym.schema import PlainDict
 from learnsym.training import checkpoint
-from learnsym.training.tasks import AbsoluteError
+from learnsym.training.tasks import AbsoluteError, task_for
 
 
 @dataclass(frozen=True)
@@ -96,10 +96,17 @@ def load(path: str | Path, device: str = "cpu", plugins: Iterable[str] = ()) -> 
     config: PlainDict = with_current_names(checkpoint.configuration(file, SECTIONS))
     state = checkpoint.load(file)
     cfg = OmegaConf.create(config)
-    data = _restored(state["data"]) if state.get("data") else build(cfg, "dataset")
+    if stored := state.get("data"):
+        data = _restored(stored)
+        centre, scale = tuple(stored["centre"]), tuple(stored["scale"])
+        absolute = AbsoluteError(unit=data.info.target_unit, centre=centre, scale=scale)
+        targets = absolute if centre else None
+    else:
+        data = build(cfg, "dataset")
+        task = task_for(data, cfg.train.get("loss", "likelihood"))
+        targets = task if isinstance(task, AbsoluteError) else None
     net = build_network(cfg, data)
     checkpoint.load_weights(net, state, file)
-    targets = _targets(cfg, data, state.get("data"))
     return TrainedModel(net.to(device).eval(), data.info, data, targets, config)
 
 
@@ -110,13 +117,3 @@ def _restored(stored: PlainDict) -> Data:
     if stored["kind"] == "images":
         return ImageData(info, {})
     return PointData(info, {}, center=stored["center"])
-
-
-def _targets(cfg: DictConfig, data: Data, stored: PlainDict | None) -> AbsoluteError | None:
-    info, is_absolute = data.info, cfg.train.get("loss") == "absolute_error"
-    if info.task != "regression" or not (is_absolute or info.target_error == "absolute"):
-        return None
-    if stored:
-        centre, scale = tuple(stored["centre"]), tuple(stored["scale"])
-        return AbsoluteError(unit=info.target_unit, centre=centre, scale=scale)
-    return AbsoluteError.of(data.splits["train"].targets, info.target_unit)
