@@ -33,9 +33,6 @@ from learnsym.run.launch_env import launch_env, wait_for_rank_zero
 from learnsym.schema import PlainDict
 from learnsym.utils.files import write_atomically
 
-SECONDS_FOR_OTHER_RANKS = 3.0
-"""How long rank 0 waits for the others under torchrun, which kills them when rank 0 ends."""
-
 
 def main() -> NoReturn:
     """Run the command line; exit with 0, 1 for a failed run or sweep, 2 for a wrong command."""
@@ -129,7 +126,7 @@ def _stop(sentence: str, code: int, details: str = "") -> NoReturn:
     if env.is_distributed:
         sys.stdout.flush()
         if env.is_rank_zero and env.launcher == "torchrun":
-            time.sleep(SECONDS_FOR_OTHER_RANKS)
+            time.sleep(3)  # for the others, which torchrun kills when rank 0 ends
         os._exit(code)  # threads of the group of processes may still run: they abort an exit
     sys.exit(code)
 

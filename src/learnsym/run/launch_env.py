@@ -19,10 +19,7 @@ SECONDS_FOR_RANK_ZERO = 10.0
 
 @dataclass(frozen=True)
 class LaunchEnv:
-    """Rank of this process among so many on so many nodes.
-
-    The launcher is who has started them; None where this process is alone, or starts others.
-    """
+    """Rank of this process among those of a launcher (None: it is alone, or starts others)."""
 
     launcher: Literal["torchrun", "srun"] | None = None
     rank: int = 0
@@ -84,8 +81,7 @@ def wait_for_rank_zero(code: int) -> bool:
     """Wait for rank 0 to report the error; return True if it did not.
 
     torchrun ends all processes as soon as one has ended, and rank 0 must not be cut short. It has
-    reported once it is gone: its own torchrun with it, or the address at which it meets the others.
-    If that still answers in the end, only this process has failed.
+    reported once it is gone, and its torchrun, or the address where ranks meet, answers no more.
     """
     signal.signal(signal.SIGTERM, lambda *_: os._exit(code))
     deadline = time.monotonic() + SECONDS_FOR_RANK_ZERO

@@ -31,13 +31,8 @@ if TYPE_CHECKING:
 def run(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> Path:
     """Do what the configuration says, or show the result that is there already.
 
-    Args:
-        cfg: composed by Hydra.
-        overrides: as typed, for the record and to tell what a user asked for.
-        choices: the option of every config group.
-
-    Returns:
-        The run's directory, or what a mode without a run has written.
+    Overrides are as typed, choices those of every config group. Returns the run's directory, or
+    what a mode without a run has written.
     """
     # === compose and check ===
     request = Request(cfg, overrides, choices)

@@ -33,14 +33,10 @@ def batch_uniform(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """Draw uniform numbers [count, *shape] in [0, 1) for `count` examples.
+    """Draw uniform numbers [count, *shape] in [0, 1).
 
-    Args:
-        count: examples, or a multiple of them (several copies of each, those of one side by side).
-        shape: of the numbers of one example.
-        rows: which examples of a global batch these are; None: all of them.
-        device: of the result.
-        dtype: of the result.
+    The count is that of the rows of a global batch (None: all of it), or a multiple of it: several
+    copies of each example, those of one side by side.
 
     >>> one, two = torch.manual_seed(0).get_state(), batch_uniform(4)
     >>> torch.set_rng_state(one)
