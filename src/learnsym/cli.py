@@ -7,12 +7,14 @@ import json
 import os
 import re
 import sys
+import time
 import traceback
 import warnings
 from pathlib import Path
 from typing import NoReturn
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -27,14 +29,9 @@ from learnsym.config.resolvers import register_resolvers
 from learnsym.config.search_path import CONFIG_DIR
 from learnsym.config.validate import check_top_level
 from learnsym.errors import ConfigError, LearnSymError
-from learnsym.run.launch_env import launch_env, wait_for_other_ranks, wait_for_rank_zero
+from learnsym.run.launch_env import launch_env, wait_for_rank_zero
 from learnsym.schema import PlainDict
 from learnsym.utils.files import write_atomically
-
-WHY_NOT_OPTUNA = (
-    "as hydra-optuna-sweeper does its trials again when a search is continued; a grid is continued "
-    "where it was: -m net.regularisation=0.01,0.03,0.1."
-)
 
 
 def main() -> NoReturn:
@@ -45,14 +42,15 @@ def main() -> NoReturn:
     warnings.filterwarnings("ignore", category=FutureWarning)
     register_resolvers()
     guard_hydra()
-    _check_flags(sys.argv[1:])
+    words = sys.argv[1:]
+    _check_flags(words)
     try:
-        allow_plugins(sys.argv[1:])
+        allow_plugins(words)
         hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="config")(job)()
     except LearnSymError as error:
         _stop(str(error), error.exit_code)
     except (HydraException, OmegaConfBaseException, ValueError) as error:  # ValueErrors: Hydra's
-        _stop(explain(error, sys.argv[1:]), 2)
+        _stop(explain(error, words), 2)
     except YAMLError as error:
         text = " ".join(f"a configuration cannot be read: {error}".split())
         _stop(text.rstrip(".") + ".", 2)
@@ -72,11 +70,8 @@ def job(cfg: DictConfig) -> None:
     # As typed: an interpolation in an override belongs into the configuration.
     overrides = OmegaConf.to_container(settings.overrides.task, resolve=False)
     assert isinstance(overrides, list)
-    choices = dict(settings.runtime.choices)
-    if settings.mode == RunMode.MULTIRUN:
-        _job_of_sweep(cfg, overrides, choices)
-    else:
-        _single_job(cfg, overrides, choices)
+    do = _job_of_sweep if settings.mode == RunMode.MULTIRUN else _single_job
+    do(cfg, overrides, dict(settings.runtime.choices))
 
 
 def _single_job(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> None:
@@ -95,26 +90,24 @@ def _single_job(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) 
         directory = getattr(error, "directory", None)
         where = f"in {directory}/error.txt" if directory else "above"
         details = "" if directory else traceback.format_exc()  # no run yet that could keep it
-        kind = type(error).__name__
-        _stop(f"unexpected {kind}: {error}; the traceback is {where}.", 1, details)
+        sentence = f"unexpected {type(error).__name__}: {error}; the traceback is {where}."
+        _stop(sentence, 1, details)
 
 
 def _job_of_sweep(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> None:
     settings = HydraConfig.get()
-    record: PlainDict = {"overrides": overrides, "status": "failed"}
-    record |= {"directory": None, "error": None}
-    sweep = Path(settings.sweep.dir)
+    own = Path(settings.sweep.dir) / "jobs" / str(settings.job.num)
+    record: PlainDict = {"overrides": overrides, "status": "finished"}
     try:
-        record |= {"directory": str(_run(cfg, overrides, choices)), "status": "finished"}
+        record |= {"directory": str(_run(cfg, overrides, choices)), "error": None}
     except Exception as error:
-        known = isinstance(error, LearnSymError)
-        directory: str | None = getattr(error, "directory", None)
-        record["error"] = str(error) if known else f"{type(error).__name__}: {error}"
-        record["directory"] = directory
-        folder = Path(directory or sweep / "jobs" / str(settings.job.num))
-        write_atomically(folder / "error.txt", f"{error}\n" if known else traceback.format_exc())
-        print(f"failed: {' '.join(overrides)}: {record['error']}", file=sys.stderr)
-    write_atomically(sweep / "jobs" / f"{settings.job.num}.json", json.dumps(record, indent=2))
+        known, directory = isinstance(error, LearnSymError), getattr(error, "directory", None)
+        text = str(error) if known else f"{type(error).__name__}: {error}"
+        record |= {"status": "failed", "directory": directory, "error": text}
+        details = f"{error}\n" if known else traceback.format_exc()
+        write_atomically(Path(directory or own) / "error.txt", details)
+        print(f"failed: {' '.join(overrides)}: {text}", file=sys.stderr)
+    write_atomically(own.with_suffix(".json"), json.dumps(record, indent=2))
 
 
 def _run(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> Path:
@@ -132,14 +125,14 @@ def _stop(sentence: str, code: int, details: str = "") -> NoReturn:
         print(f"{details}error: {sentence}", file=sys.stderr, flush=True)
     if env.is_distributed:
         sys.stdout.flush()
-        wait_for_other_ranks()
+        if env.is_rank_zero and env.launcher == "torchrun":
+            time.sleep(3)  # for the others, which torchrun kills when rank 0 ends
         os._exit(code)  # threads of the group of processes may still run: they abort an exit
     sys.exit(code)
 
 
 def _check_flags(arguments: list[str]) -> None:
     """Refuse unknown flags in one sentence, which Hydra's parser does not, and other sweepers."""
-    from hydra._internal.utils import get_args_parser
 
     def refuse(message: str) -> NoReturn:
         flags = message.removeprefix("unrecognized arguments: ")
@@ -150,10 +143,14 @@ def _check_flags(arguments: list[str]) -> None:
     for argument in arguments:
         sweeper = re.fullmatch(r"\+*hydra/sweeper=(.*)", argument)
         if sweeper and sweeper[1] != "basic":
-            _stop(f"hydra/sweeper={sweeper[1]} is not supported, {WHY_NOT_OPTUNA}", 2)
+            _stop(
+                f"hydra/sweeper={sweeper[1]} is not supported, as hydra-optuna-sweeper does its "
+                "trials again when a search is continued; a grid is continued where it was: "
+                "-m net.regularisation=0.01,0.03,0.1.",
+                2,
+            )
     parser = get_args_parser()
     parser.error = refuse  # type: ignore[method-assign]
     env = launch_env()
     if parser.parse_args(arguments).multirun and env.is_distributed:
-        started = f"{env.launcher} starts the processes of a single run"
-        _stop(f"-m: {started}; a sweep is started without it.", 2)
+        _stop(env.no_sweep, 2)

@@ -2,10 +2,7 @@
 
 
 class LearnSymError(Exception):
-    """Base of errors that the user can put right.
-
-    The message is one sentence that names what was found and what would be valid.
-    """
+    """Base of errors that the user can put right; says what was found and what would be valid."""
 
     exit_code = 2
 
@@ -23,9 +20,6 @@ class CheckpointError(LearnSymError):
 
 
 class RunError(LearnSymError):
-    """A run could not go on (numbers that are not finite, a full disk).
-
-    What it had computed is kept.
-    """
+    """A run could not go on (not finite, disk full); what it had computed is kept."""
 
     exit_code = 1

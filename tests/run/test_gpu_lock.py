@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from learnsym.run import gpu_lock as gpus
-from learnsym.run.gpu_lock import exclusive_gpu
+from learnsym.run import distributed
+from learnsym.run.distributed import exclusive_gpu
 
 
 def test_each_has_its_own_and_gives_it_back(tmp_path, monkeypatch):
@@ -18,7 +18,7 @@ def test_each_has_its_own_and_gives_it_back(tmp_path, monkeypatch):
 
 
 def test_who_finds_none_waits(tmp_path, monkeypatch):
-    monkeypatch.setattr(gpus, "SECONDS_BETWEEN_LOOKS", 0.01)
+    monkeypatch.setattr(distributed, "SECONDS_BETWEEN_LOOKS", 0.01)
     seen = []
 
     def late():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from learnsym.report.experiments_page import read_measured
-from learnsym.run import versions as record
+from learnsym.run import run_id as record
 
 ROOT = Path(__file__).parents[2]
 
@@ -111,17 +111,17 @@ def git(folder, *words):
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
-    """A checkout that looks like this one, whose versions.py is asked for its commit."""
+    """A checkout that looks like this one, whose run_id.py is asked for its commit."""
     package = tmp_path / "there" / "src" / "learnsym"
     (package / "run").mkdir(parents=True)
     for file in (
         package / "run" / "run.py",
-        package / "run" / "versions.py",
+        package / "run" / "run_id.py",
         tmp_path / "there" / "main.py",
     ):
         file.write_text("")
     (tmp_path / "there" / "cfg").mkdir()
-    monkeypatch.setattr(record, "__file__", str(package / "run" / "versions.py"))
+    monkeypatch.setattr(record, "__file__", str(package / "run" / "run_id.py"))
     return tmp_path / "there"
 
 

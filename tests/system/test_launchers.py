@@ -145,7 +145,7 @@ def test_the_scheduler_hands_out_gpus(main, tiny, monkeypatch):
         return real(accelerator="cpu", devices=1, **settings)
 
     monkeypatch.setattr(lightning_fabric, "Fabric", fabric)
-    monkeypatch.setattr("learnsym.run.gpu_lock.visible_gpus", lambda: 3)
+    monkeypatch.setattr("learnsym.run.distributed.device_count", lambda: 3)
     done = main("-m", "launcher=slurm", "hydra.launcher.cluster=debug", *tiny, "seed=0,1")
     assert done.code == 0, done.err
     assert asked == [1, 1]

@@ -162,7 +162,7 @@ def test_jobs_take_a_gpu_of_their_own_where_there_are_several(main, tiny, monkey
     it."""
     import lightning_fabric
 
-    from learnsym.run import gpu_lock as gpus
+    from learnsym.run import distributed as gpus
 
     asked, real = [], lightning_fabric.Fabric
 
@@ -172,7 +172,7 @@ def test_jobs_take_a_gpu_of_their_own_where_there_are_several(main, tiny, monkey
 
     monkeypatch.setattr(lightning_fabric, "Fabric", fabric)
     monkeypatch.setattr(gpus.exclusive_gpu.__wrapped__, "__defaults__", (tmp_path / "locks",))
-    monkeypatch.setattr("learnsym.run.gpu_lock.visible_gpus", lambda: 3)
+    monkeypatch.setattr("learnsym.run.distributed.device_count", lambda: 3)
     with gpus.exclusive_gpu(3):
         done = main("-m", *tiny, "seed=0,1")
     assert done.code == 0, done.err

@@ -1,5 +1,4 @@
 """Start the jobs of a sweep with joblib, Slurm or Ray; Hydra looks for plugins here.
 
-Hydra's own launchers for these end a sweep as soon as one of its processes dies, and lose the other
-jobs. Here such a job is named at the end like any other that failed.
+Hydra's own launchers end a sweep as soon as one of its processes dies, and lose the other jobs.
 """

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
@@ -18,11 +18,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from learnsym.errors import ConfigError, LearnSymError
 from learnsym.utils.files import write_atomically
 
-_KILLED = "its process was killed (out of memory or time, or by hand) and left no record"
+if TYPE_CHECKING:
+    from submitit.helpers import DelayedSubmission
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """A job of a sweep: its number, and what is typed for it."""
 
     number: int
@@ -31,10 +31,7 @@ class Job:
 
 @dataclass(eq=False)
 class SweepTask:
-    """Callable that does a job in the process that unpickles it, in the same folder.
-
-    On a cluster, the folder is on a file system that all machines share.
-    """
+    """Callable that does a job in the process that unpickles it, in the same (shared) folder."""
 
     hydra_context: HydraContext
     config: DictConfig
@@ -52,6 +49,8 @@ class SweepTask:
 
     def __call__(self, job: Job) -> None:
         """Do the job; `learnsym.cli.job` records how it ends, and raises nothing."""
+        # A job is one task, whose processes Fabric is not to look for in Slurm's variables.
+        os.environ["SLURM_JOB_NAME"] = "interactive"
         os.chdir(self.folder)
         setup_globals()
         Singleton.set_state(self.singletons)
@@ -64,24 +63,18 @@ class SweepTask:
         )
         _ = result.return_value  # raises what the job raised
 
+    def checkpoint(self, job: Job) -> "DelayedSubmission":
+        """Return what submitit queues when the job is preempted: the same, for a run continues."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, job)
+
 
 class SweepLauncher(Launcher):
-    """Base of launchers: every job has a record in the sweep's directory in the end.
+    """Base of launchers: every job has a record in the sweep's directory in the end."""
 
-    Args:
-        settings: of `hydra.launcher`.
-
-    Attributes:
-        package: the module that the launcher needs, and the extra that installs it.
-        skips_finished: jobs with a result are left out: they would wait in a queue to say so.
-        task_class: of what a worker calls.
-        task: what a worker calls with a job.
-        folder: the sweep's directory.
-    """
-
-    package: ClassVar[tuple[str, str] | None] = None
-    skips_finished: ClassVar[bool] = True
-    task_class: ClassVar[type[SweepTask]] = SweepTask
+    package: ClassVar[tuple[str, str] | None] = None  # a module, and the extra that installs it
+    skips_finished: ClassVar[bool] = True  # jobs with a result would wait in a queue to say so
 
     def __init__(self, **settings: Any) -> None:
         self.settings = settings
@@ -91,7 +84,7 @@ class SweepLauncher(Launcher):
     ) -> None:
         """Take what Hydra hands over before `launch`."""
         self.check_available()
-        self.task = self.task_class(hydra_context, config, task_function)
+        self.task = SweepTask(hydra_context, config, task_function)
         self.folder = Path(str(config.hydra.sweep.dir)).absolute()
 
     def check_available(self) -> None:
@@ -107,10 +100,10 @@ class SweepLauncher(Launcher):
     ) -> Sequence[JobReturn]:
         """Do the jobs; return when none of them is at work any more."""
         jobs = [Job(n, tuple(words)) for n, words in enumerate(job_overrides, initial_job_idx)]
+        killed = "its process was killed (out of memory or time, or by hand) and left no record"
         for job in jobs:
-            self.record(job, error=_KILLED)
-        unfinished = [job for job in jobs if not (self.skips_finished and self._skip(job))]
-        if unfinished:
+            self.record(job, error=killed)
+        if unfinished := [job for job in jobs if not (self.skips_finished and self._skip(job))]:
             self.start(unfinished)
         return [JobReturn(overrides=job.overrides, status=JobStatus.COMPLETED) for job in jobs]
 
@@ -120,9 +113,8 @@ class SweepLauncher(Launcher):
 
     def record(self, job: Job, directory: str | None = None, error: str | None = None) -> None:
         """Record where the result of a job is, or why there is none; the job overwrites it."""
-        status = "missing" if error else "finished"
-        record: dict[str, object] = {"overrides": job.overrides, "status": status}
-        record |= {"directory": directory, "error": error}
+        record: dict[str, object] = {"overrides": job.overrides, "directory": directory}
+        record |= {"status": "missing" if error else "finished", "error": error}
         write_atomically(self._path(job), json.dumps(record, indent=2))
 
     def is_missing(self, job: Job) -> bool:
@@ -146,8 +138,7 @@ class SweepLauncher(Launcher):
         except LearnSymError:
             return False  # the job reports it
         run = Path(config.paths.out).absolute() / name
-        finished = (run / "result.json").exists()
-        if finished:
+        if finished := (run / "result.json").exists():
             self.record(job, directory=str(run))
             print(f"finished before: {run}", flush=True)
         return finished

@@ -7,6 +7,7 @@ from hydra.core.config_store import ConfigStore
 
 from hydra_plugins.learnsym_launchers._jobs import Job, SweepLauncher, SweepTask
 from learnsym.errors import ConfigError, RunError
+from learnsym.schema import PlainDict
 
 
 @dataclass
@@ -33,12 +34,7 @@ class RayLauncher(SweepLauncher):
     package = ("ray", "ray")
 
     def start(self, jobs: list[Job]) -> None:
-        """Start the jobs and wait for them.
-
-        Raises:
-            ConfigError: there is no such cluster, or this machine is not large enough for a job.
-            RunError: Ray does not start.
-        """
+        """Start the jobs and wait for them."""
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         # Below `uv run` Ray would give every worker a new environment, without the extras of this
         # one, in a copy of the folder.
@@ -46,54 +42,48 @@ class RayLauncher(SweepLauncher):
         import ray
 
         address = self.settings["address"]
-        is_local = address == "local"
+        settings: PlainDict = {"address": address, "configure_logging": False}
+        if address == "local":  # its jobs hand over nothing
+            settings |= {"include_dashboard": False, "object_store_memory": 10**8}
         try:
-            ray.init(
-                address=address,
-                configure_logging=False,
-                include_dashboard=False if is_local else None,
-                object_store_memory=10**8 if is_local else None,  # jobs hand over nothing
-            )
+            ray.init(**settings)
         except Exception as error:
             reason = str(error).splitlines()[0].rstrip(".")
             if isinstance(error, ConnectionError | ValueError):
                 raise ConfigError(f"hydra.launcher.address={address}: {reason}.") from error
             raise RunError(f"Ray did not start: {reason}.") from error
         try:
-            if is_local:
+            if address == "local":
                 self._check_room([node["Resources"] for node in ray.nodes()])
             self._run(jobs)
         finally:
             ray.shutdown()
 
-    def _needs(self) -> dict[str, float]:
-        """Return what a job takes, by Ray's names (memory in bytes)."""
-        needs = {"CPU": self.settings["num_cpus"], "GPU": self.settings["num_gpus"]}
-        if self.settings["memory_gb"]:
-            needs["memory"] = self.settings["memory_gb"] * 1e9
-        return needs | dict(self.settings["resources"])
-
     def _check_room(self, machines: list[dict[str, float]]) -> None:
         """Refuse what no machine has: Ray would wait for one for ever."""
-        keys = {"CPU": "num_cpus", "GPU": "num_gpus", "memory": "memory_gb"}
-        for name, needed in self._needs().items():
+        settings = self.settings
+        needs = [("num_cpus", "CPU", settings["num_cpus"])]
+        needs += [("num_gpus", "GPU", settings["num_gpus"])]
+        needs += [("memory_gb", "memory", (settings["memory_gb"] or 0) * 1e9)]
+        needs += [("resources", name, needed) for name, needed in settings["resources"].items()]
+        for key, name, needed in needs:
             available = max(machine.get(name, 0) for machine in machines)
             if needed > available:
                 raise ConfigError(
-                    f"hydra.launcher.{keys.get(name, 'resources')}: a job is to have {needed:g} "
-                    f"{name}, and Ray finds {available:g} on this machine."
+                    f"hydra.launcher.{key}: a job is to have {needed:g} {name}, and Ray finds "
+                    f"{available:g} on this machine."
                 )
 
     def _run(self, jobs: list[Job]) -> None:
         import ray
 
-        needs = self._needs()
-        remote = ray.remote(_do).options(
-            num_cpus=needs.pop("CPU"),
-            num_gpus=needs.pop("GPU"),
-            memory=needs.pop("memory", None),
-            resources=needs,
-            max_retries=self.settings["max_retries"],
+        settings = self.settings
+        remote = ray.remote(SweepTask.__call__).options(
+            num_cpus=settings["num_cpus"],
+            num_gpus=settings["num_gpus"],
+            memory=settings["memory_gb"] and settings["memory_gb"] * 1e9,
+            resources=dict(settings["resources"]),
+            max_retries=settings["max_retries"],
         )
         task = ray.put(self.task)
         pending = {remote.remote(task, job): job for job in jobs}
@@ -106,7 +96,3 @@ class RayLauncher(SweepLauncher):
                 if self.is_missing(job):
                     reason = " ".join(str(error).split())
                     self.record(job, error=f"{type(error).__name__}: {reason}")
-
-
-def _do(task: SweepTask, job: Job) -> None:
-    task(job)

@@ -12,17 +12,13 @@ from typing import TYPE_CHECKING
 
 from hydra.core.config_store import ConfigStore
 
-from hydra_plugins.learnsym_launchers._jobs import Job, SweepLauncher, SweepTask
+from hydra_plugins.learnsym_launchers._jobs import Job, SweepLauncher
 from learnsym.errors import ConfigError
 from learnsym.schema import PlainDict
 from learnsym.utils.files import write_atomically
 
 if TYPE_CHECKING:
     import submitit
-    from submitit.helpers import DelayedSubmission
-
-_SECONDS_FOR_A_RECORD = 10.0
-"""How long the record of a job that has ended may take to reach this machine."""
 
 
 @dataclass
@@ -63,31 +59,13 @@ _GENERAL = ("name", "timeout_min", "gpus_per_node", "cpus_per_task", "mem_gb")
 """Settings that submitit has for all kinds of clusters."""
 
 
-class SlurmTask(SweepTask):
-    """Callable that does a job where submitit starts it."""
-
-    def __call__(self, job: Job) -> None:
-        """Do the job."""
-        # A job is one task, whose processes (trainer.devices) are its own: Fabric is not to look
-        # for them in Slurm's variables.
-        os.environ["SLURM_JOB_NAME"] = "interactive"
-        super().__call__(job)
-
-    def checkpoint(self, job: Job) -> "DelayedSubmission":
-        """Return what submitit queues when the job is preempted: the same, for a run continues."""
-        from submitit.helpers import DelayedSubmission
-
-        return DelayedSubmission(self, job)
-
-
 class SlurmLauncher(SweepLauncher):
-    """Run jobs as an array of Slurm jobs.
+    """Run jobs as an array of Slurm jobs, which outlive this process.
 
-    They outlive this process: the same command again waits for those that are still queued.
+    The same command again waits for those that are still queued.
     """
 
     package = ("submitit", "slurm")
-    task_class = SlurmTask
 
     def check_available(self) -> None:
         """Raise a ConfigError if submitit is not installed, or this machine has no Slurm."""
@@ -109,23 +87,18 @@ class SlurmLauncher(SweepLauncher):
 
     @property
     def _logs(self) -> Path:
-        """The folder of what the jobs print, a folder each."""
         return self.folder / "slurm"
 
     def parameters(self) -> PlainDict:
         """Return the settings by the names that submitit has for them."""
-        settings = {k: v for k, v in self.settings.items() if v is not None}
+        own = ("cluster", "max_num_timeout")
+        settings = {k: v for k, v in self.settings.items() if v is not None and k not in own}
         if "setup" in settings:
             settings["setup"] = list(settings["setup"])  # submitit takes no ListConfig
-        names = [name for name in settings if name not in ("cluster", "max_num_timeout")]
-        return {k if k in _GENERAL else f"slurm_{k}": settings[k] for k in names}
+        return {k if k in _GENERAL else f"slurm_{k}": v for k, v in settings.items()}
 
     def start(self, jobs: list[Job]) -> None:
-        """Queue those that are not queued yet, and wait for all.
-
-        Raises:
-            ConfigError: Slurm refuses them.
-        """
+        """Queue those that are not queued yet, and wait for all."""
         path = self._logs / "ids.json"
         queued = json.loads(path.read_text()) if self._on_slurm and path.exists() else {}
         active = _active(set(queued.values()))
@@ -134,11 +107,8 @@ class SlurmLauncher(SweepLauncher):
         handles = self._submit(new) if new else []
         ids |= {job: handle.job_id for job, handle in zip(new, handles, strict=True)}
         write_atomically(path, json.dumps(queued | {_key(j): ids[j] for j in new}, indent=2))
-        print(
-            f"Slurm has {len(ids)} jobs, {len(new)} of them new: {', '.join(ids.values())}; they "
-            f"print to {self._logs}",
-            flush=True,
-        )
+        numbers = f"{len(ids)} jobs, {len(new)} of them new: {', '.join(ids.values())}"
+        print(f"Slurm has {numbers}; they print to {self._logs}", flush=True)
         try:
             self._wait(ids, handles)
         except KeyboardInterrupt:
@@ -152,19 +122,16 @@ class SlurmLauncher(SweepLauncher):
         import submitit
         from submitit.core.utils import FailedJobError
 
-        cluster = self.settings["cluster"]
-        limit = {f"{cluster}_max_num_timeout": self.settings["max_num_timeout"]}
-        if cluster == "debug":
-            limit = {}
+        cluster, times = self.settings["cluster"], self.settings["max_num_timeout"]
+        limit = {} if cluster == "debug" else {f"{cluster}_max_num_timeout": times}
         executor = submitit.AutoExecutor(self._logs / "%j", cluster=cluster, **limit)
         executor.update_parameters(**self.parameters())
         try:
             return executor.map_array(self.task, jobs)
         except FailedJobError as error:
-            reason = re.findall(r"error: (.*)", str(error)) or [str(error)]
-            raise ConfigError(
-                f"Slurm refuses the jobs: {reason[0].strip().rstrip('.')}."
-            ) from error
+            reasons = re.findall(r"error: (.*)", str(error)) or [str(error)]
+            reason = reasons[0].strip().rstrip(".")
+            raise ConfigError(f"Slurm refuses the jobs: {reason}.") from error
 
     def _wait(self, ids: dict[Job, str], handles: "list[submitit.Job[None]]") -> None:
         """Wait until all have left the queue; a job that is queued again has not."""
@@ -181,7 +148,7 @@ class SlurmLauncher(SweepLauncher):
 
     def _check_record(self, job: Job, number: str) -> None:
         """Wait for the record of a job that has ended; without one, record what Slurm knows."""
-        deadline = time.monotonic() + _SECONDS_FOR_A_RECORD
+        deadline = time.monotonic() + 10  # by then a record has reached this machine
         while self.is_missing(job) and time.monotonic() < deadline:
             time.sleep(0.5)
         if not self.is_missing(job):

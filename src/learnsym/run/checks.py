@@ -37,38 +37,29 @@ SPACES = {2: "the plane, that is on images", 3: "space, that is on point clouds"
 
 @dataclass(frozen=True)
 class Request:
-    """What a user asks for.
-
-    Attributes:
-        cfg: the composed configuration, unresolved.
-        overrides: as typed.
-        choices: the option of every config group.
-    """
+    """What a user asks for: unresolved, as typed, and the option of every config group."""
 
     cfg: DictConfig
     overrides: list[str]
     choices: dict[str, str]
 
-    @property
-    def mode(self) -> type[Mode] | type[ResultsMode]:
-        """The class of `mode=`."""
-        cls = get_class("mode", self.cfg.mode._target_)
-        if issubclass(cls, Mode) or issubclass(cls, ResultsMode):
+    def class_of(self, path: str) -> Any:
+        """Return the class that is chosen for a node, of which `BASES` says what it must be."""
+        cls = get_class(path, self.cfg[path]._target_)
+        if issubclass(cls, BASES[path]):
             return cls
-        raise _wrong_base("mode", cls)
+        bases = " or ".join(f"{base.__module__}.{base.__name__}" for base in BASES[path])
+        raise ConfigError(f"{path}: expected a subclass of {bases}, got {cls.__name__}.")
 
     @property
-    def run_mode(self) -> type[Mode]:
-        """The class of `mode=`, which works with a network."""
-        cls = self.mode
-        assert issubclass(cls, Mode)
-        return cls
+    def mode(self) -> Any:
+        """The class of `mode=`."""
+        return self.class_of("mode")
 
     @property
     def points(self) -> bool:
         """Whether the data are point clouds."""
-        data: Any = get_class("dataset", self.cfg.dataset._target_)
-        return bool(data.kind == "points")
+        return bool(self.class_of("dataset").kind == "points")
 
     @property
     def data_text(self) -> str:
@@ -78,21 +69,41 @@ class Request:
 
     def typed(self, pattern: str) -> str | None:
         """Return the first override whose key begins so."""
-        return next((o for o in self.overrides if re.match(rf"[+~]*(?:{pattern})", o)), None)
+        return next((o for o in self.overrides if re.match(pattern, o.lstrip("+~"))), None)
+
+    def no_effect(self, typed: str, why: str) -> ConfigError:
+        """Return the error for what the mode does not take."""
+        mode = self.choices["mode"]
+        return ConfigError(f"{typed} would have no effect with mode={mode}{why}.")
 
 
 def check_mode(request: Request) -> None:
     """Check what does not depend on the network or the data, before a checkpoint is read."""
-    for refuse in (_check_plugins, _check_runs, _check_checkpoint):
-        refuse(request)
+    cfg = request.cfg
+    if unknown := set(cfg.plugins) - set(plugins()):
+        raise ConfigError(
+            f"plugins={sorted(unknown)}: expected on the command line or in $LEARNSYM_PLUGINS, got "
+            "it from a configuration, which cannot allow itself anything."
+        )
+    mode, name = request.mode, request.choices["mode"]
+    needs_runs = getattr(mode, "needs_runs", False)
+    if cfg.runs and not needs_runs and not getattr(mode, "takes_runs", False):
+        raise request.no_effect(f"runs={cfg.runs}", "; it goes with mode=report")
+    if needs_runs and not cfg.runs:
+        raise ConfigError(f"mode={name} needs runs=<pattern>, such as runs='{cfg.paths.out}/*'.")
+    if issubclass(mode, ResultsMode):
+        if idle := request.typed(r"(?!(mode|paths|runs|plugins)[.=])"):
+            raise request.no_effect(idle, ", which trains nothing")
+    elif cfg.checkpoint is not None and not mode.reads_checkpoint:
+        raise request.no_effect(f"checkpoint={cfg.checkpoint}", "; it goes with mode=test")
+    elif cfg.checkpoint is None and mode.needs_checkpoint:
+        raise ConfigError(
+            f"mode={name} needs checkpoint=<run directory>/checkpoints/last.pt (or best.pt)."
+        )
 
 
 def check_request(request: Request) -> None:
-    """Check a whole configuration; the network is built once for it.
-
-    Raises:
-        ConfigError: for the first thing that is wrong.
-    """
+    """Check a whole configuration; the network is built once for it."""
     check(request.cfg)
     check_effect(request)
     net = check_combination(request)
@@ -100,110 +111,6 @@ def check_request(request: Request) -> None:
     _check_analysis(request, net)
     trainer = request.cfg.trainer
     check_processes(trainer.devices, trainer.nodes, in_a_sweep())
-
-
-def check_combination(request: Request) -> nn.Module | None:
-    """Check what goes together, and build the network; None where that is slow."""
-    cfg = request.cfg
-    for path in ("dataset", "net", "logger"):
-        cls = get_class(path, cfg[path]._target_)
-        if not issubclass(cls, BASES[path]):
-            raise _wrong_base(path, cls)
-    _check_group(request)
-    if request.points:
-        _check_settings_for_points(request)
-    request.run_mode.check_config(cfg)
-    net = dry_build(cfg)
-    if request.points:
-        _check_net_for_points(request, net or build(cfg, "net", **dummy_data_spec(cfg)))
-    return net
-
-
-def _wrong_base(path: str, cls: type) -> ConfigError:
-    bases = " or ".join(f"{base.__module__}.{base.__name__}" for base in BASES[path])
-    return ConfigError(f"{path}: expected a subclass of {bases}, got {cls.__name__}.")
-
-
-# --- what a mode takes
-
-
-def _check_plugins(request: Request) -> None:
-    """Refuse packages that a preset names: only the command line and the environment may."""
-    if unknown := set(request.cfg.plugins) - set(plugins()):
-        raise ConfigError(
-            f"plugins={sorted(unknown)}: expected on the command line or in $LEARNSYM_PLUGINS, got "
-            "it from a configuration, which cannot allow itself anything."
-        )
-
-
-def _check_runs(request: Request) -> None:
-    cfg, mode, name = request.cfg, request.mode, request.choices["mode"]
-    on_results = issubclass(mode, ResultsMode)
-    needs = issubclass(mode, ResultsMode) and mode.needs_runs
-    takes = issubclass(mode, ResultsMode) and mode.takes_runs
-    if cfg.runs and not needs and not takes:
-        raise ConfigError(
-            f"runs={cfg.runs} would have no effect with mode={name}; it goes with mode=report."
-        )
-    if needs and not cfg.runs:
-        raise ConfigError(f"mode={name} needs runs=<pattern>, such as runs='{cfg.paths.out}/*'.")
-    allowed = r"[+~]*(mode|paths|runs|plugins)[.=]"
-    idle = next((o for o in request.overrides if not re.match(allowed, o)), None)
-    if on_results and idle:
-        raise ConfigError(f"{idle} would have no effect with mode={name}, which trains nothing.")
-
-
-def _check_checkpoint(request: Request) -> None:
-    cfg, mode, name = request.cfg, request.mode, request.choices["mode"]
-    if issubclass(mode, ResultsMode):
-        return
-    if cfg.checkpoint is not None and not mode.reads_checkpoint:
-        raise ConfigError(
-            f"checkpoint={cfg.checkpoint} would have no effect with mode={name}; it goes with "
-            "mode=test."
-        )
-    if cfg.checkpoint is None and mode.needs_checkpoint:
-        raise ConfigError(
-            f"mode={name} needs checkpoint=<run directory>/checkpoints/last.pt (or best.pt)."
-        )
-
-
-def _check_augmentation(request: Request) -> None:
-    for override in request.overrides:
-        key = re.match(r"[+~]*augmentation\.(\w+)", override)
-        if key and key[1] not in request.run_mode.uses_augmentation:
-            advice = f"valid: {', '.join(MODE_OF_KEY)}"
-            if key[1] in MODE_OF_KEY:
-                advice = f"it goes with mode={MODE_OF_KEY[key[1]]}"
-            raise ConfigError(
-                f"{override} would have no effect with mode={request.choices['mode']}; {advice}."
-            )
-
-
-def _check_analysis(request: Request, net: nn.Module | None) -> None:
-    """Refuse `analysis` without a training, its group without a distance, unknown layers."""
-    from learnsym.analysis.distance import measurable
-
-    cfg, mode = request.cfg, request.run_mode
-    typed = request.typed(r"analysis\.")
-    trains = cfg.checkpoint is None and not mode.needs_checkpoint and mode.trains_by_epochs
-    if typed and not trains:
-        why = ", which records distances of its own"
-        if mode.trains_by_epochs:
-            why = " from a checkpoint"
-        raise ConfigError(
-            f"{typed} would have no effect with mode={request.choices['mode']}{why}; it is "
-            "measured in training, with mode=train."
-        )
-    if cfg.analysis.distance_to_equivariance:
-        measurable(net or build(cfg, "net", **dummy_data_spec(cfg)))
-    elif group := request.typed(r"analysis\.group="):
-        raise ConfigError(
-            f"{group} would have no effect without analysis.distance_to_equivariance=true."
-        )
-
-
-# --- what goes together
 
 
 def check_effect(request: Request) -> None:
@@ -220,20 +127,60 @@ def check_effect(request: Request) -> None:
             )
 
 
+def check_combination(request: Request) -> nn.Module | None:
+    """Check what goes together, and build the network; None where that is slow."""
+    cfg = request.cfg
+    for path in ("dataset", "net", "logger"):
+        request.class_of(path)
+    _check_group(request)
+    if request.points:
+        _check_settings_for_points(request)
+    request.mode.check_config(cfg)
+    net = dry_build(cfg)
+    if request.points:
+        _check_net_for_points(request, net or build(cfg, "net", **dummy_data_spec(cfg)))
+    return net
+
+
+def _check_augmentation(request: Request) -> None:
+    for override in request.overrides:
+        key = re.match(r"augmentation\.(\w+)", override.lstrip("+~"))
+        if key and key[1] not in request.mode.uses_augmentation:
+            advice = f"valid: {', '.join(MODE_OF_KEY)}"
+            if key[1] in MODE_OF_KEY:
+                advice = f"it goes with mode={MODE_OF_KEY[key[1]]}"
+            raise request.no_effect(override, f"; {advice}")
+
+
+def _check_analysis(request: Request, net: nn.Module | None) -> None:
+    """Refuse `analysis` without a training, its group without a distance, unknown layers."""
+    from learnsym.analysis.distance import measurable
+
+    cfg, mode = request.cfg, request.mode
+    trains = cfg.checkpoint is None and not mode.needs_checkpoint and mode.trains_by_epochs
+    if (typed := request.typed(r"analysis\.")) and not trains:
+        records = ", which records distances of its own"
+        why = " from a checkpoint" if mode.trains_by_epochs else records
+        raise request.no_effect(typed, f"{why}; it is measured in training, with mode=train")
+    if cfg.analysis.distance_to_equivariance:
+        measurable(net or build(cfg, "net", **dummy_data_spec(cfg)))
+    elif group := request.typed(r"analysis\.group="):
+        without = "without analysis.distance_to_equivariance=true"
+        raise ConfigError(f"{group} would have no effect {without}.")
+
+
 def _check_group(request: Request) -> None:
     """Refuse a group of an Augerino net that does not act on what the data are."""
     from learnsym.nets.augerino import Augerino
 
-    cfg = request.cfg
-    if not issubclass(get_class("net", cfg.net._target_), Augerino):
+    if not issubclass(request.class_of("net"), Augerino):
         return
-    group = build(cfg, "net.group")
+    group = build(request.cfg, "net.group")
     dimensions = group.generators.shape[-1] - 1
     if dimensions != (3 if request.points else 2):
         space = SPACES.get(dimensions, f"{dimensions} dimensions")
-        groups = "affine2, se2, e2, rotation2 or translation2"
-        if request.points:
-            groups = "affine3, se3, so3 or t3"
+        planar = "affine2, se2, e2, rotation2 or translation2"
+        groups = "affine3, se3, so3 or t3" if request.points else planar
         raise ConfigError(
             f"base_group: {type(group).__name__} acts on {space}, but {request.data_text}. Try "
             f"base_group={groups}."
@@ -242,33 +189,18 @@ def _check_group(request: Request) -> None:
 
 def _check_settings_for_points(request: Request) -> None:
     """Refuse networks, modes and settings that are for images alone."""
-    cfg = request.cfg
-    net: Any = get_class("net", cfg.net._target_)
-    refusals: tuple[tuple[bool, str, str], ...] = (
-        (
-            getattr(net, "images_only", False),
-            f"net: {net.__name__} turns images",
-            "net=augerino or net=lieconv",
-        ),
-        (
-            request.run_mode.images_only,
-            f"mode={request.choices['mode']} is for images",
-            "mode=train or mode=test",
-        ),
-        (
-            cfg.analysis.distance_to_equivariance,
-            "analysis.distance_to_equivariance=true is for networks on images",
-            "analysis.distance_to_equivariance=false",
-        ),
-        (
-            cfg.trainer.channels_last,
-            "trainer.channels_last=true is for images",
-            "trainer.channels_last=false",
-        ),
-    )
-    for refused, reason, advice in refusals:
-        if refused:
-            raise ConfigError(f"{reason}, but {request.data_text}. Try {advice}.")
+    net, distance = request.class_of("net"), "analysis.distance_to_equivariance"
+    if getattr(net, "images_only", False):
+        reason, advice = f"net: {net.__name__} turns images", "net=augerino or net=lieconv"
+    elif request.mode.images_only:
+        reason, advice = f"mode={request.choices['mode']} is for images", "mode=train or mode=test"
+    elif request.cfg.analysis.distance_to_equivariance:
+        reason, advice = f"{distance}=true is for networks on images", f"{distance}=false"
+    elif request.cfg.trainer.channels_last:
+        reason, advice = "trainer.channels_last=true is for images", "trainer.channels_last=false"
+    else:
+        return
+    raise ConfigError(f"{reason}, but {request.data_text}. Try {advice}.")
 
 
 @torch.no_grad()

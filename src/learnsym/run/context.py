@@ -13,9 +13,10 @@ from torch import nn
 from learnsym.config.build import build, to_plain
 from learnsym.data.base import Data
 from learnsym.errors import ConfigError
-from learnsym.run.console import RunRecorder, SilentRecorder
+from learnsym.run.console import RunRecorder
 from learnsym.run.directory import RunDirectory
 from learnsym.training import checkpoint
+from learnsym.training.progress import Recorder
 from learnsym.training.settings import TrainerSettings
 from learnsym.utils.malloc import disable_malloc_trim
 
@@ -24,20 +25,10 @@ if TYPE_CHECKING:
 
     from learnsym.training.loop import Training
 
-DEBUG_BATCHES = 3
-
 
 @dataclass(frozen=True)
 class RunContext:
-    """One run at work.
-
-    Attributes:
-        cfg: the configuration, resolved.
-        fabric: device, precision and processes.
-        data, net, training: built from the configuration.
-        directory: of the run.
-        debug: a few batches of everything are enough.
-    """
+    """One run at work: what is built from its resolved configuration, and where it is kept."""
 
     cfg: DictConfig
     fabric: "Fabric"
@@ -46,22 +37,15 @@ class RunContext:
     directory: RunDirectory
     training: "Training"
     debug: bool
+    """A few batches of everything are enough."""
 
     def load(self, path: Path, advice: str = "") -> None:
-        """Put a checkpoint's weights into the network.
-
-        Args:
-            path: the file.
-            advice: what to do if it cannot be read.
-
-        Raises:
-            CheckpointError: it cannot be read, or does not fit the network.
-        """
+        """Put a checkpoint's weights into the network; `advice` is for a damaged file."""
         checkpoint.load_weights(self.net, checkpoint.load(path, advice), path)
 
 
 def build_context(fabric: "Fabric", cfg: DictConfig, directory: RunDirectory) -> RunContext:
-    """Seed, build the data, the network and the training, in this order."""
+    """Build the data, seed, and build the network and the training, in this order."""
     from learnsym.distributions.base import parameter_groups
     from learnsym.layers.norms import synchronise_norms
     from learnsym.training.loop import Training
@@ -69,7 +53,9 @@ def build_context(fabric: "Fabric", cfg: DictConfig, directory: RunDirectory) ->
     trainer: TrainerSettings = build(cfg, "trainer")
     _prepare_cpu(fabric, trainer)
     data: Data = build(cfg, "dataset")
-    seed_everything(cfg.seed)
+    random.seed(cfg.seed)  # all processes alike (see `learnsym.utils.rng`)
+    np.random.seed(cfg.seed)  # noqa: NPY002 - libraries may draw from the global generator
+    torch.manual_seed(cfg.seed)
     net = build_network(cfg, data)
     dry_forward(net, data)
     measure = build(cfg, "analysis").measure(net, data.prepare(data.splits["train"].inputs[:1]))
@@ -81,11 +67,11 @@ def build_context(fabric: "Fabric", cfg: DictConfig, directory: RunDirectory) ->
         net,
         data,
         build(cfg, "train", params=parameter_groups(net, *rates)),
-        RunRecorder(cfg, directory) if fabric.is_global_zero else SilentRecorder(),
+        RunRecorder(cfg, directory) if fabric.is_global_zero else Recorder(),
         directory.checkpoints,
         seed=cfg.seed,
         resident_bytes=trainer.resident_bytes,
-        max_batches=DEBUG_BATCHES if cfg.debug else None,
+        max_batches=3 if cfg.debug else None,
         channels_last=trainer.channels_last,
         compile=trainer.compile,
         config=to_plain(cfg),
@@ -96,53 +82,38 @@ def build_context(fabric: "Fabric", cfg: DictConfig, directory: RunDirectory) ->
 
 def build_network(cfg: DictConfig, data: Data) -> nn.Module:
     """Build the network for a data set; its examples are not needed."""
-    # With a squared error the scores of classes are plain numbers: a network gives and averages
-    # them as those of a regression.
-    squared = data.info.task == "classification" and cfg.train.get("loss") == "squared_error"
-    task = "regression" if squared else data.info.task
-    outputs = data.info.num_outputs
+    task, outputs = data.info.task, data.info.num_outputs
+    if task == "classification" and cfg.train.get("loss") == "squared_error":
+        task = "regression"  # scores of classes are plain numbers, and averaged as those
     net: nn.Module = build(cfg, "net", in_channels=data.in_channels, num_outputs=outputs, task=task)
     return net
 
 
 @torch.no_grad()
 def dry_forward(net: nn.Module, data: Data) -> None:
-    """Put one example through the network, drawing no random number.
-
-    Raises:
-        ConfigError: the example does not fit, or the output has not the shape of the task.
-    """
+    """Put one example through the network, drawing no random number; refuse a misfit."""
     net.eval()
     info = data.info
+    misfit = f"net does not fit dataset={info.name}"
     try:
         with torch.random.fork_rng(devices=[]):
             outputs = net(data.prepare(data.splits["train"].inputs[:1]))
     except (ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
-        raise ConfigError(
-            f"net does not fit dataset={info.name} (inputs {list(info.input_shape)}): {reason}."
-        ) from error
+        raise ConfigError(f"{misfit} (inputs {list(info.input_shape)}): {reason}.") from error
     if tuple(outputs.shape[1:]) != info.output_shape:
         net_of_masks = "net=projected_linear" if info.task == "segmentation" else "another net"
         raise ConfigError(
-            f"net does not fit dataset={info.name}: expected outputs {list(info.output_shape)} for "
-            f"{info.task}, got {list(outputs.shape[1:])} from {type(net).__name__}. "
-            f"Try {net_of_masks}."
+            f"{misfit}: expected outputs {list(info.output_shape)} for {info.task}, got "
+            f"{list(outputs.shape[1:])} from {type(net).__name__}. Try {net_of_masks}."
         )
     net.train()
 
 
-def seed_everything(seed: int) -> None:
-    """Seed every generator, in all processes alike (see `learnsym.utils.rng`)."""
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - libraries may draw from the global generator
-    torch.manual_seed(seed)
-
-
 def _prepare_cpu(fabric: "Fabric", trainer: TrainerSettings) -> None:
-    if fabric.device.type == "cpu":
+    is_cpu = fabric.device.type == "cpu"
+    if is_cpu:
         disable_malloc_trim()
-    shares_cores = fabric.world_size > 1 and fabric.device.type == "cpu"
-    if trainer.threads or shares_cores:
+    if trainer.threads or (is_cpu and fabric.world_size > 1):
         share = max(1, torch.get_num_threads() // trainer.devices)
         torch.set_num_threads(trainer.threads or share)

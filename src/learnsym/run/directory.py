@@ -2,19 +2,16 @@
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, Timeout
 
 from learnsym.errors import RunError
 from learnsym.schema import PlainDict, PlainMapping
-from learnsym.utils.files import append_line, make_folder, unwritable, write_atomically
+from learnsym.utils.files import make_folder, unwritable, write_atomically
 
 REQUIRED = ("status", "metrics", "data", "versions")
 """Keys without which a file is no result.json."""
-START_OVER = "delete it, or start over with fresh=true"
 
 
 class RunDirectory:
@@ -29,25 +26,8 @@ class RunDirectory:
         self.result_path = path / "result.json"
         self.error_path = path / "error.txt"
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the run for this process.
-
-        Raises:
-            RunError: another process is at work on it, or the directory cannot be made.
-        """
-        lock = lock_folder(self.path, "run")
-        try:
-            yield
-        finally:
-            lock.release()
-
     def clear(self) -> None:
-        """Delete everything that this run wrote.
-
-        The result goes first and the checkpoints second, so that a process that is killed here
-        leaves no checkpoint without its rows.
-        """
+        """Delete what this run wrote: the result, then the checkpoints, then the rows they need."""
         self.result_path.unlink(missing_ok=True)
         for folder in (self.checkpoints, self.path):
             for path in sorted(folder.rglob("*"), reverse=True):
@@ -56,20 +36,14 @@ class RunDirectory:
                 elif path.name != ".lock":
                     path.unlink()
 
-    def log(self, row: PlainMapping) -> None:
-        """Append one epoch's numbers and see them to the disk."""
-        append_line(self.rows_path, json.dumps(row))
-
     def rows(self) -> list[PlainDict]:
         """Return all epochs' numbers (see `read_rows`)."""
         return read_rows(self.rows_path)
 
     def truncate(self, epochs: int) -> None:
-        """Keep the rows of the first `epochs` epochs.
+        """Keep the rows of the first epochs.
 
-        Raises:
-            RunError: some of them are missing, or cannot be read. Rows are written before
-                checkpoints, so the file was edited.
+        They are written before checkpoints: where one is missing, the file was edited.
         """
         kept = [row for row in self.rows() if row["epoch"] <= epochs] if epochs else []
         if len(kept) < epochs:
@@ -81,16 +55,19 @@ class RunDirectory:
             write_atomically(self.rows_path, "".join(json.dumps(row) + "\n" for row in kept))
 
     def result(self) -> PlainDict | None:
-        """Return the result of a finished run, or None.
-
-        Raises:
-            RunError: there is one, but it cannot be read.
-        """
-        if not self.result_path.exists():
+        """Return the result of a finished run, or None; a RunError if it cannot be read."""
+        path, advice = self.result_path, "delete it, or start over with fresh=true"
+        if not path.exists():
             return None
-        result = read_json(self.result_path, START_OVER)
+        try:
+            result = json.loads(path.read_bytes())
+        except (OSError, ValueError, RecursionError) as error:
+            reason = str(error).splitlines()[0]
+            raise RunError(f"{path} cannot be read as JSON ({reason}); {advice}.") from error
+        if not isinstance(result, dict):
+            raise RunError(f"{path} holds no JSON object; {advice}.")
         if missing := [key for key in REQUIRED if key not in result]:
-            raise RunError(f"{self.result_path} has no {', '.join(missing)}; {START_OVER}.")
+            raise RunError(f"{path} has no {', '.join(missing)}; {advice}.")
         return result
 
     def finish(self, result: PlainMapping) -> None:
@@ -107,15 +84,7 @@ class RunDirectory:
 
 
 def lock_folder(path: Path, subject: str) -> BaseFileLock:
-    """Lock a folder until the lock is released or the process ends.
-
-    Args:
-        path: of the folder, which is made.
-        subject: what it holds, for the message.
-
-    Raises:
-        RunError: another process has it, or the folder cannot be made.
-    """
+    """Make and lock the folder of a subject (a run, a sweep), unless another process has it."""
     lock = FileLock(path / ".lock", blocking=False)
     try:
         make_folder(path)
@@ -130,47 +99,23 @@ def lock_folder(path: Path, subject: str) -> BaseFileLock:
     return lock
 
 
-def read_json(path: Path, advice: str) -> PlainDict:
-    """Read a JSON object that a run has written.
-
-    Args:
-        path: the file.
-        advice: what to do if it cannot be read.
-
-    Raises:
-        RunError: it cannot be read, or holds something else.
-    """
-    try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        reason = str(error).splitlines()[0]
-        raise RunError(f"{path} cannot be read as JSON ({reason}); {advice}.") from error
-    if not isinstance(content, dict):
-        raise RunError(f"{path} holds no JSON object; {advice}.")
-    return content
-
-
 def read_rows(path: Path, whole: bool = False) -> list[PlainDict]:
-    """Read the rows of a metrics.jsonl.
+    """Read the rows of a metrics.jsonl; a file that does not exist has none.
 
-    Args:
-        path: the file; one that does not exist has no rows.
-        whole: whether a last line that a crash has cut short is an error, instead of no row.
-
-    Raises:
-        RunError: a line cannot be read.
+    A line that cannot be read is a RunError, but for a last one that a crash has cut short, unless
+    the file is to be `whole`.
     """
-    lines = path.read_bytes().split(b"\n") if path.exists() else [b""]
-    complete = len(lines) - 1
+    *lines, end = path.read_bytes().split(b"\n") if path.exists() else [b""]
     rows: list[PlainDict] = []
-    for number, line in enumerate(lines if lines[-1] else lines[:-1], 1):
+    for number, line in enumerate([*lines, end] if end else lines, 1):
+        is_cut = number > len(lines)
         try:
             row = json.loads(line)
             row["epoch"]
-            if number > complete and whole:
+            if is_cut and whole:
                 raise ValueError("the line has no end")
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            if number > complete and not whole:
+            if is_cut and not whole:
                 break
             raise RunError(
                 f"{path}, line {number} cannot be read as a row of numbers; delete the folder "

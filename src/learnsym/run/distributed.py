@@ -1,36 +1,39 @@
-"""Set up lightning Fabric, and keep the ranks of a run in step."""
+"""Set up lightning Fabric, and keep the ranks of a run, and the jobs of a sweep, in step."""
 
+import itertools
 import logging
+import os
 import tempfile
-import traceback
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import torch
+from filelock import FileLock, Timeout
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
+from torch.cuda import device_count
 
 from learnsym.errors import ConfigError, LearnSymError
-from learnsym.run.directory import RunDirectory
-from learnsym.run.launch_env import cluster_environment, launch_env
+from learnsym.run.directory import RunDirectory, lock_folder
+from learnsym.run.launch_env import cluster_environment, in_a_sweep, launch_env
 from learnsym.schema import PlainDict
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-T = TypeVar("T")
+USER = os.getuid() if hasattr(os, "getuid") else "all"
+LOCKS = Path(tempfile.gettempdir()) / f"learnsym-gpus-{USER}"
+"""The folder of the locks of GPUs, one file a GPU."""
+SECONDS_BETWEEN_LOOKS = 1.0
 
 
 def make_fabric(trainer: DictConfig, devices: int | list[int]) -> "Fabric":
     """Return Fabric for one process, for several that it starts, or for those of torchrun or srun.
 
-    Args:
-        trainer: the node of the configuration.
-        devices: how many, or the number of the GPU.
-
-    Raises:
-        ConfigError: the machine has no such devices.
+    Devices are so many, or the GPU of this number; a ConfigError if the machine has none such.
     """
     from lightning_fabric import Fabric
     from lightning_fabric.utilities.exceptions import MisconfigurationException
@@ -54,33 +57,45 @@ def make_fabric(trainer: DictConfig, devices: int | list[int]) -> "Fabric":
         raise ConfigError(f"{asked}: {error}".splitlines()[0]) from error
 
 
-def join_processes(trainer: DictConfig) -> "Fabric | None":
-    """Join the processes that torchrun or srun has started; None where this one is alone."""
-    if not launch_env().is_distributed:
-        return None
-    fabric = make_fabric(trainer, trainer.devices)
-    fabric.launch()
-    return fabric
+@contextmanager
+def devices_for(trainer: DictConfig) -> Iterator[int | list[int]]:
+    """Yield the devices of a run: a GPU of its own for a job of a sweep, where there are several.
 
-
-def broadcast_from_rank_zero(fabric: "Fabric | None", work: Callable[[], T]) -> T:
-    """Do some work on rank 0, and return its result on every rank.
-
-    Raises:
-        LearnSymError: of rank 0, on all ranks, so that none waits for it.
+    (Slurm and Ray show each job the GPUs that are its own.)
     """
-    if fabric is None:
-        return work()
-    answer: Any = (None, None)
-    if fabric.is_global_zero:
+    wants_one_gpu = trainer.devices == 1 and trainer.accelerator in ("auto", "cuda")
+    if wants_one_gpu and in_a_sweep() and device_count() > 1:
+        launcher = HydraConfig.get().runtime.choices.get("launcher")
+        if launcher not in ("slurm", "ray"):
+            with exclusive_gpu(device_count()) as number:
+                yield [number]
+            return
+    yield trainer.devices
+
+
+@contextmanager
+def exclusive_gpu(count: int, folder: Path = LOCKS) -> Iterator[int]:
+    """Yield the number of a GPU that no other job has until the context ends; wait for one.
+
+    Jobs of all sweeps of a person on this machine share the locks, which end with a process that is
+    killed. Numbers are those of the `count` GPUs that this process sees (CUDA_VISIBLE_DEVICES).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    names = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    if len(names) != count:
+        names = [str(number) for number in range(count)]
+    for number in itertools.cycle(range(count)):
+        lock = FileLock(folder / f"{names[number].strip()}.lock")
         try:
-            answer = (work(), None)
-        except LearnSymError as error:
-            answer = (None, error)
-    result, failure = fabric.broadcast(answer)
-    if failure is not None:
-        raise failure
-    return result
+            lock.acquire(timeout=0)
+            break
+        except Timeout:
+            if number == count - 1:
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+    try:
+        yield number
+    finally:
+        lock.release()
 
 
 @contextmanager
@@ -89,63 +104,44 @@ def held_directory(
 ) -> Iterator[tuple[RunDirectory, PlainDict | None]]:
     """Yield the run's directory, held by rank 0, and the result that is there already.
 
-    Args:
-        fabric: of processes that torchrun or srun has started.
-        path: of the directory.
-        fresh: empty it first.
-        debug: take a temporary folder in its place.
+    What rank 0 refuses, all ranks of `fabric` (of torchrun or srun) do, so that none waits for it.
+    A fresh run's directory is emptied first; a temporary one stands for that of a debug run.
     """
     with ExitStack() as stack:
 
         def hold() -> tuple[RunDirectory, PlainDict | None]:
             if debug:
                 return RunDirectory(Path(stack.enter_context(tempfile.TemporaryDirectory()))), None
+            stack.callback(lock_folder(path, "run").release)
             directory = RunDirectory(path)
-            stack.enter_context(directory.locked())
             if fresh:
                 directory.clear()
             return directory, directory.result()
 
-        yield broadcast_from_rank_zero(fabric, hold)
-
-
-@contextmanager
-def record_failure(directory: RunDirectory) -> Iterator[None]:
-    """Leave what goes wrong within in error.txt, if this is rank 0."""
-    try:
-        yield
-    except Exception as error:
-        if launch_env().is_rank_zero:
-            known = isinstance(error, LearnSymError)
-            directory.fail(f"{error}\n" if known else traceback.format_exc())
-            error.directory = str(directory.path)  # type: ignore[attr-defined]
-        raise
+        answer: Any = None
+        if fabric is None or fabric.is_global_zero:
+            try:
+                answer = hold()
+            except LearnSymError as error:
+                answer = error
+        if fabric is not None:
+            answer = fabric.broadcast(answer)
+        if isinstance(answer, LearnSymError):
+            raise answer
+        yield answer
 
 
 def shutdown(fabric: "Fabric") -> None:
-    """Leave the group of processes together.
-
-    A process that exits by itself may find threads of the group still running, which aborts it.
-    """
+    """Leave the group of processes together: threads of the group would abort a lone exit."""
     if fabric.world_size > 1:
         fabric.barrier()
         torch.distributed.destroy_process_group()
 
 
-def check_processes(devices: int, nodes: int, in_a_sweep: bool) -> None:
-    """Check `trainer.devices` and `trainer.nodes` against the processes that there are.
-
-    Raises:
-        ConfigError: others have been started than the configuration says, or none for several
-            nodes.
-    """
+def check_processes(devices: int, nodes: int, is_sweep: bool) -> None:
+    """Check `trainer.devices` and `trainer.nodes` against the processes that there are."""
     env = launch_env()
     asked = f"trainer.devices={devices} trainer.nodes={nodes}"
-    if env.is_distributed and in_a_sweep:
-        raise ConfigError(
-            f"-m: {env.launcher} starts the processes of a single run; a sweep is started without "
-            "it."
-        )
     if not env.is_distributed:
         if nodes > 1:
             raise ConfigError(
@@ -159,6 +155,8 @@ def check_processes(devices: int, nodes: int, in_a_sweep: bool) -> None:
                 f"--nproc-per-node={devices}, or no torchrun."
             )
         return
+    if is_sweep:
+        raise ConfigError(env.no_sweep)
     each, rest = divmod(env.processes, env.nodes)
     started = f"{env.launcher} has started {env.processes} processes on {env.nodes} node"
     started += "s" * (env.nodes > 1)

@@ -5,27 +5,21 @@ import signal
 import socket
 import time
 from dataclasses import dataclass
-from types import FrameType
 from typing import TYPE_CHECKING, Literal
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 
 if TYPE_CHECKING:
     from lightning_fabric.plugins.environments import ClusterEnvironment
 
 SECONDS_FOR_RANK_ZERO = 10.0
 """How long another rank waits for rank 0 to report the error."""
-SECONDS_FOR_OTHER_RANKS = 3.0
-"""How long rank 0 waits for the others under torchrun, which kills them when rank 0 ends."""
 
 
 @dataclass(frozen=True)
 class LaunchEnv:
-    """Rank, world size and launcher of this process.
-
-    Attributes:
-        launcher: who has started the processes; None where this one is alone, or starts others.
-        rank, processes: number of this process, of so many on all nodes together.
-        nodes: machines.
-    """
+    """Rank of this process among those of a launcher (None: it is alone, or starts others)."""
 
     launcher: Literal["torchrun", "srun"] | None = None
     rank: int = 0
@@ -42,38 +36,31 @@ class LaunchEnv:
         """Whether other commands work on the same run."""
         return self.processes > 1
 
+    @property
+    def no_sweep(self) -> str:
+        """Why several processes refuse a sweep."""
+        return (
+            f"-m: {self.launcher} starts the processes of a single run; a sweep is started without "
+            "it."
+        )
+
 
 def launch_env() -> LaunchEnv:
-    """Read the environment.
-
-    A batch script of Slurm is no step of srun: what it starts is alone.
-    """
+    """Read the environment; what a batch script of Slurm starts without srun is alone."""
     env = os.environ
     if "TORCHELASTIC_RUN_ID" in env:
         processes = int(env["WORLD_SIZE"])
         nodes = processes // int(env["LOCAL_WORLD_SIZE"])
         return LaunchEnv("torchrun", int(env["RANK"]), processes, nodes)
     if "SLURM_STEP_ID" in env and env.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
-        processes = int(env.get("SLURM_STEP_NUM_TASKS", "1"))
-        nodes = int(env.get("SLURM_STEP_NUM_NODES", "1"))
-        return LaunchEnv("srun", int(env.get("SLURM_PROCID", "0")), processes, nodes)
+        names = {"SLURM_PROCID": 0, "SLURM_STEP_NUM_TASKS": 1, "SLURM_STEP_NUM_NODES": 1}
+        return LaunchEnv("srun", *(int(env.get(k, default)) for k, default in names.items()))
     return LaunchEnv()
 
 
 def in_a_sweep() -> bool:
     """Return whether this run is a job of a multirun."""
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
-
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
-
-
-def launcher() -> str | None:
-    """Return the choice of `launcher=`."""
-    from hydra.core.hydra_config import HydraConfig
-
-    choice: str | None = HydraConfig.get().runtime.choices.get("launcher")
-    return choice
 
 
 def cluster_environment() -> "ClusterEnvironment":
@@ -94,14 +81,9 @@ def wait_for_rank_zero(code: int) -> bool:
     """Wait for rank 0 to report the error; return True if it did not.
 
     torchrun ends all processes as soon as one has ended, and rank 0 must not be cut short. It has
-    reported once it is gone: its own torchrun with it, or the address at which it meets the others.
-    If that still answers in the end, only this process has failed.
+    reported once it is gone, and its torchrun, or the address where ranks meet, answers no more.
     """
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        os._exit(code)
-
-    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(code))
     deadline = time.monotonic() + SECONDS_FOR_RANK_ZERO
     has_answered = launch_env().launcher == "torchrun"  # it answers from the start
     answers = False
@@ -112,13 +94,6 @@ def wait_for_rank_zero(code: int) -> bool:
         has_answered |= answers
         time.sleep(0.1)
     return answers
-
-
-def wait_for_other_ranks() -> None:
-    """Let the other ranks end with an exit code of their own."""
-    env = launch_env()
-    if env.is_distributed and env.is_rank_zero and env.launcher == "torchrun":
-        time.sleep(SECONDS_FOR_OTHER_RANKS)
 
 
 def _rank_zero_answers() -> bool:

@@ -1,6 +1,7 @@
 """Where a run's numbers go besides metrics.jsonl; a library is imported when it is asked for."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -12,13 +13,7 @@ class Logger:
     """Base of loggers, which keeps nothing."""
 
     def start(self, folder: Path, name: str, config: PlainMapping) -> None:
-        """Begin: called once, before the first numbers.
-
-        Args:
-            folder: the run's directory.
-            name: of the run; the same when it is continued.
-            config: resolved, in plain containers.
-        """
+        """Begin, once, before the first numbers; a run that is continued has the same name."""
 
     def log(self, row: PlainMapping) -> None:
         """Keep one epoch's numbers; `row["epoch"]` counts from 1."""
@@ -31,17 +26,12 @@ class Jsonl(Logger):
     """metrics.jsonl alone, which every run writes."""
 
 
+@dataclass
 class Wandb(Logger):
-    """Weights & Biases, offline unless told otherwise.
+    """Weights & Biases; what is written offline, `wandb sync RUN/wandb/...` uploads later."""
 
-    `wandb sync <run directory>/wandb/...` uploads later.
-    """
-
-    def __init__(
-        self, project: str = "learnsym", mode: Literal["offline", "online"] = "offline"
-    ) -> None:
-        self.project = project
-        self.mode = mode
+    project: str = "learnsym"
+    mode: Literal["offline", "online"] = "offline"
 
     def start(self, folder: Path, name: str, config: PlainMapping) -> None:
         """Begin a run of wandb; the name is its id, so that a continued run stays one."""

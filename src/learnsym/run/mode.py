@@ -13,12 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a mode found.
-
-    Attributes:
-        metrics: name -> value, for result.json and the console.
-        figures: paths relative to the run's directory.
-    """
+    """What a mode found: metrics, and figures' paths relative to the run's directory."""
 
     metrics: dict[str, float]
     figures: list[str] = field(default_factory=list)
@@ -51,12 +46,7 @@ class Mode(ABC):
 
 
 class ResultsMode(ABC):
-    """Base of modes that need neither network nor data: they read finished runs, or none.
-
-    Attributes:
-        takes_runs: `runs=` may be given.
-        needs_runs: `runs=` must be given.
-    """
+    """Base of modes without network and data: `runs=` may be given (takes) or must be (needs)."""
 
     takes_runs: ClassVar[bool] = False
     needs_runs: ClassVar[bool] = False

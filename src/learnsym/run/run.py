@@ -2,80 +2,62 @@
 
 import re
 import time
-from dataclasses import dataclass, replace
+import traceback
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
-from learnsym.config.build import build
+from learnsym.config.build import build, to_plain
 from learnsym.config.validate import check_target
-from learnsym.errors import RunError
+from learnsym.errors import LearnSymError, RunError
 from learnsym.run.checks import Request, check_mode, check_request
 from learnsym.run.context import build_context
 from learnsym.run.directory import RunDirectory
-from learnsym.run.distributed import (
-    held_directory,
-    join_processes,
-    make_fabric,
-    record_failure,
-    shutdown,
-)
-from learnsym.run.gpu_lock import devices_for
+from learnsym.run.distributed import devices_for, held_directory, make_fabric, shutdown
 from learnsym.run.launch_env import launch_env
 from learnsym.run.mode import ResultsMode
-from learnsym.run.run_id import config_hash, resolved, run_name, with_checkpoint_config
+from learnsym.run.run_id import code_hash, config_hash, run_name, versions, with_checkpoint_config
 from learnsym.run.summary import result_of, show
-from learnsym.run.versions import code_hash, versions
-from learnsym.schema import PlainDict
+from learnsym.schema import PlainDict, PlainMapping
 from learnsym.utils.files import write_atomically
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
-@dataclass(frozen=True)
-class _Job:
-    """What every process of a run is told."""
-
-    cfg: DictConfig
-    path: Path
-    overrides: list[str]
-    config_hash: str
-
-
 def run(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> Path:
     """Do what the configuration says, or show the result that is there already.
 
-    Args:
-        cfg: composed by Hydra.
-        overrides: as typed, for the record and to tell what a user asked for.
-        choices: the option of every config group.
-
-    Returns:
-        The run's directory, or what a mode without a run has written.
-
-    Raises:
-        LearnSymError: whatever a person can put right.
+    Overrides are as typed, choices those of every config group. Returns the run's directory, or
+    what a mode without a run has written.
     """
     # === compose and check ===
     request = Request(cfg, overrides, choices)
     check_mode(request)
     if issubclass(request.mode, ResultsMode):
-        return _work_on_results(cfg)
+        check_target("mode", cfg.mode)
+        written: Path = build(cfg, "mode")(cfg)
+        print(f"result: {written}", flush=True)
+        return written
     request = replace(request, cfg=with_checkpoint_config(cfg, overrides))
     check_request(request)
     digest, name = config_hash(request.cfg), run_name(request.cfg, choices)
-    cfg = resolved(request.cfg)
+    cfg = OmegaConf.create(to_plain(request.cfg))
 
     # === work, unless that has been done ===
-    fabric = join_processes(cfg.trainer)
+    fabric = None
+    if launch_env().is_distributed:  # join the processes that torchrun or srun has started
+        fabric = make_fabric(cfg.trainer, cfg.trainer.devices)
+        fabric.launch()
     folder = Path(cfg.paths.out).absolute() / name
     with held_directory(fabric, folder, bool(cfg.fresh), bool(cfg.debug)) as (directory, result):
         is_new = result is None
         if result is None:
-            result = _launch(fabric, _Job(cfg, directory.path, overrides, digest))
+            made_by = {"config_hash": digest, "command": "main.py " + " ".join(overrides)}
+            result = _launch(fabric, cfg, directory, made_by)
         elif fabric is not None:
             shutdown(fabric)
 
@@ -90,48 +72,45 @@ def run(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> Path:
     return directory.path
 
 
-def _work_on_results(cfg: DictConfig) -> Path:
-    """Call a mode that needs neither network nor data."""
-    check_target("mode", cfg.mode)
-    path: Path = build(cfg, "mode")(cfg)
-    print(f"result: {path}", flush=True)
-    return path
+def _launch(
+    fabric: "Fabric | None", cfg: DictConfig, directory: RunDirectory, made_by: PlainMapping
+) -> PlainDict:
+    """Work in as many processes as the run has, started here without a fabric; return the result.
 
-
-def _launch(fabric: "Fabric | None", job: _Job) -> PlainDict:
-    """Work in as many processes as the run has, and return the result.
-
-    Args:
-        fabric: of processes that torchrun or srun has started; None: they are started here.
-        job: what each of them is told.
+    What goes wrong is left in error.txt by rank 0.
     """
     from torch.multiprocessing import ProcessRaisedException
 
-    directory = RunDirectory(job.path)
     try:
-        with record_failure(directory), devices_for(job.cfg.trainer) as devices:
-            fabric = fabric or make_fabric(job.cfg.trainer, devices)
-            fabric.launch(partial(_work, job=job))  # as an argument Fabric would copy the job
-    except ProcessRaisedException as error:
+        with devices_for(cfg.trainer) as devices:
+            fabric = fabric or make_fabric(cfg.trainer, devices)
+            # As arguments of its own Fabric would copy them.
+            fabric.launch(partial(_work, cfg=cfg, directory=directory, made_by=made_by))
+    except Exception as error:
+        if launch_env().is_rank_zero:
+            known = isinstance(error, LearnSymError)
+            directory.fail(f"{error}\n" if known else traceback.format_exc())
+            error.directory = str(directory.path)  # type: ignore[attr-defined]
+        if not isinstance(error, ProcessRaisedException):
+            raise
         message = re.search(r"learnsym\.errors\.\w+: (.*)", str(error))
         where = f"a process failed; see {directory.error_path}."
         raise RunError(message[1] if message else where) from error
     return directory.result() or {}
 
 
-def _work(fabric: "Fabric", job: _Job) -> None:
+def _work(
+    fabric: "Fabric", cfg: DictConfig, directory: RunDirectory, made_by: PlainMapping
+) -> None:
     """Build everything, call the mode, and (on rank 0) write the result: every process does."""
     started = time.perf_counter()
-    code = versions()  # before the work: a checkout may change while it goes on
-    directory = RunDirectory(job.path)
-    context = build_context(fabric, job.cfg, directory)
+    made_by = {**made_by, "versions": versions()}  # a checkout may change while the work goes on
+    context = build_context(fabric, cfg, directory)
     if fabric.is_global_zero:
-        write_atomically(directory.config_path, OmegaConf.to_yaml(job.cfg))
-    outcome = build(job.cfg, "mode")(context)
+        write_atomically(directory.config_path, OmegaConf.to_yaml(cfg))
+    outcome = build(cfg, "mode")(context)
     if fabric.is_global_zero:
         context.training.recorder.finish(outcome.metrics)
-        made_by = {"config_hash": job.config_hash, "versions": code}
-        made_by["command"] = "main.py " + " ".join(job.overrides)
         directory.finish(result_of(context, outcome, time.perf_counter() - started, made_by))
     shutdown(fabric)
 

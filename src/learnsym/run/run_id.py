@@ -1,9 +1,13 @@
-"""What a run is: its configuration (a checkpoint's, where it reads one), a hash of it, a name."""
+"""What a run is: its configuration, a hash of it, a name; versions of what decides a number."""
 
 import copy
 import hashlib
 import json
+import platform
 import re
+import subprocess
+from functools import cache, partial
+from importlib import metadata
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -23,11 +27,7 @@ def with_checkpoint_config(cfg: DictConfig, overrides: list[str]) -> DictConfig:
     """Take net, data and recipe from the checkpoint, except what the command line says.
 
     A section that the command chooses (`dataset=mnist`, `experiment=...`) stays as composed; single
-    keys (`dataset.rotation_range=90`) are set on top of the checkpoint's.
-
-    Raises:
-        CheckpointError: the checkpoint cannot be read.
-        ConfigError: a key that the checkpoint's section does not have.
+    keys (`dataset.rotation_range=90`) are set on top of the checkpoint's, which must have them.
     """
     from learnsym.training import checkpoint
 
@@ -43,18 +43,11 @@ def with_checkpoint_config(cfg: DictConfig, overrides: list[str]) -> DictConfig:
         merged[section] = OmegaConf.create(stored[section])
         if "data_dir" in merged.dataset:
             merged.dataset.data_dir = cfg.paths.data
-        for override in overrides:
-            if override.startswith(f"{section}."):
-                key = override.split("=", 1)[0]
-                if OmegaConf.select(merged, key, default=ConfigError) is ConfigError:
-                    raise ConfigError(f"{key}: the checkpoint's {section} has no such setting.")
-                OmegaConf.update(merged, key, OmegaConf.select(cfg, key))
+        for key in (o.split("=", 1)[0] for o in overrides if o.startswith(f"{section}.")):
+            if OmegaConf.select(merged, key, default=ConfigError) is ConfigError:
+                raise ConfigError(f"{key}: the checkpoint's {section} has no such setting.")
+            OmegaConf.update(merged, key, OmegaConf.select(cfg, key))
     return merged
-
-
-def resolved(cfg: DictConfig) -> DictConfig:
-    """Return a configuration with all interpolations replaced by their values."""
-    return OmegaConf.create(to_plain(cfg))
 
 
 def config_hash(cfg: DictConfig) -> str:
@@ -62,8 +55,7 @@ def config_hash(cfg: DictConfig) -> str:
     anywhere = copy.deepcopy(cfg)
     anywhere.paths = {key: key for key in cfg.paths}  # files are told by names, not by folders
     content: PlainDict = with_former_names(to_plain(anywhere))
-    for key in IRRELEVANT:
-        content.pop(key, None)
+    content = {key: value for key, value in content.items() if key not in IRRELEVANT}
     analysis = content.get("analysis", {})
     if not (analysis.get("distance_to_equivariance") or analysis.get("equivariance_angles")):
         content.pop("analysis", None)
@@ -88,3 +80,39 @@ def run_name(cfg: DictConfig, choices: dict[str, str]) -> str:
     mode = [] if choices["mode"] == "train" else [choices["mode"]]
     words = [*subject.split("/"), *mode, str(cfg.scale), f"seed{cfg.seed}", config_hash(cfg)]
     return "-".join(dict.fromkeys(words))
+
+
+def versions() -> dict[str, str | None]:
+    """Return the versions of libraries and Python, the hash of the source and its commit."""
+    names = ("learnsym", "torch", "torchvision", "numpy", "lightning-fabric", "hydra-core")
+    libraries: dict[str, str | None] = {name: metadata.version(name) for name in names}
+    own = {"python": platform.python_version(), "code": code_hash(), "commit": commit()}
+    return libraries | own
+
+
+@cache
+def code_hash() -> str:
+    """Return 12 hex digits of a hash of the package's source."""
+    digest, package = hashlib.sha256(), Path(__file__).parents[1]
+    for path in sorted(package.rglob("*.py")):
+        digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+@cache
+def commit() -> str | None:
+    """Return the commit of the checkout, "+changes" if its code differs; None outside of git."""
+    package = Path(__file__).parents[1]
+    commands = (
+        # A package that is installed within somebody else's checkout is not tracked there.
+        ["ls-files", "--error-unmatch", str(package / "run" / "run.py")],
+        ["rev-parse", "--short", "HEAD"],
+        ["status", "--porcelain", "--", "main.py", "src", "cfg"],
+    )
+    git = ["git", "-C", str(package.parents[1]), "--no-optional-locks"]
+    ask = partial(subprocess.check_output, stderr=subprocess.DEVNULL, text=True)
+    try:
+        _, head, changes = (ask([*git, *words]).strip() for words in commands)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head + ("+changes" if changes else "")

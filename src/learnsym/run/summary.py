@@ -28,14 +28,7 @@ STATUS = {
 def result_of(
     context: "RunContext", outcome: Outcome, seconds: float, made_by: PlainMapping
 ) -> PlainDict:
-    """Return the content of result.json.
-
-    Args:
-        context: of the run.
-        outcome: of its mode.
-        seconds: that it took.
-        made_by: command, versions, hash of the configuration.
-    """
+    """Return the content of result.json; `made_by`: command, versions, configuration's hash."""
     from learnsym.distributions.base import learned_symmetry
 
     cfg, info = context.cfg, context.data.info
@@ -60,10 +53,7 @@ def result_of(
 
 
 def published(config: PlainMapping) -> list[PlainDict]:
-    """Return what the preset's paper reports for this run.
-
-    Entries for another target or another class of data than the run's own are left out.
-    """
+    """Return what the preset's paper reports for this run's target and class of data."""
     dataset = config["dataset"]
     own = {"target": dataset.get("target"), "dataset": dataset["_target_"].rpartition(".")[2]}
     entries = [dict(entry) for entry in config.get("paper") or []]
@@ -93,21 +83,14 @@ def show(
     print(f"data: {result['data']['provenance']}")
     values: dict[str, list[str]] = {}
     for entry in result.get("paper") or []:
-        values.setdefault(entry["metric"], []).append(_published_value(entry))
+        where = f", {entry['where']}" if entry.get("where") else ""
+        shown = f"{entry['value']} [{STATUS.get(entry['status'], entry['status'])}{where}]"
+        values.setdefault(entry["metric"], []).append(shown)
     width = max((len(name) for name in result["metrics"]), default=0)
     for name, value in result["metrics"].items():
+        number = str(value) if isinstance(value, int) else f"{value:.5g}"
         paper = f"   paper: {'; '.join(values[name])}" if name in values else ""
-        print(f"  {name:<{width}}  {_number(value):>10}{paper}")
+        print(f"  {name:<{width}}  {number:>10}{paper}")
     if directory is not None:
         for figure in result.get("figures", []):
             print(f"figure: {directory.path / figure}")
-
-
-def _number(value: float) -> str:
-    """Return five significant digits; whole numbers as they are."""
-    return str(value) if isinstance(value, int) else f"{value:.5g}"
-
-
-def _published_value(entry: PlainMapping) -> str:
-    where = f", {entry['where']}" if entry.get("where") else ""
-    return f"{entry['value']} [{STATUS.get(entry['status'], entry['status'])}{where}]"

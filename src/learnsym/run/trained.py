@@ -5,19 +5,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from learnsym.config.allowed_classes import allow_plugins
 from learnsym.config.build import build
 from learnsym.config.former_names import with_current_names
 from learnsym.data.base import Data, DataInfo, ImageData
+from learnsym.data.molecules.base import PointData
 from learnsym.errors import CheckpointError
 from learnsym.run.context import build_network
 from learnsym.run.run_id import SECTIONS
 from learnsym.schema import PlainDict
 from learnsym.training import checkpoint
-from learnsym.training.tasks import AbsoluteError
+from learnsym.training.tasks import AbsoluteError, task_for
 
 
 @dataclass(frozen=True)
@@ -88,46 +89,31 @@ def load(path: str | Path, device: str = "cpu", plugins: Iterable[str] = ()) -> 
     """
     if plugins:
         allow_plugins([f"plugins=[{','.join(plugins)}]"])
-    file = _checkpoint_file(Path(path))
+    path = Path(path)
+    files = [path, *(path / "checkpoints" / name for name in ("best.pt", "last.pt"))]
+    if (file := next((file for file in files if file.is_file()), None)) is None:
+        raise CheckpointError(f"{path}: expected the directory of a run with checkpoints/last.pt.")
     config: PlainDict = with_current_names(checkpoint.configuration(file, SECTIONS))
     state = checkpoint.load(file)
     cfg = OmegaConf.create(config)
-    data = _restored(state["data"]) if state.get("data") else build(cfg, "dataset")
+    if stored := state.get("data"):
+        data = _restored(stored)
+        centre, scale = tuple(stored["centre"]), tuple(stored["scale"])
+        absolute = AbsoluteError(unit=data.info.target_unit, centre=centre, scale=scale)
+        targets = absolute if centre else None
+    else:
+        data = build(cfg, "dataset")
+        task = task_for(data, cfg.train.get("loss", "likelihood"))
+        targets = task if isinstance(task, AbsoluteError) else None
     net = build_network(cfg, data)
     checkpoint.load_weights(net, state, file)
-    targets = _targets(cfg, data, state)
     return TrainedModel(net.to(device).eval(), data.info, data, targets, config)
-
-
-def _checkpoint_file(path: Path) -> Path:
-    if path.is_file():
-        return path
-    files = [path / "checkpoints" / name for name in ("best.pt", "last.pt")]
-    if existing := [file for file in files if file.is_file()]:
-        return existing[0]
-    raise CheckpointError(f"{path}: expected the directory of a run with checkpoints/last.pt.")
 
 
 def _restored(stored: PlainDict) -> Data:
     """Return a data set without examples, which prepares inputs as the training's did."""
-    from learnsym.data.molecules.base import PointData
-
-    values: PlainDict = {}
-    for key, value in stored["info"].items():
-        values[key] = tuple(value) if isinstance(value, list) else value
-    info = DataInfo(**values)
+    lists = {key: tuple(value) for key, value in stored["info"].items() if isinstance(value, list)}
+    info = DataInfo(**stored["info"] | lists)
     if stored["kind"] == "images":
         return ImageData(info, {})
     return PointData(info, {}, center=stored["center"])
-
-
-def _targets(cfg: DictConfig, data: Data, state: PlainDict) -> AbsoluteError | None:
-    info = data.info
-    if info.task != "regression":
-        return None
-    if cfg.train.get("loss") != "absolute_error" and info.target_error != "absolute":
-        return None
-    if stored := state.get("data"):
-        centre, scale = tuple(stored["centre"]), tuple(stored["scale"])
-        return AbsoluteError(unit=info.target_unit, centre=centre, scale=scale)
-    return AbsoluteError.of(data.splits["train"].targets, info.target_unit)

@@ -1,9 +1,9 @@
 """Where a training stands, and who keeps its numbers."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -11,8 +11,8 @@ from learnsym.schema import PlainDict
 from learnsym.utils.rng import BatchRows
 
 
-class Recorder(Protocol):
-    """Keeps the numbers of a training (see `learnsym.run.console`)."""
+class Recorder:
+    """Base of what keeps the numbers of a training (see `learnsym.run.console`); keeps none."""
 
     def log(self, row: PlainDict) -> None:
         """Keep one epoch's numbers."""
@@ -24,6 +24,7 @@ class Recorder(Protocol):
         self, epoch: int, epochs: int, steps: int
     ) -> AbstractContextManager[Callable[[], object]]:
         """Show the steps of an epoch; the function is called after each."""
+        return nullcontext(lambda: None)
 
     def finish(self, metrics: dict[str, float]) -> None:
         """Keep the result of the run."""

@@ -7,7 +7,7 @@ from torch.autograd.function import FunctionCtx
 
 
 class _AllReduceSum(torch.autograd.Function):
-    """The sum over processes; each one's loss depends on it, so the gradient is a sum too."""
+    """Each process's loss depends on the sum, so the gradient is a sum over processes too."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, x: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
-"""Choose formulas that can be differentiated twice.
+"""Choose formulas that can be differentiated twice, as products with a Hessian need.
 
-Several layers whose backward passes are written by hand, and `F.grid_sample`, can be differentiated
-once. Training needs no more; products with a Hessian do.
+Layers whose backward passes are written by hand, and `F.grid_sample`, can be differentiated once.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,16 +14,7 @@ _enabled = False
 
 @contextmanager
 def enable_double_backward() -> Iterator[None]:
-    """Make everything differentiable twice within this context, at some cost in time.
-
-    Values are the same up to rounding.
-
-    >>> with enable_double_backward():
-    ...     double_backward_enabled()
-    True
-    >>> double_backward_enabled()
-    False
-    """
+    """Make everything differentiable twice, at some cost in time; values are alike to rounding."""
     global _enabled
     before, _enabled = _enabled, True
     try:

@@ -16,14 +16,9 @@ from learnsym.errors import RunError
 
 
 def write_atomically(path: Path, content: str | bytes | Callable[[BinaryIO], object]) -> None:
-    """Write a file so that `path` holds either the old content or the new, whole.
+    """Write a file, or let a function write it, so that it holds the old content or the new, whole.
 
-    Args:
-        path: the file; its folder is created.
-        content: the new content, or a function that writes it to an open file.
-
-    Raises:
-        RunError: the file cannot be written (a full disk, no permission); the old one is untouched.
+    Folders above it are made. A RunError (a full disk, no permission) leaves the old one untouched.
     """
     partial = path.with_name(f".{path.name}.partial")
     try:
@@ -44,35 +39,24 @@ def write_atomically(path: Path, content: str | bytes | Callable[[BinaryIO], obj
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append a line in one piece and flush it to the disk.
-
-    Raises:
-        RunError: the file cannot be written; its content is unchanged.
-    """
+    """Append a line and flush it to the disk, or raise a RunError and leave the file as it was."""
+    data = f"{line}\n".encode()
     try:
         make_folder(path.parent)
         is_new = not path.exists()
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-        try:
-            _append(descriptor, f"{line}\n".encode())
-        finally:
-            os.close(descriptor)
+        with path.open("ab", buffering=0) as file:
+            before = file.seek(0, os.SEEK_END)
+            try:
+                if os.write(file.fileno(), data) < len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(before)
+                raise
         if is_new:
             _sync_folder(path.parent)
     except OSError as error:
         raise unwritable(path, error) from error
-
-
-def _append(descriptor: int, data: bytes) -> None:
-    """Append all of the data, or nothing."""
-    before = os.fstat(descriptor).st_size
-    try:
-        if os.write(descriptor, data) < len(data):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        os.fsync(descriptor)
-    except OSError:
-        os.ftruncate(descriptor, before)
-        raise
 
 
 def make_folder(path: Path) -> None:
@@ -84,10 +68,7 @@ def make_folder(path: Path) -> None:
 
 
 def _sync_folder(path: Path) -> None:
-    """Flush the names in a folder to the disk.
-
-    Without it, a renamed file may have its old name after a loss of power.
-    """
+    """Flush the names in a folder, without which a renamed file may have its old one again."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

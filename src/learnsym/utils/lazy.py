@@ -7,11 +7,7 @@ from importlib import import_module
 def lazy_names(
     package: str, modules: Mapping[str, str]
 ) -> tuple[list[str], Callable[[str], object]]:
-    """Return `__all__` and `__getattr__` of a package.
-
-    Args:
-        package: its name, `__name__`.
-        modules: module inside it -> the names that it defines, separated by spaces.
+    """Return `__all__` and `__getattr__` of a package: module inside it -> names in it.
 
     >>> names, get = lazy_names("learnsym", {"errors": "ConfigError DataError"})
     >>> names, get("DataError").__name__

@@ -1,8 +1,8 @@
 """Draw random numbers that belong to examples, whichever process computes them.
 
-With several processes each one holds some rows of a global batch. All of them keep the same
-generator state, draw for the whole global batch and keep the rows that are theirs, so that a run
-gives the same numbers for any number of processes.
+With several processes each one holds some rows of a global batch. All keep the same generator
+state, draw for the whole global batch and keep the rows that are theirs, so that a run gives the
+same numbers for any number of processes.
 """
 
 import hashlib
@@ -13,10 +13,7 @@ from torch import Tensor
 
 
 def generator(seed: int, purpose: str) -> torch.Generator:
-    """Return a generator for one purpose, independent of those for other purposes.
-
-    So the split, say, does not depend on how the rotations are drawn.
-    """
+    """Return a generator for one purpose, so that a split, say, depends on no other draws."""
     digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:4], "little"))
 
@@ -36,20 +33,10 @@ def batch_uniform(
     device: torch.device | str | None = None,
     dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """Draw uniform numbers in [0, 1) for `count` examples.
+    """Draw uniform numbers [count, *shape] in [0, 1).
 
-    Args:
-        count: examples, or a multiple of them (several copies of each, those of one side by side).
-        shape: of the numbers of one example.
-        rows: which examples of a global batch these are; None: all of them.
-        device: of the result.
-        dtype: of the result.
-
-    Returns:
-        [count, *shape].
-
-    Raises:
-        ValueError: `count` is no multiple of the rows, or they do not lie in the batch.
+    The count is that of the rows of a global batch (None: all of it), or a multiple of it: several
+    copies of each example, those of one side by side.
 
     >>> one, two = torch.manual_seed(0).get_state(), batch_uniform(4)
     >>> torch.set_rng_state(one)
