@@ -29,7 +29,7 @@ def explain(error: Exception, arguments: list[str]) -> str:
         )
     if re.search(_SYNTAX, text):
         override = re.search(r"override '([^']*)'", text)
-        return f"{override[1] if override else ' '.join(arguments)!r} cannot be read as key=value."
+        return _unreadable(override[1] if override else " ".join(arguments))
     wrong_group = "Config group override must be" in text
     return _explain_group_value(arguments) if wrong_group else _own_words(error)
 
@@ -39,13 +39,13 @@ def _own_words(error: Exception) -> str:
     cause = error.__cause__
     if isinstance(cause, LearnSymError):
         return str(cause)
-    lines = [line for e in (error, cause) if e is not None for line in _head(str(e))]
-    return f"{': '.join(line.rstrip(':') for line in lines).rstrip('.') or type(error).__name__}."
+    texts = [str(e) for e in (error, cause) if e is not None]  # a colon belongs to its second line
+    lines = [line.rstrip(":") for t in texts for line in t.splitlines()[: 1 + (":\n" in t)]]
+    return f"{': '.join(lines).rstrip('.') or type(error).__name__}."
 
 
-def _head(text: str) -> list[str]:
-    """Return the first line, and the second where the first ends in a colon."""
-    return text.splitlines()[: 1 + (":\n" in text)]
+def _unreadable(words: str) -> str:
+    return f"{words!r} cannot be read as key=value."
 
 
 def _no_choice(path: str) -> str:
@@ -63,10 +63,10 @@ def _explain_group_value(arguments: list[str]) -> str:
     for argument in arguments:
         group, _, value = argument.lstrip("+~").partition("=")
         if not group:
-            return f"{argument!r} cannot be read as key=value."
+            return _unreadable(argument)
         if (options := choices_of(group)) and value not in options:
             return f"{group}={value}: expected a choice. Valid: {', '.join(options)}."
-    return f"{' '.join(arguments)!r} cannot be read as key=value."
+    return _unreadable(" ".join(arguments))
 
 
 def _explain_key(key: str, text: str, arguments: list[str]) -> str:
@@ -80,12 +80,12 @@ def _explain_key(key: str, text: str, arguments: list[str]) -> str:
     if cfg is None:
         return f"{key}: there is no such setting."
     parent, _, name = key.rpartition(".")
-    while parent and not isinstance(OmegaConf.select(cfg, parent), DictConfig):
-        if OmegaConf.select(cfg, parent) is not None:
+    while parent and not isinstance(node := OmegaConf.select(cfg, parent), DictConfig):
+        if node is not None:
             return f"{key}: there is no such setting; {parent} is a single value."
         parent, _, name = parent.rpartition(".")
-    node = OmegaConf.select(cfg, parent) if parent else cfg
-    return unknown_key(parent, name, [str(k) for k in node if k != "_target_"])
+    valid = OmegaConf.select(cfg, parent) if parent else cfg
+    return unknown_key(parent, name, [str(k) for k in valid if k != "_target_"])
 
 
 def _compose_without(key: str, arguments: list[str]) -> DictConfig | None:

@@ -39,9 +39,8 @@ def guard_hydra() -> None:
 def check_hydra(config: DictConfig) -> None:
     """Refuse what would run somebody else's code.
 
-    Raises:
-        ConfigError: a callback that is not ours, a launcher that is no plugin, a log handler that
-            is not Python's, a variable that loads code.
+    That is a callback that is not ours, a launcher that is no plugin, a log handler that is not
+    Python's, a variable that loads code.
     """
     for key, target in _targets(config, "hydra.callbacks", ("_target_",)):
         if not target.startswith("learnsym."):

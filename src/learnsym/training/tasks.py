@@ -1,4 +1,4 @@
-"""Losses and metrics of the tasks that data sets ask for.
+"""Losses of the tasks that data sets ask for, and metrics.
 
 Metrics are computed from sums, which add up over batches and processes.
 """
@@ -57,13 +57,19 @@ class Task(ABC):
         """Return the sums over no examples: zeros, float64."""
         return torch.zeros(self.sums_count, dtype=torch.float64, device=device)
 
+    @torch.no_grad()
+    def sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return sums over a batch, the number of examples last, without waiting for the device."""
+        sums = self._sums(outputs, targets)
+        return torch.stack([*sums, sums[0].new_full((), len(targets))]).double()
+
     @abstractmethod
     def _per_example(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the task's own loss of every example [B]."""
 
     @abstractmethod
-    def sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return sums over a batch, the number of examples last, without waiting for the device."""
+    def _sums(self, outputs: Tensor, targets: Tensor) -> list[Tensor]:
+        """Return sums over a batch, scalars of one type; the number of examples apart."""
 
     @abstractmethod
     def metrics(self, sums: list[float]) -> dict[str, float]:
@@ -87,12 +93,9 @@ class Classification(Task):
     def _per_example(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(outputs, targets, reduction="none")
 
-    @torch.no_grad()
-    def sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return [sum of losses, number right, number of examples]."""
+    def _sums(self, outputs: Tensor, targets: Tensor) -> list[Tensor]:
         loss = self.per_example(outputs, targets).sum()
-        right = (outputs.argmax(dim=1) == targets).sum()
-        return torch.stack([loss, right.to(loss.dtype), loss.new_full((), len(targets))]).double()
+        return [loss, (outputs.argmax(dim=1) == targets).sum().to(loss.dtype)]
 
     def metrics(self, sums: list[float]) -> dict[str, float]:
         """Return loss (of cross-entropy: nats) and accuracy (in [0, 1])."""
@@ -118,8 +121,7 @@ class Regression(Task):
 
     Attributes:
         unit: of the targets, as in names of metrics ("deg").
-        mean: mean target of the training examples, the constant prediction to beat; one number for
-            all K.
+        mean: of all targets of the training examples, the constant prediction to beat.
     """
 
     unit: str = ""
@@ -135,13 +137,11 @@ class Regression(Task):
     def _per_example(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return (outputs - targets).square().flatten(1).mean(1)
 
-    @torch.no_grad()
-    def sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def _sums(self, outputs: Tensor, targets: Tensor) -> list[Tensor]:
         """Return sums of squared errors, absolute errors, squared deviations from the mean."""
         error = at_least_float32(outputs) - targets
         terms = [error.square(), error.abs(), (targets - self.mean).square()]
-        sums = [term.flatten(1).mean(1).sum() for term in terms]
-        return torch.stack([*sums, error.new_full((), len(targets))]).double()
+        return [term.flatten(1).mean(1).sum() for term in terms]
 
     def metrics(self, sums: list[float]) -> dict[str, float]:
         """Return loss, mse and mae, and mse as a fraction of that of predicting the mean."""
@@ -191,15 +191,13 @@ class AbsoluteError(Task):
         # In float64 up to here: total energies are a million times their deviations.
         return (outputs - ((targets - centre) / scale).to(outputs.dtype)).abs().flatten(1).mean(1)
 
-    @torch.no_grad()
-    def sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def _sums(self, outputs: Tensor, targets: Tensor) -> list[Tensor]:
         """Return sums of losses, absolute errors, absolute deviations from the median."""
-        loss = self.per_example(outputs, targets).double()
         centre, scale = _on(targets.device, self.centre, self.scale)
         deviation = targets - centre
         error = at_least_float32(outputs) * scale - deviation
         sums = [e.abs().flatten(1).mean(1).sum() for e in (error, deviation)]
-        return torch.stack([loss.sum(), *sums, loss.new_full((), len(targets))])
+        return [self.per_example(outputs, targets).double().sum(), *sums]
 
     def metrics(self, sums: list[float]) -> dict[str, float]:
         """Return loss (in units of `scale`), mae, and median_mae, that of predicting the median."""
@@ -223,30 +221,25 @@ def _on(device: torch.device, *numbers: tuple[float, ...]) -> Tensor:
 class Segmentation(Task):
     """Binary cross-entropy of logits [B, K, H, W] against masks [B, K, H, W] of 0 and 1, in nats.
 
-    A pixel is predicted to belong to a mask where its probability is above one half. The
-    intersection over union of a mask says something only where the target is neither empty nor
-    full: the mean is over those masks, each counting alike.
+    The intersection over union is the mean over those masks alone that are neither empty nor full,
+    each counting alike; a pixel is predicted to be in one where its probability is above one half.
     """
 
     sums_count: ClassVar[int] = 5
 
     def _per_example(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        losses = F.binary_cross_entropy_with_logits(
-            outputs, targets.to(outputs.dtype), reduction="none"
-        )
+        masks = targets.to(outputs.dtype)
+        losses = F.binary_cross_entropy_with_logits(outputs, masks, reduction="none")
         return losses.flatten(1).mean(1)
 
-    @torch.no_grad()
-    def sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def _sums(self, outputs: Tensor, targets: Tensor) -> list[Tensor]:
         """Return sums of losses, fractions of pixels right, intersections over unions, masks."""
-        loss = self.per_example(outputs, targets)
         inside, predicted = targets.flatten(2) > 0.5, outputs.flatten(2) > 0
         right = (inside == predicted).double().flatten(1).mean(1)
         judged = inside.any(2) & ~inside.all(2)  # [B, K]; their unions are not empty
         iou = (inside & predicted).sum(2).double() / (inside | predicted).sum(2).clamp(min=1)
-        count = loss.new_full((), len(loss))
-        sums = [loss.sum(), right.sum(), (iou * judged).sum(), judged.sum(), count]
-        return torch.stack([value.double() for value in sums])
+        loss = self.per_example(outputs, targets)
+        return [value.sum().double() for value in (loss, right, iou * judged, judged)]
 
     def metrics(self, sums: list[float]) -> dict[str, float]:
         """Return loss, pixel_accuracy and iou (not a number where no mask can be judged)."""
@@ -258,26 +251,16 @@ class Segmentation(Task):
         }
 
 
-FOR = {"squared_error": ("classification", "classes"), "absolute_error": ("regression", "numbers")}
-"""What a loss is for: the task, and its targets in a word."""
-
-
 def task_for(data: Data, loss: LossName | nn.Module = "likelihood") -> Task:
-    """Return the loss and metrics for a data set.
-
-    Args:
-        data: says which task it is, and has the training targets.
-        loss: by name, or a module of the user's own: (outputs, targets) -> losses [B].
-
-    Raises:
-        ConfigError: the loss does not go with the task.
-    """
+    """Return the loss and metrics for a data set; a `loss` of the wrong task is a ConfigError."""
     if isinstance(loss, nn.Module):
         return replace(task_for(data), criterion=loss)
     info = data.info
-    if loss in FOR and info.task != FOR[loss][0]:
+    tasks = {"squared_error": ("classification", "classes")}
+    tasks |= {"absolute_error": ("regression", "numbers")}
+    if loss in tasks and info.task != tasks[loss][0]:
         raise ConfigError(
-            f"train.loss={loss} is for {FOR[loss][1]}, but dataset={info.name} is a task of "
+            f"train.loss={loss} is for {tasks[loss][1]}, but dataset={info.name} is a task of "
             f"{info.task}. Try train.loss=likelihood."
         )
     if info.task == "classification":
