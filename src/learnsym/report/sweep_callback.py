@@ -4,7 +4,7 @@ import json
 import shlex
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from filelock import BaseFileLock
@@ -83,10 +83,17 @@ def _end(config: DictConfig) -> None:
     failures = [run for run in runs if run.status != "finished"]
     failed_jobs.extend(" ".join(run.overrides) for run in failures)
     if len(failures) < len(runs) and not debug:
-        _try(summarise, folder, runs, _typed(config))
+        try:  # Hydra makes a warning of what a callback raises, and exits with 0
+            summarise(folder, runs, _typed(config))
+        except Exception as error:
+            if not isinstance(error, LearnSymError):
+                traceback.print_exc()
+            failed_jobs.append("the table")
+            print(f"error: {error}", file=sys.stderr)
     if failures:
-        count = f"{len(failures)} of {len(runs)} jobs failed"
-        print(f"\n{count}; the same command again does only these:")
+        print(
+            f"\n{len(failures)} of {len(runs)} jobs failed; the same command again does only these:"
+        )
         for run in failures:
             print(f"  {' '.join(run.overrides) or f'job {run.path.stem}'}\n    {run.error}")
 
@@ -98,17 +105,3 @@ def summarise(folder: Path, runs: Sequence[Run], words: Sequence[str]) -> None:
 
     command = shlex.join(["main.py", "-m", *words])
     write_report(folder, f"Sweep: {folder.name}", command, runs, group_runs(runs))
-
-
-def _try(work: Callable[..., None], *arguments: object) -> None:
-    """Call `work`; a failure counts as one of the sweep.
-
-    Hydra makes a warning of what a callback raises, and exits with 0.
-    """
-    try:
-        work(*arguments)
-    except Exception as error:
-        if not isinstance(error, LearnSymError):
-            traceback.print_exc()
-        failed_jobs.append("the table")
-        print(f"error: {error}", file=sys.stderr)
