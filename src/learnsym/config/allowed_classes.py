@@ -47,6 +47,8 @@ def get_class(path: str, target: str) -> type:
     Raises:
         ConfigError: there is no such class, or none that may be built.
     """
+    import torch
+
     key, own = f"{path}._target_={target}", ["learnsym", *plugins()]
     if not isinstance(target, str) or not _inside(target, [*own, *FOREIGN]):
         raise _refused(key)
@@ -59,19 +61,14 @@ def get_class(path: str, target: str) -> type:
         raise ConfigError(f"{key}: expected a class, got a {type(cls).__name__}.")
     # What a module has imported from elsewhere is not of that module.
     imported = not _inside(cls.__module__, [target.partition(".")[0]])
-    if imported or not (_inside(target, own) or issubclass(cls, _buildable_of_torch())):
+    kinds = (torch.nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
+    if imported or not (_inside(target, own) or issubclass(cls, kinds)):
         raise _refused(key)
     return cls
 
 
 def _inside(name: str, packages: list[str]) -> bool:
     return any(f"{name}.".startswith(f"{package}.") for package in packages)
-
-
-def _buildable_of_torch() -> tuple[type, ...]:
-    import torch
-
-    return torch.nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler
 
 
 def _refused(key: str) -> ConfigError:

@@ -14,16 +14,10 @@ if TYPE_CHECKING:
 
 
 def build(cfg: DictConfig, path: str, **supplied: Any) -> Any:
-    """Build the node at `path` and all nodes in it, interpolated ones included.
+    """Build the node at a dotted path and all nodes in it, interpolated ones included.
 
-    Args:
-        cfg: the whole configuration, so that interpolations resolve.
-        path: dotted path of a node with a `_target_`.
-        supplied: what the run supplies (in_channels, num_outputs, task, params); each class takes
-            those that it names.
-
-    Raises:
-        ConfigError: there is no such node, or a constructor refuses its arguments.
+    `cfg` is the whole configuration, so that interpolations resolve. Of what the run supplies
+    (in_channels, num_outputs, task, params), each class takes what its constructor names.
     """
     node = OmegaConf.select(cfg, path)
     if not isinstance(node, DictConfig) or "_target_" not in node:
@@ -41,9 +35,7 @@ def dry_build(cfg: DictConfig) -> "nn.Module | None":
     """Build everything but the data set, so that constructors refuse what they cannot take.
 
     A class that is slow to build has a static method `check_arguments`, which is called instead.
-
-    Returns:
-        The network for a data set of two classes; None where it is slow to build.
+    Return the network for a data set of two classes; None where it is slow to build.
     """
     import torch
 

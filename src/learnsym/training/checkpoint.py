@@ -2,7 +2,8 @@
 
 import random
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from pickle import UnpicklingError
 from zipfile import BadZipFile
@@ -28,10 +29,7 @@ def save(path: Path, state: PlainDict) -> None:
 
 
 def load(path: Path, advice: str = "") -> PlainDict:
-    """Read a checkpoint to the CPU; never execute code that a file may carry.
-
-    `advice` says, in the CheckpointError, what to do about a file that cannot be read.
-    """
+    """Read a checkpoint to the CPU and execute nothing; its error ends with the advice."""
     if not path.is_file():
         raise CheckpointError(f"checkpoint {path}: there is no such file.")
     advice = f"; {advice}." if advice else "."
@@ -56,9 +54,8 @@ def load_weights(net: nn.Module, state: PlainDict, path: Path) -> None:
         net.load_state_dict(state["net"])
     except (RuntimeError, KeyError) as error:
         reason = str(error).splitlines()[-1].strip()
-        raise CheckpointError(
-            f"checkpoint {path}: it does not fit this network ({reason})."
-        ) from error
+        text = f"checkpoint {path}: it does not fit this network ({reason})."
+        raise CheckpointError(text) from error
 
 
 def configuration(path: Path, sections: Iterable[str]) -> PlainDict:
@@ -99,20 +96,13 @@ def describe(data: Data, task: Task) -> PlainDict:
     """
     if type(data).prepare not in (ImageData.prepare, PointData.prepare):
         return {}
-    standardised = isinstance(task, AbsoluteError)
     return {
-        "info": {k: _plain(v) for k, v in vars(data.info).items()},
+        "info": asdict(data.info),
         "kind": data.kind,
         "center": data.center if isinstance(data, PointData) else None,
-        "centre": list(task.centre) if standardised else [],
-        "scale": list(task.scale) if standardised else [],
+        "centre": task.centre if isinstance(task, AbsoluteError) else (),
+        "scale": task.scale if isinstance(task, AbsoluteError) else (),
     }
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Mapping):
-        return dict(value)
-    return list(value) if isinstance(value, tuple) else value
 
 
 def random_state() -> PlainDict:

@@ -141,7 +141,13 @@ class Training:
             self.progress.epoch += 1
             row |= {"step": self.progress.step, "lr": self.optimizer.param_groups[0]["lr"]}
             row |= self.learned_ranges()
-            self._check_finite(row)
+            for key in ("train_loss", "val_loss"):
+                if not math.isfinite(row.get(key, 0.0)):
+                    raise RunError(
+                        f"{key} is {row[key]} in epoch {row['epoch']}: the training has diverged "
+                        "(try a smaller train.optimizer.lr, or train.clip_norm); what was computed "
+                        f"before is kept in {self.folder}."
+                    )
             if self.settings.schedule.every == "epoch":
                 self.schedule.step(row.get("val_loss", row["train_loss"]))
             self.progress.seconds += time.perf_counter() - started
@@ -235,15 +241,6 @@ class Training:
     def learned_ranges(self) -> dict[str, float]:
         """Return the learned ranges as metrics (see `range_metrics`)."""
         return range_metrics(self.plain_net)
-
-    def _check_finite(self, row: PlainDict) -> None:
-        for key in ("train_loss", "val_loss"):
-            if key in row and not math.isfinite(row[key]):
-                raise RunError(
-                    f"{key} is {row[key]} in epoch {row['epoch']}: the training has diverged (try "
-                    "a smaller train.optimizer.lr, or train.clip_norm); what was computed before "
-                    f"is kept in {self.folder}."
-                )
 
     def _keep(self, row: PlainDict) -> None:
         """Record a row, then write the checkpoint.

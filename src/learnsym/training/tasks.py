@@ -3,6 +3,7 @@
 Metrics are computed from sums, which add up over batches and processes.
 """
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -31,8 +32,7 @@ class Task(ABC):
     """Base of tasks: a loss for every example, and metrics.
 
     Attributes:
-        criterion: a loss of the user's own, (outputs [B, ...], targets [B, ...]) -> [B]; None: the
-            task's.
+        criterion: a loss of the user's own, (outputs, targets) -> [B]; None: the task's.
         best: metric of the validation set that picks a checkpoint.
         sign: +1 if more of it is better, else -1.
         sums_count: length of `sums`.
@@ -45,7 +45,9 @@ class Task(ABC):
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean loss of a batch, a scalar."""
-        return self.per_example(outputs, targets).mean()
+        if self.criterion is not None:
+            return self.per_example(outputs, targets).mean()
+        return self._mean(at_least_float32(outputs), targets)
 
     def per_example(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the loss of every example [B], float32 or float64."""
@@ -62,6 +64,9 @@ class Task(ABC):
         """Return sums over a batch, the number of examples last, without waiting for the device."""
         sums = self._sums(outputs, targets)
         return torch.stack([*sums, sums[0].new_full((), len(targets))]).double()
+
+    def _mean(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return self._per_example(outputs, targets).mean()
 
     @abstractmethod
     def _per_example(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -84,11 +89,8 @@ class Classification(Task):
     sign: ClassVar[int] = 1
     sums_count: ClassVar[int] = 3
 
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean cross-entropy in nats."""
-        if self.criterion is not None:
-            return super().loss(outputs, targets)
-        return F.cross_entropy(at_least_float32(outputs), targets)
+    def _mean(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(outputs, targets)
 
     def _per_example(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(outputs, targets, reduction="none")
@@ -107,9 +109,7 @@ class Classification(Task):
 class SquaredError(Classification):
     """Squared error of outputs [B, K] from one-hot labels, the mean over the K classes."""
 
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean squared error."""
-        return self.per_example(outputs, targets).mean()
+    _mean = Task._mean
 
     def _per_example(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return (outputs - F.one_hot(targets, outputs.shape[1])).square().mean(1)
@@ -117,21 +117,15 @@ class SquaredError(Classification):
 
 @dataclass(frozen=True)
 class Regression(Task):
-    """Squared error of outputs [B, K] against targets [B, K], in the square of their unit.
+    """Squared error of outputs [B, K] against targets [B, K], in the square of their unit ("deg").
 
-    Attributes:
-        unit: of the targets, as in names of metrics ("deg").
-        mean: of all targets of the training examples, the constant prediction to beat.
+    The constant prediction to beat is `mean`, that of all targets of the training examples.
     """
 
     unit: str = ""
     mean: float = 0.0
 
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean squared error."""
-        if self.criterion is not None:
-            return super().loss(outputs, targets)
-        outputs = at_least_float32(outputs)
+    def _mean(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.mse_loss(outputs, targets.to(outputs.dtype))
 
     def _per_example(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -146,26 +140,18 @@ class Regression(Task):
     def metrics(self, sums: list[float]) -> dict[str, float]:
         """Return loss, mse and mae, and mse as a fraction of that of predicting the mean."""
         squared, absolute, deviation, count = sums
-        unit = f"_{self.unit}" if self.unit else ""
-        return {
-            "loss": squared / count,
-            f"mse{unit}{'2' if unit else ''}": squared / count,
-            f"mae{unit}": absolute / count,
-            "mse_over_predicting_mean": squared / deviation if deviation else float("nan"),
-        }
+        unit, of_square = (f"_{self.unit}", f"_{self.unit}2") if self.unit else ("", "")
+        found = {"loss": squared / count, f"mse{of_square}": squared / count}
+        found |= {f"mae{unit}": absolute / count}
+        return found | {"mse_over_predicting_mean": squared / deviation if deviation else math.nan}
 
 
 @dataclass(frozen=True)
 class AbsoluteError(Task):
     """Absolute error of outputs [B, K] from standardised targets (y - centre) / scale.
 
-    Metrics are in the unit of y.
-
-    Attributes:
-        unit: of the targets, as in names of metrics ("mev").
-        centre: median of each of the K targets over the training examples, the constant prediction
-            to beat.
-        scale: mean absolute deviation from it.
+    Metrics are in the unit of y ("mev"). Of each of the K targets, `centre` is the median over the
+    training examples, the constant prediction to beat, `scale` the mean absolute deviation from it.
     """
 
     unit: str = ""
@@ -203,11 +189,8 @@ class AbsoluteError(Task):
         """Return loss (in units of `scale`), mae, and median_mae, that of predicting the median."""
         loss, absolute, deviation, count = sums
         unit = f"_{self.unit}" if self.unit else ""
-        return {
-            "loss": loss / count,
-            f"mae{unit}": absolute / count,
-            f"median_mae{unit}": deviation / count,
-        }
+        found = {"loss": loss / count, f"mae{unit}": absolute / count}
+        return found | {f"median_mae{unit}": deviation / count}
 
 
 @lru_cache(maxsize=16)
@@ -244,11 +227,8 @@ class Segmentation(Task):
     def metrics(self, sums: list[float]) -> dict[str, float]:
         """Return loss, pixel_accuracy and iou (not a number where no mask can be judged)."""
         loss, right, iou, judged, count = sums
-        return {
-            "loss": loss / count,
-            "pixel_accuracy": right / count,
-            "iou": iou / judged if judged else float("nan"),
-        }
+        found = {"loss": loss / count, "pixel_accuracy": right / count}
+        return found | {"iou": iou / judged if judged else math.nan}
 
 
 def task_for(data: Data, loss: LossName | nn.Module = "likelihood") -> Task:
