@@ -91,7 +91,7 @@ def _mean_rows(rows_of_runs: Sequence[Rows]) -> Rows:
     for epoch in by_epoch[0]:
         same = [rows[epoch] for rows in by_epoch if epoch in rows]
         if len(same) == len(by_epoch):
-            values = {k: [row.get(k) for row in same] for k in _metrics_of(same[0])}
+            values: PlainDict = {k: [row.get(k) for row in same] for k in _metrics_of(same[0])}
             shared = {k: v for k, v in values.items() if None not in map(_number, v)}
             means.append({"epoch": epoch} | {k: statistics.fmean(v) for k, v in shared.items()})
     return means

@@ -115,7 +115,7 @@ def _run_list(groups: Sequence[Group], runs: Sequence[Run]) -> pd.DataFrame:
     lines = []
     for run in runs:
         typed = f"main.py {' '.join(run.overrides)}" if run.overrides else ""
-        line = {"run": run.name, "row": label_of.get(run.path, ""), "status": run.status}
+        line: PlainDict = {"run": run.name, "row": label_of.get(run.path, ""), "status": run.status}
         line |= {"seed": run.seed, "scale": scale_of(run) if run.config else ""}
         line |= {"seconds": run.result.get("seconds", "")}
         lines.append(line | {"command": run.result.get("command") or typed})

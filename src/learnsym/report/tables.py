@@ -30,9 +30,8 @@ class RunTable:
         values: a line for each group and metric; the columns of table.csv, `runs` (how many the
             group has) and `text` (what a cell shows).
         blocks: metrics that are shown: those of a run, then those of its layers.
-        absent: name, status and reason of the runs that are not in the table.
+        absent: name, status and reason of the runs that are not in the table, under a `headline`.
         notes: sentences under the table.
-        headline: sentence above the list of absent runs.
     """
 
     values: pd.DataFrame
@@ -128,7 +127,8 @@ def _chosen(metrics: Sequence[str], wanted: Sequence[str]) -> list[str]:
 def _absent_runs(runs: Sequence[Run]) -> list[tuple[str, str, str]]:
     """Return name (or path, if two have one name), status and reason of runs not finished."""
     absent = [run for run in runs if run.status != "finished"]
-    names, lines = [run.name for run in absent], []
+    names = [run.name for run in absent]
+    lines: list[tuple[str, str, str]] = []
     for name, run in zip(names, absent, strict=True):
         reason = (run.error or "no reason is known.").strip()
         short = f"{reason[:_LONG_REASON]} ..." if len(reason) > _LONG_REASON else reason

@@ -33,14 +33,11 @@ _SECTIONS |= {"data": dict, "true_widths": dict}
 
 @dataclass(frozen=True)
 class Run:
-    """What the directory of a run holds.
+    """What the directory of a run holds; what is not there is empty.
 
     Attributes:
         path: the directory, or the record of a job that never had one.
-        config: config.yaml, resolved; empty where there is none.
-        result: result.json; empty unless finished.
-        rows: metrics.jsonl, one for each epoch.
-        curves: curves.json; empty where there is none.
+        config, result, rows, curves: config.yaml, result.json, metrics.jsonl, curves.json.
         error: why it failed or cannot be read, in one sentence.
         overrides: as typed; of a job of a sweep, all of them.
     """

@@ -22,13 +22,9 @@ _MEASURES = ("analysis.distance_to_equivariance", "analysis.equivariance_angles"
 
 @dataclass(frozen=True)
 class Group:
-    """Finished runs that differ in nothing but the seed.
+    """Finished runs that share their settings, by dotted keys; the label is unique among groups.
 
-    Attributes:
-        label: what sets it apart from the other groups; unique among them.
-        settings: the configuration that its runs share, by dotted keys.
-        scale: full, cpu or smoke.
-        code: hash of the source that made them; empty where means are taken across versions.
+    `code` is the hash of the source that made them; empty where means are taken across versions.
     """
 
     label: str
@@ -45,11 +41,10 @@ def group_runs(runs: Iterable[Run], across_code: bool = False) -> list[Group]:
     """
     groups: dict[str, Group] = {}
     for run in (run for run in runs if run.status == "finished"):
-        code = "" if across_code else _code_of(run)
-        settings, scale = settings_of(run), scale_of(run)
-        key = json.dumps([settings, scale, code], sort_keys=True, default=str)
+        same = (settings_of(run), scale_of(run), "" if across_code else _code_of(run))
+        key = json.dumps(same, sort_keys=True, default=str)
         earlier = groups[key].runs if key in groups else ()
-        groups[key] = Group("", (*earlier, run), settings, scale, code)
+        groups[key] = Group("", (*earlier, run), *same)
     return _labelled(list(groups.values())) if groups else []
 
 
@@ -71,14 +66,11 @@ def settings_of(run: Run) -> PlainDict:
     paths = run.config.get("paths")
     named = paths.items() if isinstance(paths, dict) else ()
     folders = {str(folder): f"<paths.{name}>" for name, folder in named if folder}
-    return {k: _relative(v, folders) if isinstance(v, str) else v for k, v in flat.items()}
-
-
-def _relative(value: str, folders: Mapping[str, str]) -> str:
-    for folder, name in folders.items():
-        if value == folder or value.startswith(f"{folder}/"):
-            return name + value[len(folder) :]
-    return value
+    for key, value in flat.items():
+        inside = [f for f in folders if isinstance(value, str) and f"{value}/".startswith(f"{f}/")]
+        if inside:
+            flat[key] = folders[inside[0]] + value[len(inside[0]) :]
+    return flat
 
 
 def flatten(node: PlainDict, above: str = "") -> PlainDict:

@@ -19,16 +19,14 @@ _ERROR = re.compile(r"(initial_)?equivariance_error_(-?[\d.]+)deg/logits")
 
 @dataclass(frozen=True)
 class Measurement:
-    """One thing known of the symmetry of a group of runs.
+    """One thing known of the symmetry of a group of runs, with a value for each seed.
 
     Attributes:
         run: label of the group.
         where: input, a layer, all layers, or output.
         what: rotation, reflection, ..., distance to E, or equivariance error.
-        values: one for each seed.
         learned: of an extent: training moved it.
-        angle: of an equivariance error: rotation of the input in degrees.
-        before: of an equivariance error: measured before the training.
+        angle, before: of an error: rotation of the input in degrees, measured before training.
     """
 
     run: str
@@ -83,8 +81,8 @@ def with_errors(runs: Sequence[Run]) -> list[Run]:
 def named_by_experiment(groups: Sequence[Group]) -> list[Group]:
     """Label groups by their experiment, which is what differs here, if it is of one group only."""
     slugs = [slug_of(g.runs[0]) for g in groups]
-    labels = [g.label if slugs.count(s) > 1 else s for g, s in zip(groups, slugs, strict=True)]
-    return [replace(g, label=label) for g, label in zip(groups, labels, strict=True)]
+    named = zip(groups, slugs, strict=True)
+    return [g if slugs.count(slug) > 1 else replace(g, label=slug) for g, slug in named]
 
 
 def measurements(group: Group) -> list[Measurement]:
@@ -151,14 +149,12 @@ def distances_over_training(run: Run) -> dict[str, Points]:
             if norm := 1.0 if match[1] else row.get(f"norm_{arm}"):
                 name = " ".join(filter(None, (arm, row.get("group", ""))))
                 distances.setdefault(name, []).append((row["epoch"], value / norm))
-    return {name: _from_zero_to_one(points) for name, points in distances.items()}
-
-
-def _from_zero_to_one(points: Points) -> Points:
-    """Scale epochs: a training's first row is after one epoch, a flow's before any step."""
-    start = 0 if points[0][0] == 1 else points[0][0]
-    length = max(points[-1][0] - start, 1)
-    return [((epoch - start) / length, value) for epoch, value in points]
+    for name, points in distances.items():
+        first, last = points[0][0], points[-1][0]
+        start = 0 if first == 1 else first  # after one epoch of training; before any step of a flow
+        length = max(last - start, 1)
+        distances[name] = [((epoch - start) / length, value) for epoch, value in points]
+    return distances
 
 
 def short_name(layer: str) -> str:
