@@ -3,11 +3,9 @@
 import difflib
 import re
 
-from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from learnsym.config.search_path import CONFIG_DIR, NESTED, choices_of, config_folders
+from learnsym.config.search_path import NESTED, choices_of, config_folders
 from learnsym.config.validate import unknown_key
 from learnsym.errors import LearnSymError
 
@@ -18,7 +16,7 @@ def explain(error: Exception, arguments: list[str]) -> str:
     """Return one sentence for what Hydra or OmegaConf says of a command line."""
     text = str(error)
     if match := re.match(r"Could not override '([^']*)'", text):
-        return _explain_key(match[1], text, arguments)
+        return _explain_key(match[1], error)
     if match := re.search(r"Could not (?:find|load) '([^']*)'", text):
         return _no_choice(match[1])
     if match := re.match(r"Ambiguous value for argument '(.*?)'", text):
@@ -69,37 +67,17 @@ def _explain_group_value(arguments: list[str]) -> str:
     return _unreadable(" ".join(arguments))
 
 
-def _explain_key(key: str, text: str, arguments: list[str]) -> str:
+def _explain_key(key: str, error: Exception) -> str:
     """Return the sentence for a key that is not in the composed configuration."""
     if key.startswith("hydra."):
         return f"{key}: Hydra has no such setting; main.py --cfg hydra shows all."
-    if "No match in the defaults list" in text:
+    if "No match in the defaults list" in str(error):
         groups = {p.name for folder in config_folders() for p in folder.iterdir() if p.is_dir()}
         return unknown_key("", key, sorted(groups))
-    cfg = _compose_without(key, arguments)
-    if cfg is None:
+    cause = error.__cause__
+    if not isinstance(cause, OmegaConfBaseException) or cause.parent_node is None:
         return f"{key}: there is no such setting."
-    parent, _, name = key.rpartition(".")
-    while parent and not isinstance(node := OmegaConf.select(cfg, parent), DictConfig):
-        if node is not None:
-            return f"{key}: there is no such setting; {parent} is a single value."
-        parent, _, name = parent.rpartition(".")
-    valid = OmegaConf.select(cfg, parent) if parent else cfg
-    return unknown_key(parent, name, [str(k) for k in valid if k != "_target_"])
-
-
-def _compose_without(key: str, arguments: list[str]) -> DictConfig | None:
-    """Return the configuration without an override, to see which keys there are."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-
-    words = [a for a in arguments if "=" in a and "," not in a and a[0] != "-"]
-    others = [w for w in words if w.lstrip("+~").split("=")[0] != key and w[:6] != "hydra."]
-    own = [f"file://{folder.absolute()}" for folder in config_folders() if folder != CONFIG_DIR]
-    others += [f"hydra.searchpath=[{','.join(own)}]"] if own else []
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-            return compose("config", overrides=others)
-    except (HydraException, OmegaConfBaseException):
-        return None
+    parent, _, name = str(cause.full_key).rpartition(".")
+    if not (valid := [str(k) for k in cause.parent_node if k not in ("_target_", "hydra")]):
+        return f"{key}: there is no such setting; {parent} is a single value or an interpolation."
+    return unknown_key(parent, name, valid)

@@ -47,7 +47,6 @@ def report_page(
         title=title,
         command=command,
         summary=f"{len(runs)} runs: {', '.join(f'{n} {status}' for status, n in counts if n)}.",
-        style=Markup((ASSETS / "report.css").read_text()),
         blocks=[table.block_frame(block) for block in table.blocks],
         table=table,
         overview=[image for image in images if not image["label"]],

@@ -30,20 +30,15 @@ def write_report(
     for name, text in texts.items():
         write_atomically(folder / name, text)
     print(f"\n{texts['table.md']}")
-    figures = [folder / "sweep.png"] if _draw(folder / "sweep.png", groups) else []
-    report = folder / "report.html"
+    figures, report = [], folder / "report.html"
+    if any(run.rows or run.curves for g in groups for run in g.runs):
+        from learnsym.figures.sweep import draw_sweep
+
+        short = [x if len(x) <= 40 else f"{x[:19]}…{x[-20:]}" for x in (g.label for g in groups)]
+        runs_of = {x: g.runs for x, g in zip(numbered(short), groups, strict=True)}
+        figures = [folder / "sweep.png"] if draw_sweep(folder / "sweep.png", runs_of) else []
     write_atomically(report, report_page(title, command, table, groups, runs, figures))
     for path in [*(folder / name for name in texts), *figures, report]:
         kind = {".png": "figure", ".html": "report"}.get(path.suffix, "table")
         print(f"{kind}: {path.absolute()}")
     return report
-
-
-def _draw(path: Path, groups: Sequence[Group]) -> bool:
-    """Draw the figure of all groups; return False where nothing that they recorded makes one."""
-    if not any(run.rows or run.curves for g in groups for run in g.runs):
-        return False
-    from learnsym.figures.sweep import draw_sweep
-
-    short = [x if len(x) <= 40 else f"{x[:19]}…{x[-20:]}" for x in (g.label for g in groups)]
-    return draw_sweep(path, {x: g.runs for x, g in zip(numbered(short), groups, strict=True)})
