@@ -42,11 +42,7 @@ def plugins() -> list[str]:
 
 
 def get_class(path: str, target: str) -> type:
-    """Return the class that the `_target_` of the node at `path` names.
-
-    Raises:
-        ConfigError: there is no such class, or none that may be built.
-    """
+    """Return the class that the `_target_` of the node at `path` names, if it may be built."""
     import torch
 
     key, own = f"{path}._target_={target}", ["learnsym", *plugins()]

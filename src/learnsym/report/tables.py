@@ -43,11 +43,9 @@ class RunTable:
     def block_frame(self, block: Sequence[str]) -> pd.DataFrame:
         """Return the cells of a block as text: run, n, then a column for each metric."""
         shown = self.values[self.values["metric"].isin(block)]
-        rows = [
-            {"run": run, "n": runs, **dict(zip(lines["metric"], lines["text"], strict=True))}
-            for (run, runs), lines in shown.groupby(["run", "runs"], sort=False)
-        ]
-        return pd.DataFrame(rows, columns=["run", "n", *block]).fillna("")
+        cells = shown.set_index(["run", "runs", "metric"])["text"].unstack(sort=False)
+        cells = cells.reindex(columns=pd.Index(block)).fillna("")
+        return cells.reset_index(names=["run", "n"])
 
 
 def make_table(

@@ -69,11 +69,7 @@ class Run:
 
 
 def collect(patterns: str | Sequence[str]) -> list[Run]:
-    """Read all runs that the patterns stand for, each once, in the order of patterns and names.
-
-    Raises:
-        ConfigError: a pattern stands for no run.
-    """
+    """Read all runs that the patterns stand for, each once, in the order of patterns and names."""
     runs: dict[Path, Run] = {}
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         names = sorted(glob.glob(str(Path(pattern).expanduser())))

@@ -128,11 +128,10 @@ def fractions_over_training(run: Run) -> dict[str, Points]:
             continue  # in space there are three generators, and no one fraction of the circle
         scale = 1.0 if extent["unit"] == "fraction" else 1 / (2 * math.pi)
         names = (f"{extent['metric']}/{layer}", extent["metric"])
-        values = [next((row[n] for n in names if n in row), None) for row in run.rows]
         fractions[short_name(layer)] = [
-            (row["epoch"] / last, min(1.0, scale * value))
-            for row, value in zip(run.rows, values, strict=True)
-            if value is not None
+            (row["epoch"] / last, min(1.0, scale * row[name]))
+            for row in run.rows
+            for name in [n for n in names if row.get(n) is not None][:1]
         ]
     return fractions
 

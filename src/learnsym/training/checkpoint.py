@@ -59,11 +59,9 @@ def load_weights(net: nn.Module, state: PlainDict, path: Path) -> None:
 
 
 def configuration(path: Path, sections: Iterable[str]) -> PlainDict:
-    """Return the configuration that a checkpoint was trained with.
+    """Return the configuration that a checkpoint was trained with, which has these sections.
 
-    Raises:
-        CheckpointError: it has none, or not the sections, or something else than a resolved
-            configuration holds: an interpolation could ask for this machine's environment.
+    It holds plain values alone: an interpolation could ask for this machine's environment.
     """
     config = load(path).get("config")
     nodes = [config.get(section) for section in sections] if isinstance(config, dict) else [None]

@@ -27,6 +27,8 @@ from learnsym.training.settings import TrainSettings
 from learnsym.training.tasks import task_for
 from learnsym.utils.rng import BatchRows
 
+Ticking = AbstractContextManager[Callable[[], object]]
+
 
 class Recorder(Protocol):
     """Keeps the numbers of a training (see `learnsym.run.console`)."""
@@ -37,9 +39,7 @@ class Recorder(Protocol):
     def truncate(self, epochs: int) -> None:
         """Forget the rows after so many epochs: a resumed run writes them again."""
 
-    def progress(
-        self, epoch: int, epochs: int, steps: int
-    ) -> AbstractContextManager[Callable[[], object]]:
+    def progress(self, epoch: int, epochs: int, steps: int) -> Ticking:
         """Show the steps of an epoch; the function is called after each."""
 
     def finish(self, metrics: dict[str, float]) -> None:
@@ -76,7 +76,7 @@ class Training:
 
     Attributes:
         fabric: launched; decides device, precision and processes.
-        net: the network; its parameters are those of `settings.optimizer`.
+        net: the network, whose parameters `settings.optimizer` has.
         recorder: gets one row an epoch (on rank 0 only).
         folder: where checkpoints `last.pt` and `best.pt` go.
         seed: of the order of the examples and of evaluation; the caller has seeded the rest.
