@@ -105,10 +105,9 @@ def unknown_key(path: str, key: str, valid: list[str]) -> str:
     """Return the message for a name that does not exist, with the nearest one that does."""
     close = difflib.get_close_matches(key, valid, n=1)
     prefix = f"{path}." if path else ""
-    suggestion = f"did you mean {prefix}{close[0]}? " if close else ""
-    return (
-        f"{prefix}{key}: there is no such setting; {suggestion}Valid: {', '.join(sorted(valid))}."
-    )
+    names = f"did you mean {prefix}{close[0]}? " if close else ""
+    names += f"Valid: {', '.join(sorted(valid))}."
+    return f"{prefix}{key}: there is no such setting; {names}"
 
 
 def _check_value(path: str, value: object, hint: Any) -> None:
