@@ -15,7 +15,6 @@ from collections.abc import Iterable
 
 from learnsym.errors import ConfigError
 
-OWN = "learnsym"
 FOREIGN = ("torch.nn", "torch.optim", "torchvision.models", "torchvision.ops")
 """Modules of others that are imported where a configuration names them."""
 VARIABLE = "LEARNSYM_PLUGINS"
@@ -26,12 +25,6 @@ def allow_plugins(overrides: Iterable[str]) -> None:
     """Allow the packages of a command line's `plugins=[...]`, in this process and its children.
 
     They are imported from where Python finds them, and from the current folder.
-
-    Args:
-        overrides: as typed.
-
-    Raises:
-        ConfigError: a name that is no name of a package.
     """
     for override in overrides:
         if match := re.fullmatch(r"\+{0,2}plugins=\[?([^\[\]]*)\]?", override):
@@ -39,9 +32,8 @@ def allow_plugins(overrides: Iterable[str]) -> None:
             if wrong := [n for n in names if not n.replace("_", "a").isalnum()]:
                 raise ConfigError(f"plugins: expected names of packages, got {wrong[0]}.")
             os.environ[VARIABLE] = ",".join(dict.fromkeys([*plugins(), *names]))
-    folder = os.getcwd()
-    if plugins() and folder not in sys.path:  # as with python -m
-        sys.path.append(folder)
+    if plugins() and os.getcwd() not in sys.path:  # as with python -m
+        sys.path.append(os.getcwd())
 
 
 def plugins() -> list[str]:
@@ -50,18 +42,11 @@ def plugins() -> list[str]:
 
 
 def get_class(path: str, target: str) -> type:
-    """Return the class that a `_target_` names.
+    """Return the class that the `_target_` of the node at `path` names, if it may be built."""
+    import torch
 
-    Args:
-        path: of the node that names it, for the message.
-        target: module and class.
-
-    Raises:
-        ConfigError: there is no such class, or none that may be built.
-    """
-    key = f"{path}._target_={target}"
-    packages = [OWN, *FOREIGN, *plugins()]
-    if not isinstance(target, str) or not _inside(target, packages):
+    key, own = f"{path}._target_={target}", ["learnsym", *plugins()]
+    if not isinstance(target, str) or not _inside(target, [*own, *FOREIGN]):
         raise _refused(key)
     module, _, name = target.rpartition(".")
     try:
@@ -70,23 +55,16 @@ def get_class(path: str, target: str) -> type:
         raise ConfigError(f"{key}: there is no such class ({error}).") from error
     if not isinstance(cls, type):
         raise ConfigError(f"{key}: expected a class, got a {type(cls).__name__}.")
-    package = target.partition(".")[0]
     # What a module has imported from elsewhere is not of that module.
-    if not _inside(cls.__module__, [package]) or not (
-        _inside(target, [OWN, *plugins()]) or issubclass(cls, _buildable_of_torch())
-    ):
+    imported = not _inside(cls.__module__, [target.partition(".")[0]])
+    kinds = (torch.nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
+    if imported or not (_inside(target, own) or issubclass(cls, kinds)):
         raise _refused(key)
     return cls
 
 
 def _inside(name: str, packages: list[str]) -> bool:
-    return any(name == package or name.startswith(f"{package}.") for package in packages)
-
-
-def _buildable_of_torch() -> tuple[type, ...]:
-    import torch
-
-    return torch.nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler
+    return any(f"{name}.".startswith(f"{package}.") for package in packages)
 
 
 def _refused(key: str) -> ConfigError:

@@ -14,31 +14,20 @@ if TYPE_CHECKING:
 
 
 def build(cfg: DictConfig, path: str, **supplied: Any) -> Any:
-    """Build the node at `path` and all nodes in it, interpolated ones included.
+    """Build the node at a dotted path and all nodes in it, interpolated ones included.
 
-    Args:
-        cfg: the whole configuration, so that interpolations resolve.
-        path: dotted path of a node with a `_target_`.
-        supplied: what the run supplies (in_channels, num_outputs, task, params); each class takes
-            those that it names.
-
-    Raises:
-        ConfigError: there is no such node, or a constructor refuses its arguments.
+    `cfg` is the whole configuration, so that interpolations resolve. Of what the run supplies
+    (in_channels, num_outputs, task, params), each class takes what its constructor names.
     """
     node = OmegaConf.select(cfg, path)
     if not isinstance(node, DictConfig) or "_target_" not in node:
         raise ConfigError(f"{path}: expected a node with a _target_, got {node}.")
-    return _build(OmegaConf.to_container(node, resolve=True), path, supplied)
+    return _build(to_plain(node), path, supplied)
 
 
-def to_plain(cfg: DictConfig, resolve: bool = True) -> PlainDict:
-    """Return a configuration in plain containers.
-
-    Args:
-        cfg: the configuration.
-        resolve: replace interpolations by their values.
-    """
-    plain: PlainDict = OmegaConf.to_container(cfg, resolve=resolve)  # type: ignore[assignment]
+def to_plain(cfg: DictConfig) -> PlainDict:
+    """Return a configuration in plain containers, with the values of interpolations."""
+    plain: PlainDict = OmegaConf.to_container(cfg, resolve=True)  # type: ignore[assignment]
     return plain
 
 
@@ -46,23 +35,15 @@ def dry_build(cfg: DictConfig) -> "nn.Module | None":
     """Build everything but the data set, so that constructors refuse what they cannot take.
 
     A class that is slow to build has a static method `check_arguments`, which is called instead.
-
-    Returns:
-        The network for a data set of two classes; None where it is slow to build.
-
-    Raises:
-        ConfigError: a constructor refuses its arguments.
+    Return the network for a data set of two classes; None where it is slow to build.
     """
     import torch
 
-    data = dummy_data_spec(cfg)
-    for path in ("base_group", "conv", "kernel", "trainer", "mode", "logger"):
-        _build(OmegaConf.to_container(cfg[path], resolve=True), path, data, dry=True)
-    net: nn.Module | None = _build(
-        OmegaConf.to_container(cfg.net, resolve=True), "net", data, dry=True
-    )
+    data, built = dummy_data_spec(cfg), {}
+    for path in ("base_group", "conv", "kernel", "trainer", "mode", "logger", "net"):
+        built[path] = _build(to_plain(cfg[path]), path, data, dry=True)
     build(cfg, "train", params=[torch.nn.Parameter(torch.zeros(1))])
-    return net
+    return built["net"]
 
 
 def dummy_data_spec(cfg: DictConfig) -> PlainDict:
@@ -76,16 +57,13 @@ def dummy_data_spec(cfg: DictConfig) -> PlainDict:
 def _build(node: Any, path: str, supplied: PlainMapping, dry: bool = False) -> Any:
     if not isinstance(node, dict) or "_target_" not in node:
         return node
-    cls: Any = get_class(path, node["_target_"])
+    cls: Any = get_class(path, node.pop("_target_"))
+    arguments = {k: _build(v, f"{path}.{k}", supplied, dry) for k, v in node.items()}
     names = inspect.signature(cls).parameters
-    arguments = {
-        k: _build(v, f"{path}.{k}", supplied, dry) for k, v in node.items() if k != "_target_"
-    }
     arguments |= {k: v for k, v in supplied.items() if k in names}
     try:
         if dry and hasattr(cls, "check_arguments"):
-            cls.check_arguments(**arguments)
-            return None
+            return cls.check_arguments(**arguments)
         return cls(**arguments)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"{path}: {str(error).rstrip('.')}.") from error

@@ -3,11 +3,9 @@
 import difflib
 import re
 
-from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from learnsym.config.search_path import CONFIG_DIR, NESTED, choices_of, config_folders
+from learnsym.config.search_path import NESTED, choices_of, config_folders
 from learnsym.config.validate import unknown_key
 from learnsym.errors import LearnSymError
 
@@ -18,7 +16,7 @@ def explain(error: Exception, arguments: list[str]) -> str:
     """Return one sentence for what Hydra or OmegaConf says of a command line."""
     text = str(error)
     if match := re.match(r"Could not override '([^']*)'", text):
-        return _explain_key(match[1], text, arguments)
+        return _explain_key(match[1], error)
     if match := re.search(r"Could not (?:find|load) '([^']*)'", text):
         return _no_choice(match[1])
     if match := re.match(r"Ambiguous value for argument '(.*?)'", text):
@@ -29,7 +27,7 @@ def explain(error: Exception, arguments: list[str]) -> str:
         )
     if re.search(_SYNTAX, text):
         override = re.search(r"override '([^']*)'", text)
-        return f"{override[1] if override else ' '.join(arguments)!r} cannot be read as key=value."
+        return _unreadable(override[1] if override else " ".join(arguments))
     wrong_group = "Config group override must be" in text
     return _explain_group_value(arguments) if wrong_group else _own_words(error)
 
@@ -39,13 +37,13 @@ def _own_words(error: Exception) -> str:
     cause = error.__cause__
     if isinstance(cause, LearnSymError):
         return str(cause)
-    lines = [line for e in (error, cause) if e is not None for line in _head(str(e))]
-    return f"{': '.join(line.rstrip(':') for line in lines).rstrip('.') or type(error).__name__}."
+    texts = [str(e) for e in (error, cause) if e is not None]  # a colon belongs to its second line
+    lines = [line.rstrip(":") for t in texts for line in t.splitlines()[: 1 + (":\n" in t)]]
+    return f"{': '.join(lines).rstrip('.') or type(error).__name__}."
 
 
-def _head(text: str) -> list[str]:
-    """Return the first line, and the second where the first ends in a colon."""
-    return text.splitlines()[: 1 + (":\n" in text)]
+def _unreadable(words: str) -> str:
+    return f"{words!r} cannot be read as key=value."
 
 
 def _no_choice(path: str) -> str:
@@ -63,43 +61,23 @@ def _explain_group_value(arguments: list[str]) -> str:
     for argument in arguments:
         group, _, value = argument.lstrip("+~").partition("=")
         if not group:
-            return f"{argument!r} cannot be read as key=value."
+            return _unreadable(argument)
         if (options := choices_of(group)) and value not in options:
             return f"{group}={value}: expected a choice. Valid: {', '.join(options)}."
-    return f"{' '.join(arguments)!r} cannot be read as key=value."
+    return _unreadable(" ".join(arguments))
 
 
-def _explain_key(key: str, text: str, arguments: list[str]) -> str:
+def _explain_key(key: str, error: Exception) -> str:
     """Return the sentence for a key that is not in the composed configuration."""
     if key.startswith("hydra."):
         return f"{key}: Hydra has no such setting; main.py --cfg hydra shows all."
-    if "No match in the defaults list" in text:
+    if "No match in the defaults list" in str(error):
         groups = {p.name for folder in config_folders() for p in folder.iterdir() if p.is_dir()}
         return unknown_key("", key, sorted(groups))
-    cfg = _compose_without(key, arguments)
-    if cfg is None:
+    cause = error.__cause__
+    if not isinstance(cause, OmegaConfBaseException) or cause.parent_node is None:
         return f"{key}: there is no such setting."
-    parent, _, name = key.rpartition(".")
-    while parent and not isinstance(OmegaConf.select(cfg, parent), DictConfig):
-        if OmegaConf.select(cfg, parent) is not None:
-            return f"{key}: there is no such setting; {parent} is a single value."
-        parent, _, name = parent.rpartition(".")
-    node = OmegaConf.select(cfg, parent) if parent else cfg
-    return unknown_key(parent, name, [str(k) for k in node if k != "_target_"])
-
-
-def _compose_without(key: str, arguments: list[str]) -> DictConfig | None:
-    """Return the configuration without an override, to see which keys there are."""
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-
-    words = [a for a in arguments if "=" in a and "," not in a and a[0] != "-"]
-    others = [w for w in words if w.lstrip("+~").split("=")[0] != key and w[:6] != "hydra."]
-    own = [f"file://{folder.absolute()}" for folder in config_folders() if folder != CONFIG_DIR]
-    others += [f"hydra.searchpath=[{','.join(own)}]"] if own else []
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
-            return compose("config", overrides=others)
-    except (HydraException, OmegaConfBaseException):
-        return None
+    parent, _, name = str(cause.full_key).rpartition(".")
+    if not (valid := [str(k) for k in cause.parent_node if k not in ("_target_", "hydra")]):
+        return f"{key}: there is no such setting; {parent} is a single value or an interpolation."
+    return unknown_key(parent, name, valid)

@@ -16,7 +16,7 @@ from learnsym.errors import ConfigError
 _PLUGINS = ("hydra_plugins.", "hydra._internal.core_plugins.")
 _LOADERS = ("LD_", "DYLD_", "PYTHON", "PATH", VARIABLE)
 """How variables begin that decide which code a process runs."""
-_BUILT_BY_LOGGING = ("()", "class", "factory", "_target_")
+_BUILT_BY_LOGGING = ["()", "class", "factory", "_target_"]
 
 
 def guard_hydra() -> None:
@@ -39,11 +39,10 @@ def guard_hydra() -> None:
 def check_hydra(config: DictConfig) -> None:
     """Refuse what would run somebody else's code.
 
-    Raises:
-        ConfigError: a callback that is not ours, a launcher that is no plugin, a log handler that
-            is not Python's, a variable that loads code.
+    That is a callback that is not ours, a launcher that is no plugin, a log handler that is not
+    Python's, a variable that loads code.
     """
-    for key, target in _targets(config, "hydra.callbacks", ("_target_",)):
+    for key, target in _targets(config, "hydra.callbacks", ["_target_"]):
         if not target.startswith("learnsym."):
             raise ConfigError(f"{key}={target}: only callbacks of learnsym may be called.")
     for name in ("hydra.launcher._target_", "hydra.sweeper._target_"):
@@ -61,16 +60,13 @@ def check_hydra(config: DictConfig) -> None:
             )
 
 
-def _targets(config: DictConfig, path: str, names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+def _targets(config: Any, path: str, names: list[str]) -> Iterator[tuple[str, str]]:
     """Yield keys of these names anywhere in a node, with their values."""
     node = OmegaConf.select(config, path)
-    plain = OmegaConf.to_container(node, resolve=False) if OmegaConf.is_config(node) else node
-    yield from _walk(plain, path, names)
-
-
-def _walk(node: object, path: str, names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    items = list(enumerate(node)) if isinstance(node, list) else []
-    for key, value in node.items() if isinstance(node, dict) else items:
-        if key in names:
-            yield f"{path}.{key}", str(value)
-        yield from _walk(value, f"{path}.{key}", names)
+    nodes = [(path, OmegaConf.to_container(node) if OmegaConf.is_config(node) else node)]
+    for above, value in nodes:  # to which those inside are added
+        items = dict(enumerate(value)) if isinstance(value, list) else value
+        for key, inner in items.items() if isinstance(items, dict) else ():
+            nodes.append((f"{above}.{key}", inner))
+            if key in names:
+                yield f"{above}.{key}", str(inner)

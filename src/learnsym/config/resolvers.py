@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
@@ -11,9 +10,8 @@ from learnsym.errors import ConfigError
 
 def register_resolvers() -> None:
     """Make the resolvers known to OmegaConf."""
-    OmegaConf.register_new_resolver("softplus", _softplus, replace=True)
-    OmegaConf.register_new_resolver("at_scale", _at_scale, replace=True)
-    OmegaConf.register_new_resolver("sweep_name", _sweep_name, replace=True)
+    for resolver in (_softplus, _at_scale, _sweep_name):
+        OmegaConf.register_new_resolver(resolver.__name__[1:], resolver, replace=True)
 
 
 def _softplus(raw: float) -> float:
@@ -21,7 +19,6 @@ def _softplus(raw: float) -> float:
 
 
 def _at_scale(full: object, cpu: object, smoke: object, *, _root_: DictConfig) -> object:
-    """Return the value for the run's scale."""
     choices = {"full": full, "cpu": cpu, "smoke": smoke}
     scale = _root_.get("scale", "full")
     if scale not in choices:
@@ -31,12 +28,8 @@ def _at_scale(full: object, cpu: object, smoke: object, *, _root_: DictConfig) -
 
 def _sweep_name(overrides: ListConfig) -> str:
     """Return a repeatable name: the sweep's table or experiment, and a hash of its overrides."""
-    written: Any = OmegaConf.to_container(overrides, resolve=False)
-    words = [str(word) for word in written]
-    presets = [
-        word.split("=", 1)[1].replace("/", "-")
-        for word in words
-        if word.startswith(("table=", "experiment=")) and "," not in word
-    ]
+    words = [str(word) for word in OmegaConf.to_container(overrides, resolve=False) or ()]
+    presets = [word for word in words if word.startswith(("table=", "experiment="))]
+    names = [word.partition("=")[2].replace("/", "-") for word in presets if "," not in word]
     content = "\n".join(sorted(word for word in words if not word.startswith("fresh=")))
-    return "-".join([*presets, hashlib.sha256(content.encode()).hexdigest()[:8]])
+    return "-".join([*names, hashlib.sha256(content.encode()).hexdigest()[:8]])

@@ -22,10 +22,7 @@ def config_folders() -> Iterator[Path]:
 
 
 def choices_of(group: str) -> list[str]:
-    """Return what may be chosen in a config group, as it is typed.
-
-    Names with an underscore in front are ingredients of others.
-    """
+    """Return what may be chosen in a config group, as typed; _names are ingredients of others."""
     names = set()
     for folder in (parent / group for parent in config_folders()):
         files = folder.rglob("*.yaml") if group in NESTED else folder.glob("*.yaml")
@@ -37,9 +34,5 @@ def choices_of(group: str) -> list[str]:
 
 def choice_file(group: str, choice: str) -> Path:
     """Return the file of a choice; the user's own comes first, as Hydra takes them."""
-    *_, path = [f / group / f"{choice}.yaml" for f in config_folders() if _exists(f, group, choice)]
-    return path
-
-
-def _exists(folder: Path, group: str, choice: str) -> bool:
-    return (folder / group / f"{choice}.yaml").is_file()
+    files = [folder / group / f"{choice}.yaml" for folder in config_folders()]
+    return [file for file in files if file.is_file()][-1]

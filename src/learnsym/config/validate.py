@@ -40,21 +40,14 @@ PATHS = ("data", "out")
 
 
 def check(cfg: DictConfig) -> None:
-    """Check every configured name, type and choice.
-
-    Raises:
-        ConfigError: for the first that is wrong; it names the key, the value and what is valid.
-    """
+    """Check every configured name, type and choice; a ConfigError tells of the first wrong one."""
     check_top_level(cfg)
     for path, node in iter_targets(cfg):
         check_target(path, node)
 
 
 def check_top_level(cfg: DictConfig) -> None:
-    """Check the keys that belong to no group, and that every interpolation resolves.
-
-    Needs no torch.
-    """
+    """Check, without torch, the keys that belong to no group, and that interpolations resolve."""
     known = [*TOP_LEVEL, *GROUPS, "paper"]
     if unknown := [str(key) for key in cfg if key not in known]:
         raise ConfigError(unknown_key("", unknown[0], known))
@@ -89,11 +82,8 @@ def iter_targets(cfg: DictConfig, path: str = "") -> Iterator[tuple[str, DictCon
 def check_target(path: str, node: DictConfig) -> None:
     """Check names and types of one node against the signature of its class."""
     cls: Any = get_class(path, node["_target_"])
-    signature = inspect.signature(cls).parameters
-    initialiser = cls.__init__
-    hints = {}
-    if initialiser is not object.__init__:
-        hints = typing.get_type_hints(initialiser, include_extras=True)
+    signature, init = inspect.signature(cls).parameters, cls.__init__
+    hints = {} if init is object.__init__ else typing.get_type_hints(init, include_extras=True)
     keys = [str(k) for k in node if k != "_target_"]
     open_ended = any(p.kind is p.VAR_KEYWORD for p in signature.values())
     written: Any = OmegaConf.to_container(node, resolve=False)
@@ -115,10 +105,9 @@ def unknown_key(path: str, key: str, valid: list[str]) -> str:
     """Return the message for a name that does not exist, with the nearest one that does."""
     close = difflib.get_close_matches(key, valid, n=1)
     prefix = f"{path}." if path else ""
-    suggestion = f"did you mean {prefix}{close[0]}? " if close else ""
-    return (
-        f"{prefix}{key}: there is no such setting; {suggestion}Valid: {', '.join(sorted(valid))}."
-    )
+    names = f"did you mean {prefix}{close[0]}? " if close else ""
+    names += f"Valid: {', '.join(sorted(valid))}."
+    return f"{prefix}{key}: there is no such setting; {names}"
 
 
 def _check_value(path: str, value: object, hint: Any) -> None:
@@ -126,13 +115,12 @@ def _check_value(path: str, value: object, hint: Any) -> None:
         _check_class(path, value, hint)
         return
     plain = OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+    shown, config = "null" if plain is None else plain, ConfigDict(arbitrary_types_allowed=True)
     try:
-        adapter: TypeAdapter[Any] = TypeAdapter(
-            hint, config=ConfigDict(arbitrary_types_allowed=True)
-        )
+        adapter: TypeAdapter[Any] = TypeAdapter(hint, config=config)
     except PydanticUserError as error:
         if isinstance(hint, type):
-            raise _needs_choice(path, plain, hint) from error
+            raise _needs_choice(path, shown, hint) from error
         return  # an annotation that pydantic cannot read: `build` finds out
     try:
         # JSON mode: lists may stand for tuples and whole numbers for reals, but "3" is not 3.
@@ -140,42 +128,35 @@ def _check_value(path: str, value: object, hint: Any) -> None:
     except ValidationError as error:
         errors = [e for e in error.errors() if e["type"] != "needs_python_object"]
         if not errors:
-            raise _needs_choice(path, plain, hint) from error
+            raise _needs_choice(path, shown, hint) from error
         reasons = dict.fromkeys(
             e["msg"].removeprefix("Input ").replace("should be", "it should be", 1) for e in errors
         )
         inner = "".join(f"[{p}]" for p in error.errors()[0]["loc"] if isinstance(p, int))
-        raise ConfigError(f"{path}{inner}={_shown(plain)}: {' or '.join(reasons)}.") from error
+        raise ConfigError(f"{path}{inner}={shown}: {' or '.join(reasons)}.") from error
 
 
-def _needs_choice(path: str, plain: object, hint: object) -> ConfigError:
+def _needs_choice(path: str, shown: object, hint: object) -> ConfigError:
     """Return the error for a plain value where an object belongs."""
-    group = path.replace(".", "/")
-    options = choices_of(group)
-    advice = f"expected a {_names([hint])}"
-    if options:
+    group, advice = path.replace(".", "/"), f"expected a {_names([hint])}"
+    if options := choices_of(group):
         advice = f"it is chosen by {group}=<choice>; valid: {', '.join(options)}"
-    return ConfigError(f"{path}={_shown(plain)}: {advice}.")
+    return ConfigError(f"{path}={shown}: {advice}.")
 
 
 def _check_class(path: str, node: DictConfig, hint: object) -> None:
     bases = tuple(h for h in (typing.get_args(hint) or (hint,)) if isinstance(h, type))
-    cls = get_class(path, node["_target_"])
+    cls, group = get_class(path, node["_target_"]), path.replace(".", "/")
     if not bases or issubclass(cls, bases):
         return
-    options = [f"{path}={name}" for name in _choices_that_build(path, bases)]
+    targets = {choice: _target_of(group, choice) for choice in choices_of(group)}
+    options = [
+        f"{path}={c}" for c, t in targets.items() if t and issubclass(get_class(path, t), bases)
+    ]
     advice = f"; valid: {', '.join(options)}" if options else ""
     raise ConfigError(
         f"{path}: {cls.__name__} cannot stand where a {_names(bases)} is wanted{advice}."
     )
-
-
-def _choices_that_build(path: str, bases: tuple[type, ...]) -> Iterator[str]:
-    group = path.replace(".", "/")
-    for choice in choices_of(group):
-        target = _target_of(group, choice)
-        if target and issubclass(get_class(path, target), bases):
-            yield choice
 
 
 def _target_of(group: str, choice: str) -> str:
@@ -194,7 +175,3 @@ def _target_of(group: str, choice: str) -> str:
 
 def _names(classes: typing.Iterable[object]) -> str:
     return " or ".join(getattr(c, "__name__", str(c)) for c in classes)
-
-
-def _shown(value: object) -> str:
-    return "null" if value is None else str(value)

@@ -10,7 +10,6 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from learnsym.errors import ConfigError
-from learnsym.report.write import write_report
 from learnsym.results.collect import collect
 from learnsym.results.grouping import group_runs
 from learnsym.run.mode import ResultsMode
@@ -35,6 +34,8 @@ class Report(ResultsMode):
 
     def __call__(self, cfg: DictConfig) -> Path:
         """Write everything; return the path of report.html."""
+        from learnsym.report.write import write_report  # with pandas
+
         patterns = [cfg.runs] if isinstance(cfg.runs, str) else list(cfg.runs)
         default = Path(cfg.paths.out) / "reports" / _name_of(patterns)
         folder = Path(self.out or default).absolute()

@@ -3,6 +3,7 @@
 import math
 import statistics
 from collections.abc import Sequence
+from functools import partial
 from html import escape
 
 from learnsym.results.collect import Run
@@ -15,6 +16,8 @@ MAX_NUMBERS = 400_000
 """Numbers in a page; beyond that only every k-th epoch of a run, and its last, is in it."""
 Rows = Sequence[PlainDict]
 """Numbers by metric, one mapping for each epoch."""
+_escape = partial(escape, quote=False)
+"""Plotly reads a few tags in a text, and no entities of quotes."""
 
 
 def curves_html(groups: Sequence[Group], runs: Sequence[Run]) -> str:
@@ -37,10 +40,6 @@ def make_curves(groups: Sequence[Group], runs: Sequence[Run]) -> PlainDict:
     """Return a figure in plotly's form: lines of single runs and means, and a menu of metrics.
 
     Runs that have not finished are drawn too, in the colour of the group that they belong to.
-
-    Args:
-        groups: rows of the table.
-        runs: those with epochs.
     """
     step = stride(runs)
     lines: list[PlainDict] = []
@@ -77,38 +76,24 @@ def _label_of(run: Run, groups: Sequence[Group]) -> str:
     return slug_of(run)
 
 
-def _escape(text: str) -> str:
-    """Return text as plotly shows it, which reads a few tags, and no entities of quotes."""
-    return escape(text, quote=False)
-
-
 def _line(label: str, text: str, line: PlainDict, opacity: float = 1.0) -> PlainDict:
     """Return a line without its numbers."""
-    name, text = _escape(label), _escape(text).replace("&lt;br&gt;", "<br>", 1)
-    common = {"type": "scatter", "mode": "lines", "hoverinfo": "x+y+text", "showlegend": False}
-    return common | {
-        "name": name,
-        "legendgroup": name,
-        "text": text,
-        "line": line,
-        "opacity": opacity,
-    }
+    look = {"type": "scatter", "mode": "lines", "hoverinfo": "x+y+text", "showlegend": False}
+    look |= {"name": _escape(label), "legendgroup": _escape(label), "line": line}
+    return look | {"text": _escape(text).replace("&lt;br&gt;", "<br>", 1), "opacity": opacity}
 
 
 def _mean_rows(rows_of_runs: Sequence[Rows]) -> Rows:
     """Average over runs at the epochs that all of them have; nothing of a single run."""
     if len(rows_of_runs) < 2:
         return []
-    by_epoch = [{row.get("epoch"): row for row in rows} for rows in rows_of_runs]
-    means = []
+    by_epoch, means = [{row.get("epoch"): row for row in rows} for rows in rows_of_runs], []
     for epoch in by_epoch[0]:
         same = [rows[epoch] for rows in by_epoch if epoch in rows]
-        shared = [
-            k for k in _metrics_of(same[0]) if all(_number(r.get(k)) is not None for r in same)
-        ]
         if len(same) == len(by_epoch):
-            mean = {k: statistics.fmean(row[k] for row in same) for k in shared}
-            means.append({"epoch": epoch, **mean})
+            values: PlainDict = {k: [row.get(k) for row in same] for k in _metrics_of(same[0])}
+            shared = {k: v for k, v in values.items() if None not in map(_number, v)}
+            means.append({"epoch": epoch} | {k: statistics.fmean(v) for k, v in shared.items()})
     return means
 
 
@@ -134,23 +119,16 @@ def _first_metric(metrics: Sequence[str], rows: Sequence[Rows]) -> str:
 
 
 def _layout(metrics: Sequence[str], start: str, rows: Sequence[Rows]) -> PlainDict:
-    def button(metric: str) -> PlainDict:
-        changes = (
-            {"y": [_values(some, metric) for some in rows]},
-            {"yaxis.title.text": _escape(metric)},
-        )
-        return {"label": _escape(metric), "method": "update", "args": changes}
+    def button(label: str, method: str, *changes: PlainDict) -> PlainDict:
+        return {"label": _escape(label), "method": method, "args": changes}
 
-    scales = [
-        {"label": scale, "method": "relayout", "args": [{"yaxis.type": scale}]}
-        for scale in ("linear", "log")
+    choices = [
+        button(m, "update", {"y": [_values(r, m) for r in rows]}, {"yaxis.title.text": _escape(m)})
+        for m in metrics
     ]
-    menu = {"y": 1.02, "yanchor": "bottom", "xanchor": "left"}
-    menus = [
-        menu | {"x": 0, "buttons": [button(m) for m in metrics], "active": metrics.index(start)},
-        menu
-        | {"x": 1, "xanchor": "right", "buttons": scales, "type": "buttons", "direction": "left"},
-    ]
+    scales = [button(scale, "relayout", {"yaxis.type": scale}) for scale in ("linear", "log")]
+    menu = {"y": 1.02, "yanchor": "bottom", "xanchor": "left", "x": 0}
+    right = {"x": 1, "xanchor": "right", "type": "buttons", "direction": "left"}
     return {
         "height": 460,
         "hovermode": "closest",
@@ -158,5 +136,8 @@ def _layout(metrics: Sequence[str], start: str, rows: Sequence[Rows]) -> PlainDi
         "xaxis": {"title": {"text": "epoch"}},
         "yaxis": {"title": {"text": _escape(start)}},
         "legend": {"orientation": "h", "y": -0.2},
-        "updatemenus": menus,
+        "updatemenus": [
+            menu | {"buttons": choices, "active": metrics.index(start)},
+            menu | right | {"buttons": scales},
+        ],
     }

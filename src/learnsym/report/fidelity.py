@@ -24,10 +24,13 @@ _GENERATED = (
 )
 
 
-class _OfPresets(BaseModel):
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _OfPresets(_Strict):
     """Something of the presets that match shell patterns; one with ! takes presets out again."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     presets: list[str] = Field(min_length=1)
 
     def is_of(self, preset: str) -> bool:
@@ -59,10 +62,9 @@ class Difference(_OfPresets):
         return f"`{self.key}`" if self.key else str(self.what)
 
 
-class Facts(BaseModel):
+class Facts(_Strict):
     """The whole file."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     about: str
     settings: list[Settings]
     differences: list[Difference]
@@ -78,11 +80,7 @@ class Facts(BaseModel):
 
 
 def read_facts(results: Path) -> Facts:
-    """Read published_settings.yaml.
-
-    Raises:
-        ConfigError: it is not as it should be.
-    """
+    """Read published_settings.yaml; where it is not as it should be, a ConfigError says so."""
     try:
         return Facts.model_validate(yaml.safe_load((results / _FILE).read_text()))
     except (OSError, yaml.YAMLError, ValidationError) as error:

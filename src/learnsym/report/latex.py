@@ -3,12 +3,10 @@
 import re
 import textwrap
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from learnsym.report.tables import RunTable
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
 
 PAGE = 84
 """Characters in a line of footnotesize on a page of the article class (345 pt wide)."""
@@ -27,7 +25,7 @@ _SPECIAL = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "±": r"$\pm$",
 }
 _PREAMBLE = (
-    "% \\usepackage[T1]{fontenc}, \\usepackage{textcomp} and \\usepackage{booktabs} are needed."
+    r"% \usepackage[T1]{fontenc}, \usepackage{textcomp} and \usepackage{booktabs} are needed."
 )
 
 
@@ -45,7 +43,7 @@ def latex(table: RunTable) -> str:
     return "\n".join([*lines, r"\end{table}"]) + "\n"
 
 
-def pages_of(frame: "DataFrame") -> Iterator["DataFrame"]:
+def pages_of(frame: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """Yield run, n and as many of the metrics as fit beside each other, in turn."""
     metrics = list(frame.columns[2:])
     cells = [*(line for m in metrics for line in head(m)), *frame[metrics].to_numpy().ravel()]
@@ -55,7 +53,7 @@ def pages_of(frame: "DataFrame") -> Iterator["DataFrame"]:
         yield frame[["run", "n", *metrics[start : start + count]]]
 
 
-def _tabular(frame: "DataFrame") -> str:
+def _tabular(frame: pd.DataFrame) -> str:
     styler = frame.style.hide(axis="index").format(tex).format_index(_tex_head, axis=1)
     return styler.to_latex(hrules=True, column_format="lr" + "l" * (len(frame.columns) - 2))
 

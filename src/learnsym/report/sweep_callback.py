@@ -4,10 +4,10 @@ import json
 import shlex
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
-from filelock import BaseFileLock
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -21,7 +21,7 @@ from learnsym.utils.files import write_atomically
 
 failed_jobs: list[str] = []
 """Failures of the sweep of this process; `learnsym.cli` makes an exit code of them."""
-held: list[BaseFileLock] = []
+held = ExitStack()
 """The lock of the sweep of this process."""
 
 
@@ -37,9 +37,9 @@ class SweepTable(Callback):
         with read_write(config), open_dict(config):
             config.hydra.overrides.hydra.append(f"hydra.sweep.dir={config.hydra.sweep.dir}")
         folder = Path(config.hydra.sweep.dir)
-        _give_back()  # an earlier sweep of this process may have been interrupted
+        held.close()  # an earlier sweep of this process may have been interrupted
         try:
-            held.append(lock_folder(folder, "sweep"))
+            held.callback(lock_folder(folder, "sweep").release)
             write_atomically(folder / PLANNED, json.dumps(_planned_jobs(config)))
         except RunError as error:  # Hydra would make a warning of it
             print(f"error: {error}", file=sys.stderr)
@@ -49,15 +49,18 @@ class SweepTable(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: object) -> None:
         """Write the report, print its table and name the failures."""
-        try:
-            _end(config)
-        finally:
-            _give_back()
-
-
-def _give_back() -> None:
-    while held:
-        held.pop().release()
+        folder, debug = Path(config.hydra.sweep.dir), bool(config.get("debug"))
+        with held:
+            runs = list(jobs_of(folder, debug))
+            failures = [run for run in runs if run.status != "finished"]
+            failed_jobs.extend(" ".join(run.overrides) for run in failures)
+            if len(failures) < len(runs) and not debug:
+                summarise(folder, runs, _typed(config))
+            if failures:
+                count = f"{len(failures)} of {len(runs)} jobs failed"
+                print(f"\n{count}; the same command again does only these:")
+            for run in failures:
+                print(f"  {' '.join(run.overrides) or f'job {run.path.stem}'}\n    {run.error}")
 
 
 def _typed(config: DictConfig) -> list[str]:
@@ -77,36 +80,17 @@ def _planned_jobs(config: DictConfig) -> list[list[str]]:
     return [jobs for batch in BasicSweeper.split_arguments(overrides, None) for jobs in batch]
 
 
-def _end(config: DictConfig) -> None:
-    folder, debug = Path(config.hydra.sweep.dir), bool(config.get("debug"))
-    runs = list(jobs_of(folder, debug))
-    failures = [run for run in runs if run.status != "finished"]
-    failed_jobs.extend(" ".join(run.overrides) for run in failures)
-    if len(failures) < len(runs) and not debug:
-        _try(summarise, folder, runs, _typed(config))
-    if failures:
-        count = f"{len(failures)} of {len(runs)} jobs failed"
-        print(f"\n{count}; the same command again does only these:")
-        for run in failures:
-            print(f"  {' '.join(run.overrides) or f'job {run.path.stem}'}\n    {run.error}")
-
-
 def summarise(folder: Path, runs: Sequence[Run], words: Sequence[str]) -> None:
-    """Write tables, figure and page of a sweep's jobs; `words` are its overrides as typed."""
+    """Write tables, figure and page of a sweep's jobs; `words` are its overrides as typed.
+
+    A failure counts as one of the sweep: Hydra makes a warning of what a callback raises.
+    """
     from learnsym.report.write import write_report
     from learnsym.results.grouping import group_runs
 
     command = shlex.join(["main.py", "-m", *words])
-    write_report(folder, f"Sweep: {folder.name}", command, runs, group_runs(runs))
-
-
-def _try(work: Callable[..., None], *arguments: object) -> None:
-    """Call `work`; a failure counts as one of the sweep.
-
-    Hydra makes a warning of what a callback raises, and exits with 0.
-    """
     try:
-        work(*arguments)
+        write_report(folder, f"Sweep: {folder.name}", command, runs, group_runs(runs))
     except Exception as error:
         if not isinstance(error, LearnSymError):
             traceback.print_exc()

@@ -1,12 +1,10 @@
-"""Tables of grouped runs: mean and standard deviation over seeds beside the paper's values.
-
-pandas is imported where it is used: the command line imports this package before it needs it.
-"""
+"""Tables of grouped runs: mean and standard deviation over seeds beside the paper's values."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+
+import pandas as pd
 
 from learnsym.errors import ConfigError
 from learnsym.results.collect import Run
@@ -15,33 +13,11 @@ from learnsym.results.statistics import is_number, mean_and_sd
 from learnsym.run.summary import STATUS
 from learnsym.schema import PlainDict
 
-if TYPE_CHECKING:
-    from pandas import DataFrame
-
-SHOWN: tuple[str, ...] = (
-    "test_",
-    "median_",
-    "learned_",
-    "gradient_",
-    "accuracy_",
-    "distance_to_",
-    "change_",
-)
-SHOWN += ("n_eff_", "largest_eigenvalue", "trace", "equivariance_error_")
+SHOWN = ["test_", "median_", "learned_", "gradient_", "accuracy_", "distance_to_", "change_"]
+SHOWN += ["n_eff_", "largest_eigenvalue", "trace", "equivariance_error_"]
 """Beginnings of the metrics that tables show, in this order; the CSV has all metrics."""
-COLUMNS: tuple[str, ...] = (
-    "run",
-    "metric",
-    "mean",
-    "sd",
-    "n",
-    "seeds",
-    "scale",
-    "code",
-    "paper",
-    "paper_status",
-)
-COLUMNS += ("status", "reason")
+COLUMNS = ["run", "metric", "mean", "sd", "n", "seeds", "scale", "code", "paper", "paper_status"]
+COLUMNS += ["status", "reason"]
 """Columns of table.csv."""
 _LONG_REASON = 400
 
@@ -54,55 +30,41 @@ class RunTable:
         values: a line for each group and metric; the columns of table.csv, `runs` (how many the
             group has) and `text` (what a cell shows).
         blocks: metrics that are shown: those of a run, then those of its layers.
-        absent: name, status and reason of the runs that are not in the table.
+        absent: name, status and reason of the runs that are not in the table, under a `headline`.
         notes: sentences under the table.
-        headline: sentence above the list of absent runs.
     """
 
-    values: "DataFrame"
+    values: pd.DataFrame
     blocks: Sequence[Sequence[str]]
-    absent: "DataFrame"
+    absent: pd.DataFrame
     notes: Sequence[str]
     headline: str
 
-    def block_frame(self, block: Sequence[str]) -> "DataFrame":
+    def block_frame(self, block: Sequence[str]) -> pd.DataFrame:
         """Return the cells of a block as text: run, n, then a column for each metric."""
-        from pandas import DataFrame
-
         shown = self.values[self.values["metric"].isin(block)]
-        rows = [
-            {"run": run, "n": runs, **dict(zip(lines["metric"], lines["text"], strict=True))}
-            for (run, runs), lines in shown.groupby(["run", "runs"], sort=False)
-        ]
-        return DataFrame(rows, columns=["run", "n", *block]).fillna("")
+        cells = shown.set_index(["run", "runs", "metric"])["text"].unstack(sort=False)
+        cells = cells.reindex(columns=pd.Index(block)).fillna("")
+        return cells.reset_index(names=["run", "n"])
 
 
 def make_table(
     groups: Sequence[Group], runs: Sequence[Run], wanted: Sequence[str] | None = None
 ) -> RunTable:
-    """Compute the numbers of a table.
+    """Compute the numbers of a table of groups, those of the finished ones among all runs.
 
-    Args:
-        groups: of the finished ones among the runs.
-        runs: all of them.
-        wanted: names or patterns (`learned_*`) of the metrics to show, in this order; None: those
-            of testing and learning.
-
-    Raises:
-        ConfigError: no run has a metric of such a name.
+    `wanted`: names or patterns (`learned_*`) of the metrics to show, in this order, of which some
+    run has each; None: those of testing and learning.
     """
-    from pandas import DataFrame
-
     lines = [line for g in groups for line in _lines(g)]
-    values = DataFrame(lines, columns=[*COLUMNS, "runs", "text"])
+    values = pd.DataFrame(lines, columns=[*COLUMNS, "runs", "text"])
     metrics = list(dict.fromkeys(values["metric"]))
     fixed = _fixed_metrics(groups) & set(metrics) if wanted is None else set()
-    chosen = _chosen(metrics, wanted or [])
-    if wanted is None:
-        kept = [m for m in metrics if m not in fixed]
-        chosen = [m for prefix in SHOWN for m in kept if m.startswith(prefix)] or kept
+    kept = [m for m in metrics if m not in fixed]
+    shown = [m for prefix in SHOWN for m in kept if m.startswith(prefix)] or kept
+    chosen = shown if wanted is None else _chosen(metrics, wanted)
     blocks = [[m for m in chosen if "/" not in m], [m for m in chosen if "/" in m]]
-    absent = DataFrame(_absent_runs(runs), columns=["run", "status", "reason"])
+    absent = pd.DataFrame(_absent_runs(runs), columns=["run", "status", "reason"])
     headline = f"Not in the table, {len(absent)} of {len(runs)} runs:"
     return RunTable(values, [b for b in blocks if b], absent, _notes(groups, bool(fixed)), headline)
 
@@ -164,26 +126,24 @@ def _absent_runs(runs: Sequence[Run]) -> list[tuple[str, str, str]]:
     """Return name (or path, if two have one name), status and reason of runs not finished."""
     absent = [run for run in runs if run.status != "finished"]
     names = [run.name for run in absent]
-    unique = [run.name if names.count(run.name) == 1 else str(run.path) for run in absent]
-    reasons = [(run.error or "no reason is known.").strip() for run in absent]
-    short = [r if len(r) <= _LONG_REASON else f"{r[:_LONG_REASON]} ..." for r in reasons]
-    return [(n, run.status, r) for n, run, r in zip(unique, absent, short, strict=True)]
+    lines: list[tuple[str, str, str]] = []
+    for name, run in zip(names, absent, strict=True):
+        reason = (run.error or "no reason is known.").strip()
+        short = f"{reason[:_LONG_REASON]} ..." if len(reason) > _LONG_REASON else reason
+        lines.append((name if names.count(name) == 1 else str(run.path), run.status, short))
+    return lines
 
 
 def _notes(groups: Sequence[Group], omits_fixed: bool) -> list[str]:
     if not groups:
         return ["No run has finished."]
     note = "Mean ± standard deviation over seeds (n runs)."
-    statuses = dict.fromkeys(str(e.get("status")) for g in groups for e in _paper(g))
-    if statuses:
+    if statuses := dict.fromkeys(str(e.get("status")) for g in groups for e in _paper(g)):
         meanings = ", ".join(f"{s}: {STATUS[s]}" for s in statuses if s in STATUS)
         note += " In brackets: the paper's value and its status"
         note += f" ({meanings})." if meanings else "."
     fixed = ["Extents that were given and not learned are in table.csv."] if omits_fixed else []
     return [note, *fixed, *remarks(groups)]
-
-
-# --- Markdown and CSV
 
 
 def markdown(table: RunTable) -> str:
@@ -202,22 +162,15 @@ def absent_list(absent: Iterable[Sequence[str]]) -> str:
 
 def csv_text(table: RunTable) -> str:
     """Return a line for every group and metric, and one for every absent run, as CSV."""
-    from pandas import concat
-
     absent = table.absent.assign(n=0).reindex(columns=COLUMNS, fill_value="")
-    lines = concat([table.values[list(COLUMNS)].astype(object), absent])
+    lines = pd.concat([table.values[COLUMNS].astype(object), absent])
     return lines.to_csv(index=False, na_rep="nan")
 
 
-def to_markdown(frame: "DataFrame") -> str:
-    """Return a Markdown table; no text in it opens a cell or a tag."""
+def to_markdown(frame: pd.DataFrame) -> str:
+    """Return a Markdown table, its cells as they are written; no text in it opens a cell or tag."""
     cells = frame.map(_escape).rename(columns=_escape)
-    text = cells.to_markdown(
-        index=False,
-        stralign=None,
-        numalign=None,
-        disable_numparse=True,  # as they are written
-    )
+    text = cells.to_markdown(index=False, stralign=None, numalign=None, disable_numparse=True)
     head, _, *rows = text.splitlines()
     return "\n".join([head, "| --- " * len(cells.columns) + "|", *rows])
 

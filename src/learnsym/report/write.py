@@ -21,40 +21,24 @@ def write_report(
 ) -> Path:
     """Write table.md, table.csv, table.tex, sweep.png and report.html; print the table.
 
-    Args:
-        folder: takes them.
-        title: of the page.
-        command: shown on the page.
-        runs: all of them.
-        groups: of the finished ones.
-        metrics: names or patterns of those that the tables show; None: see `tables.SHOWN`.
-
-    Returns:
-        The path of report.html.
+    `groups` are those of the finished ones among the runs, `metrics` names or patterns of those
+    that the tables show (None: `tables.SHOWN`); the page shows the command. Return its path.
     """
     table = tables.make_table(groups, runs, metrics)
-    markdown = tables.markdown(table)
-    write_atomically(folder / "table.md", markdown)
-    write_atomically(folder / "table.csv", tables.csv_text(table))
-    write_atomically(folder / "table.tex", latex(table))
-    print(f"\n{markdown}")
-    figures = [folder / "sweep.png"] if _draw(folder / "sweep.png", groups) else []
-    report = folder / "report.html"
+    texts = {"table.md": tables.markdown(table), "table.csv": tables.csv_text(table)}
+    texts |= {"table.tex": latex(table)}
+    for name, text in texts.items():
+        write_atomically(folder / name, text)
+    print(f"\n{texts['table.md']}")
+    figures, report = [], folder / "report.html"
+    if any(run.rows or run.curves for g in groups for run in g.runs):
+        from learnsym.figures.sweep import draw_sweep
+
+        short = [x if len(x) <= 40 else f"{x[:19]}…{x[-20:]}" for x in (g.label for g in groups)]
+        runs_of = {x: g.runs for x, g in zip(numbered(short), groups, strict=True)}
+        figures = [folder / "sweep.png"] if draw_sweep(folder / "sweep.png", runs_of) else []
     write_atomically(report, report_page(title, command, table, groups, runs, figures))
-    for suffix in ("md", "csv", "tex"):
-        print(f"table: {(folder / f'table.{suffix}').absolute()}")
-    for path in figures:
-        print(f"figure: {path.absolute()}")
-    print(f"report: {report.absolute()}")
+    for path in [*(folder / name for name in texts), *figures, report]:
+        kind = {".png": "figure", ".html": "report"}.get(path.suffix, "table")
+        print(f"{kind}: {path.absolute()}")
     return report
-
-
-def _draw(path: Path, groups: Sequence[Group]) -> bool:
-    """Draw the figure of all groups; return False where nothing that they recorded makes one."""
-    if not any(run.rows or run.curves for g in groups for run in g.runs):
-        return False
-    from learnsym.figures.sweep import draw_sweep
-
-    labels = [g.label for g in groups]
-    short = numbered([x if len(x) <= 40 else f"{x[:19]}…{x[-20:]}" for x in labels])
-    return draw_sweep(path, {x: g.runs for x, g in zip(short, groups, strict=True)})

@@ -22,27 +22,22 @@ from learnsym.schema import PlainDict
 Status = Literal["finished", "failed", "unfinished", "unreadable", "missing"]
 PLANNED = "planned.json"
 """The file in a sweep's directory that lists the overrides of all its jobs."""
-_MARKS = ("result.json", "config.yaml", "error.txt")
 _ADVICE = {
     "result.json": "delete it, and the run's command makes it again",
     "curves.json": "delete result.json beside it, and the run's command makes both again",
     "config.yaml": "the run's command writes it again",
 }
-_MAPPINGS = ("metrics", "learned_symmetry", "versions", "data", "true_widths")
-"""Sections of result.json that are mappings; `paper` is a list."""
+_SECTIONS = {"paper": list, "metrics": dict, "learned_symmetry": dict, "versions": dict}
+_SECTIONS |= {"data": dict, "true_widths": dict}
 
 
 @dataclass(frozen=True)
 class Run:
-    """What the directory of a run holds.
+    """What the directory of a run holds; what is not there is empty.
 
     Attributes:
         path: the directory, or the record of a job that never had one.
-        status: how far it came.
-        config: config.yaml, resolved; empty where there is none.
-        result: result.json; empty unless finished.
-        rows: metrics.jsonl, one for each epoch.
-        curves: curves.json; empty where there is none.
+        config, result, rows, curves: config.yaml, result.json, metrics.jsonl, curves.json.
         error: why it failed or cannot be read, in one sentence.
         overrides: as typed; of a job of a sweep, all of them.
     """
@@ -74,11 +69,7 @@ class Run:
 
 
 def collect(patterns: str | Sequence[str]) -> list[Run]:
-    """Read all runs that the patterns stand for, each once, in the order of patterns and names.
-
-    Raises:
-        ConfigError: a pattern stands for no run.
-    """
+    """Read all runs that the patterns stand for, each once, in the order of patterns and names."""
     runs: dict[Path, Run] = {}
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
         names = sorted(glob.glob(str(Path(pattern).expanduser())))
@@ -103,26 +94,26 @@ def _runs_at(path: Path) -> Iterator[Run]:
 
 
 def _is_run(path: Path) -> bool:
-    return any((path / mark).exists() for mark in _MARKS)
+    return any((path / mark).exists() for mark in ("result.json", "config.yaml", "error.txt"))
 
 
 def jobs_of(sweep: Path, kept_nothing: bool = False) -> Iterator[Run]:
-    """Read the runs of a sweep's jobs, in the order of the sweep.
+    """Read the runs of the jobs in a sweep's directory, in the order of the sweep.
 
     A job that never had a directory counts as failed, one that left no record is missing.
-
-    Args:
-        sweep: its directory.
-        kept_nothing: its jobs (debug=true) have no directory any more; their records are all.
+    `kept_nothing`: its jobs (debug=true) have no directory any more; their records are all.
     """
     records = sorted((sweep / "jobs").glob("*.json"), key=lambda p: (len(p.stem), p.stem))
-    for record in records:
-        yield _job(record, kept_nothing)
-    for number, overrides in enumerate(_planned_jobs(sweep)):
+    yield from (_job(record, kept_nothing) for record in records)
+    try:
+        planned = [tuple(map(str, job)) for job in json.loads((sweep / PLANNED).read_text())]
+    except (OSError, ValueError, TypeError, RecursionError):
+        return  # a sweep that did not write its jobs down
+    for number, overrides in enumerate(planned):
         record = sweep / "jobs" / f"{number}.json"
         if record not in records:
             error = "it never ran or was killed; the sweep's command does it."
-            yield Run(record, "missing", error=error, overrides=tuple(overrides))
+            yield Run(record, "missing", error=error, overrides=overrides)
 
 
 def _job(record: Path, kept_nothing: bool) -> Run:
@@ -141,27 +132,16 @@ def _job(record: Path, kept_nothing: bool) -> Run:
     return Run(record, "failed", error=error, overrides=overrides)
 
 
-def _planned_jobs(sweep: Path) -> list[list[str]]:
-    """Return the overrides of all jobs; nothing for sweeps that did not write them down."""
-    try:
-        return [
-            list(map(str, overrides)) for overrides in json.loads((sweep / PLANNED).read_text())
-        ]
-    except (OSError, ValueError, TypeError, RecursionError):
-        return []
-
-
 def read_run(path: Path, overrides: tuple[str, ...] = ()) -> Run:
     """Read one run's directory; what cannot be read makes the run unreadable, not an error."""
     parts: dict[str, PlainDict] = {"config": {}, "result": {}, "curves": {}}
-    for file in _ADVICE:
+    for file, advice in _ADVICE.items():
         try:
             parts[Path(file).stem] = _read_mapping(path / file)
         except FileNotFoundError:
             continue
         except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-            first_line = str(error).splitlines()[0]
-            text = f"{path / file} cannot be read ({first_line}); {_ADVICE[file]}."
+            text = f"{path / file} cannot be read ({str(error).splitlines()[0]}); {advice}."
             return Run(path, "unreadable", error=text, overrides=overrides)
     result, failure = parts["result"], path / "error.txt"
     try:  # a run that goes on may be writing a line
@@ -169,31 +149,24 @@ def read_run(path: Path, overrides: tuple[str, ...] = ()) -> Run:
     except RunError as error:
         return Run(path, "unreadable", error=str(error), overrides=overrides)
     status: Status = "finished"
-    reason: str | None = None
-    if not result:
-        status, reason = "unfinished", "it has not finished; its command goes on with it."
+    reason = None
     if not result and failure.exists():
-        lines = failure.read_text(errors="replace").strip().splitlines()
-        status, reason = "failed", lines[-1] if lines else "error.txt is empty."
+        lines = failure.read_text(errors="replace").strip().splitlines() or ["error.txt is empty."]
+        status, reason = "failed", lines[-1]
+    elif not result:
+        status, reason = "unfinished", "it has not finished; its command goes on with it."
     typed = overrides or tuple(str(result.get("command", "")).split()[1:])
     return Run(path, status, **parts, rows=rows, error=reason, overrides=typed)
 
 
 def _read_mapping(path: Path) -> PlainDict:
-    """Read a file that holds a mapping; sections of result.json are checked.
-
-    Raises:
-        OSError, ValueError, RecursionError, yaml.YAMLError: it cannot be read, or holds something
-            else.
-    """
+    """Read a file that holds a mapping, with the sections of result.json; else a ValueError."""
     text = path.read_text()
     is_yaml = path.suffix == ".yaml"
     content = with_current_names(yaml.safe_load(text)) if is_yaml else json.loads(text)
     if not isinstance(content, dict):
         raise ValueError(f"it holds a {type(content).__name__}")
-    if path.name == "result.json":
-        for name in (*_MAPPINGS, "paper"):
-            kind = list if name == "paper" else dict
-            if not isinstance(content.get(name, kind()), kind):
-                raise ValueError(f"its {name} is a {type(content[name]).__name__}")
+    for name, kind in _SECTIONS.items() if path.name == "result.json" else ():
+        if not isinstance(content.get(name, kind()), kind):
+            raise ValueError(f"its {name} is a {type(content[name]).__name__}")
     return content

@@ -18,19 +18,13 @@ _NOT_A_LABEL += ("hydra", "trainer.", "logger=", "debug=")
 _NO_DIFFERENCE = ("seed", "paths", "logger", "fresh", "launcher", "runs", "paper", "hydra", "scale")
 _LONG = 48
 _MEASURES = ("analysis.distance_to_equivariance", "analysis.equivariance_angles")
-_SLUG_END = re.compile(r"-(full|cpu|smoke)-seed\d+-[0-9a-f]{8}")
 
 
 @dataclass(frozen=True)
 class Group:
-    """Finished runs that differ in nothing but the seed.
+    """Finished runs that share their settings, by dotted keys; the label is unique among groups.
 
-    Attributes:
-        label: what sets it apart from the other groups; unique among them.
-        runs: its runs.
-        settings: the configuration that they share, by dotted keys.
-        scale: full, cpu or smoke.
-        code: hash of the source that made them; empty where means are taken across versions.
+    `code` is the hash of the source that made them; empty where means are taken across versions.
     """
 
     label: str
@@ -41,19 +35,17 @@ class Group:
 
 
 def group_runs(runs: Iterable[Run], across_code: bool = False) -> list[Group]:
-    """Return groups of the finished runs, in the order in which they come.
+    """Return groups of the finished ones among the runs, in the order in which they come.
 
-    Args:
-        runs: as collected; those that have not finished make no group.
-        across_code: take runs of several versions of the code together.
+    `across_code`: take runs of several versions of the code together.
     """
     groups: dict[str, Group] = {}
     for run in (run for run in runs if run.status == "finished"):
-        settings, code = settings_of(run), "" if across_code else _code_of(run)
-        key = json.dumps([settings, scale_of(run), code], sort_keys=True, default=str)
+        same = (settings_of(run), scale_of(run), "" if across_code else _code_of(run))
+        key = json.dumps(same, sort_keys=True, default=str)
         earlier = groups[key].runs if key in groups else ()
-        groups[key] = Group("", (*earlier, run), settings, scale_of(run), code)
-    return _labelled(list(groups.values()))
+        groups[key] = Group("", (*earlier, run), *same)
+    return _labelled(list(groups.values())) if groups else []
 
 
 def scale_of(run: Run) -> str:
@@ -72,17 +64,13 @@ def settings_of(run: Run) -> PlainDict:
     if not any(flat.get(key) for key in _MEASURES):
         flat = {k: v for k, v in flat.items() if not k.startswith("analysis.")}
     paths = run.config.get("paths")
-    folders = (
-        {str(v): f"<paths.{k}>" for k, v in paths.items() if v} if isinstance(paths, dict) else {}
-    )
-    return {k: _relative(v, folders) if isinstance(v, str) else v for k, v in flat.items()}
-
-
-def _relative(value: str, folders: Mapping[str, str]) -> str:
-    for folder, name in folders.items():
-        if value == folder or value.startswith(f"{folder}/"):
-            return name + value[len(folder) :]
-    return value
+    named = paths.items() if isinstance(paths, dict) else ()
+    folders = {str(folder): f"<paths.{name}>" for name, folder in named if folder}
+    for key, value in flat.items():
+        inside = [f for f in folders if isinstance(value, str) and f"{value}/".startswith(f"{f}/")]
+        if inside:
+            flat[key] = folders[inside[0]] + value[len(inside[0]) :]
+    return flat
 
 
 def flatten(node: PlainDict, above: str = "") -> PlainDict:
@@ -106,33 +94,28 @@ def differing_keys(groups: Sequence[Group]) -> list[str]:
     ]
 
 
-# --- labels
-
-
 def _labelled(groups: Sequence[Group]) -> list[Group]:
     """Name groups by overrides that not all of them have, and, where these are alike, by settings.
 
     A difference in scale is always named; one in code where nothing else tells two groups apart.
     """
     typed = [_typed(g.runs[0]) for g in groups]
-    common = (
-        set.intersection(*map(set, typed)) if len(groups) > 1 else {w for own in typed for w in own}
-    )
+    common = set.intersection(*map(set, typed))
     words = _shortened([[w for w in own if w not in common] for own in typed])
+    slugs = [slug_of(g.runs[0]) for g in groups]
     labels = [_joined(own) for own in words]
-    if len({slug_of(g.runs[0]) for g in groups}) == 1:
+    if len(set(slugs)) == 1:
         keys = dict.fromkeys(_key(w) for own in words for w in own)
         defaults = [", ".join(_setting(k, g) for k in keys if k in g.settings) for g in groups]
         labels = [label or default for label, default in zip(labels, defaults, strict=True)]
-    labels = [label or slug_of(g.runs[0]) for label, g in zip(labels, groups, strict=True)]
+    labels = [label or slug for label, slug in zip(labels, slugs, strict=True)]
     if len({g.scale for g in groups}) > 1:
         labels = [f"{label} ({g.scale})" for label, g in zip(labels, groups, strict=True)]
     for label in {x for x in labels if labels.count(x) > 1}:
         alike = [index for index, other in enumerate(labels) if other == label]
-        for index, longer in zip(
-            alike, _told_apart(label, [groups[i] for i in alike]), strict=True
-        ):
-            labels[index] = longer
+        longer = _told_apart(label, [groups[i] for i in alike])
+        for index, name in zip(alike, longer, strict=True):
+            labels[index] = name
     return [replace(g, label=x) for g, x in zip(groups, numbered(labels), strict=True)]
 
 
@@ -193,14 +176,12 @@ def _setting(key: str, group: Group) -> str:
 
 def _told_apart(label: str, groups: Sequence[Group]) -> list[str]:
     """Lengthen one label by settings, those first that tell most apart; then by the code."""
+    keys = sorted(differing_keys(groups), key=lambda k: k.count("."))
+    settings = [[_setting(key, g) for g in groups] for key in keys]
+    settings.sort(key=lambda values: -len(set(values)))
     labels = [label] * len(groups)
-    keys = differing_keys(groups)
-    keys.sort(key=lambda k: (-len({_setting(k, g) for g in groups}), k.count(".")))
-    for suffix in [
-        *(lambda g, k=key: _setting(k, g) for key in keys),
-        lambda g: f"code {g.code[:7]}",
-    ]:
-        longer = [f"{x}, {suffix(g)}" for x, g in zip(labels, groups, strict=True)]
+    for suffixes in [*settings, [f"code {g.code[:7]}" for g in groups]]:
+        longer = [f"{x}, {suffix}" for x, suffix in zip(labels, suffixes, strict=True)]
         if len(set(longer)) > len(set(labels)):
             labels = longer
     return labels
@@ -208,7 +189,7 @@ def _told_apart(label: str, groups: Sequence[Group]) -> list[str]:
 
 def slug_of(run: Run) -> str:
     """Return the name of a run's directory, less scale, seed and hash."""
-    return _SLUG_END.sub("", run.path.name)
+    return re.sub(r"-(full|cpu|smoke)-seed\d+-[0-9a-f]{8}", "", run.path.name)
 
 
 def numbered(labels: Sequence[str]) -> list[str]:
@@ -217,15 +198,12 @@ def numbered(labels: Sequence[str]) -> list[str]:
     return [f"{x} #{n}" if labels.count(x) > 1 else x for x, n in zip(labels, counts, strict=True)]
 
 
-# --- remarks
-
-
 def remarks(groups: Sequence[Group]) -> list[str]:
     """Return sentences that a reader of a table of these groups needs."""
     sentences = []
     for g in groups:
-        seeds = [run.seed for run in g.runs]
-        if repeated := sorted({str(seed) for seed in seeds if seeds.count(seed) > 1}):
+        seeds = [str(run.seed) for run in g.runs]
+        if repeated := sorted({seed for seed in seeds if seeds.count(seed) > 1}):
             sentences.append(
                 f"{g.label}: seed {', '.join(repeated)} occurs more than once, "
                 "and each of these runs counts."

@@ -19,17 +19,14 @@ _ERROR = re.compile(r"(initial_)?equivariance_error_(-?[\d.]+)deg/logits")
 
 @dataclass(frozen=True)
 class Measurement:
-    """One thing known of the symmetry of a group of runs.
+    """One thing known of the symmetry of a group of runs, with a value for each seed.
 
     Attributes:
         run: label of the group.
         where: input, a layer, all layers, or output.
         what: rotation, reflection, ..., distance to E, or equivariance error.
-        values: one for each seed.
-        unit: of the values.
         learned: of an extent: training moved it.
-        angle: of an equivariance error: rotation of the input in degrees.
-        before: of an equivariance error: measured before the training.
+        angle, before: of an error: rotation of the input in degrees, measured before training.
     """
 
     run: str
@@ -67,26 +64,25 @@ class Measurement:
 
 def with_errors(runs: Sequence[Run]) -> list[Run]:
     """Move errors that mode=equivariance measured into the metrics of the run it measured."""
-    index_of = {run.path.resolve(): index for index, run in enumerate(runs)}
-    merged, moved = list(runs), set()
-    for index, run in enumerate(runs):
+    merged = {run.path.resolve(): run for run in runs}
+    for path, run in list(merged.items()):
         checkpoint = run.config.get("checkpoint")
-        owner = index_of.get(Path(checkpoint).resolve().parent.parent) if checkpoint else None
+        owner = merged.get(Path(checkpoint).resolve().parent.parent) if checkpoint else None
         errors = {k: v for k, v in run.section("metrics").items() if _ERROR.fullmatch(k)}
         if owner is not None and errors:
-            metrics = merged[owner].section("metrics") | errors
-            merged[owner] = replace(
-                merged[owner], result=merged[owner].result | {"metrics": metrics}
+            metrics = owner.section("metrics") | errors
+            merged[owner.path.resolve()] = replace(
+                owner, result=owner.result | {"metrics": metrics}
             )
-            moved.add(index)
-    return [run for index, run in enumerate(merged) if index not in moved]
+            del merged[path]
+    return list(merged.values())
 
 
 def named_by_experiment(groups: Sequence[Group]) -> list[Group]:
     """Label groups by their experiment, which is what differs here, if it is of one group only."""
     slugs = [slug_of(g.runs[0]) for g in groups]
-    labels = [g.label if slugs.count(s) > 1 else s for g, s in zip(groups, slugs, strict=True)]
-    return [replace(g, label=label) for g, label in zip(groups, labels, strict=True)]
+    named = zip(groups, slugs, strict=True)
+    return [g if slugs.count(slug) > 1 else replace(g, label=slug) for g, slug in named]
 
 
 def measurements(group: Group) -> list[Measurement]:
@@ -94,21 +90,17 @@ def measurements(group: Group) -> list[Measurement]:
     return [*_extents(group), *_distances_and_errors(group)]
 
 
-def _extents(group: Group) -> list[Measurement]:
-    values: dict[tuple[str, str, str], list[float]] = {}
-    learned: dict[tuple[str, str, str], bool] = {}
+def _extents(group: Group) -> Iterator[Measurement]:
+    found: dict[tuple[str, str, str], list[tuple[float, bool]]] = {}
     for run in group.runs:
         for layer, extents in run.section("learned_symmetry").items():
-            for extent in extents.values():
-                key = (short_name(layer), extent["generator"], extent["unit"])
-                values.setdefault(key, []).append(float(extent["value"]))
-                learned[key] = bool(extent["learned"])
-    if not any(learned.values()):
-        return []
-    return [
-        Measurement(group.label, where, what, tuple(v), unit, learned[where, what, unit])
-        for (where, what, unit), v in values.items()
-    ]
+            for e in extents.values():
+                key = (short_name(layer), e["generator"], e["unit"])
+                found.setdefault(key, []).append((float(e["value"]), bool(e["learned"])))
+    if any(of_seeds[-1][1] for of_seeds in found.values()):
+        for (where, what, unit), of_seeds in found.items():
+            values, learned = zip(*of_seeds, strict=True)
+            yield Measurement(group.label, where, what, values, unit, learned[-1])
 
 
 def _distances_and_errors(group: Group) -> Iterator[Measurement]:
@@ -117,8 +109,7 @@ def _distances_and_errors(group: Group) -> Iterator[Measurement]:
         values = tuple(m[name] for m in metrics if is_number(m.get(name)))
         if match := _DISTANCE.fullmatch(name):
             relative, arm, layer = match.groups()
-            where = short_name(layer) if layer else "all layers"
-            where += f" ({arm})" if arm else ""
+            where = (short_name(layer) if layer else "all layers") + (f" ({arm})" if arm else "")
             unit = "of the norm" if relative else ""
             yield Measurement(group.label, where, "distance to E", values, unit)
         elif match := _ERROR.fullmatch(name):
@@ -137,11 +128,10 @@ def fractions_over_training(run: Run) -> dict[str, Points]:
             continue  # in space there are three generators, and no one fraction of the circle
         scale = 1.0 if extent["unit"] == "fraction" else 1 / (2 * math.pi)
         names = (f"{extent['metric']}/{layer}", extent["metric"])
-        values = [next((row[n] for n in names if n in row), None) for row in run.rows]
         fractions[short_name(layer)] = [
-            (row["epoch"] / last, min(1.0, scale * value))
-            for row, value in zip(run.rows, values, strict=True)
-            if value is not None
+            (row["epoch"] / last, min(1.0, scale * row[name]))
+            for row in run.rows
+            for name in [n for n in names if row.get(n) is not None][:1]
         ]
     return fractions
 
@@ -155,18 +145,15 @@ def distances_over_training(run: Run) -> dict[str, Points]:
             if not match or match[3]:
                 continue
             arm = match[2] or ""
-            norm = 1.0 if match[1] else row.get(f"norm_{arm}")
-            if norm:
+            if norm := 1.0 if match[1] else row.get(f"norm_{arm}"):
                 name = " ".join(filter(None, (arm, row.get("group", ""))))
                 distances.setdefault(name, []).append((row["epoch"], value / norm))
-    return {name: _from_zero_to_one(points) for name, points in distances.items()}
-
-
-def _from_zero_to_one(points: Points) -> Points:
-    """Scale epochs: a training's first row is after one epoch, a flow's before any step."""
-    start = 0 if points[0][0] == 1 else points[0][0]
-    length = max(points[-1][0] - start, 1)
-    return [((epoch - start) / length, value) for epoch, value in points]
+    for name, points in distances.items():
+        first, last = points[0][0], points[-1][0]
+        start = 0 if first == 1 else first  # after one epoch of training; before any step of a flow
+        length = max(last - start, 1)
+        distances[name] = [((epoch - start) / length, value) for epoch, value in points]
+    return distances
 
 
 def short_name(layer: str) -> str:

@@ -1,12 +1,12 @@
 """Checkpoints: tensors and plain containers, written atomically, read with weights_only=True."""
 
-import pickle
 import random
 import warnings
-import zipfile
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
+from pickle import UnpicklingError
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -20,80 +20,48 @@ from learnsym.training.tasks import AbsoluteError, Task
 from learnsym.utils.files import write_atomically
 
 FORMAT = 1
+_DAMAGED = (RuntimeError, EOFError, OSError, ValueError, KeyError, BadZipFile, UnpicklingError)
 
 
 def save(path: Path, state: PlainDict) -> None:
-    """Write a checkpoint so that a crash leaves the old one or the new one, whole.
-
-    Raises:
-        RunError: it cannot be written (a full disk, no permission); the old one is untouched.
-    """
+    """Write a checkpoint so that a crash leaves the old one or the new one, whole."""
     write_atomically(path, lambda file: torch.save({"format": FORMAT, **state}, file))
 
 
 def load(path: Path, advice: str = "") -> PlainDict:
-    """Read a checkpoint to the CPU; never executes code that a file may carry.
-
-    Args:
-        path: the file.
-        advice: what to do if it cannot be read, for the sentence.
-
-    Raises:
-        CheckpointError: the file is missing, truncated, not a checkpoint, or from another format.
-    """
+    """Read a checkpoint to the CPU and execute nothing; its error ends with the advice."""
     if not path.is_file():
         raise CheckpointError(f"checkpoint {path}: there is no such file.")
+    advice = f"; {advice}." if advice else "."
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about pickles that it refuses anyway
+        with warnings.catch_warnings(action="ignore"):  # about pickles that it refuses anyway
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except (
-        RuntimeError,
-        EOFError,
-        OSError,
-        ValueError,
-        KeyError,
-        zipfile.BadZipFile,
-        pickle.UnpicklingError,
-    ) as error:
+    except _DAMAGED as error:
         raise CheckpointError(
             f"checkpoint {path}: it cannot be read as tensors and plain containers (truncated, or "
-            f"not written by LearnSym){advice and '; '}{advice}."
+            f"not written by LearnSym){advice}"
         ) from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise CheckpointError(
-            f"checkpoint {path}: this is not a LearnSym checkpoint of format {FORMAT}"
-            f"{advice and '; '}{advice}."
+            f"checkpoint {path}: this is not a LearnSym checkpoint of format {FORMAT}{advice}"
         )
     return state
 
 
 def load_weights(net: nn.Module, state: PlainDict, path: Path) -> None:
-    """Put a checkpoint's weights into a network.
-
-    Args:
-        net: the network.
-        state: as `load` returns it.
-        path: of the checkpoint, for the message.
-
-    Raises:
-        CheckpointError: they do not fit.
-    """
+    """Put the weights of a checkpoint, as `load` returns it, into a network that they fit."""
     try:
         net.load_state_dict(state["net"])
     except (RuntimeError, KeyError) as error:
         reason = str(error).splitlines()[-1].strip()
-        raise CheckpointError(
-            f"checkpoint {path}: it does not fit this network ({reason})."
-        ) from error
+        text = f"checkpoint {path}: it does not fit this network ({reason})."
+        raise CheckpointError(text) from error
 
 
 def configuration(path: Path, sections: Iterable[str]) -> PlainDict:
-    """Return the configuration that a checkpoint was trained with.
+    """Return the configuration that a checkpoint was trained with, which has these sections.
 
-    Raises:
-        CheckpointError: it has none, or not the sections, or something else than a resolved
-            configuration holds: an interpolation could ask for this machine's environment.
+    It holds plain values alone: an interpolation could ask for this machine's environment.
     """
     config = load(path).get("config")
     nodes = [config.get(section) for section in sections] if isinstance(config, dict) else [None]
@@ -110,16 +78,12 @@ def configuration(path: Path, sections: Iterable[str]) -> PlainDict:
 
 def _not_plain(node: object) -> Iterator[str]:
     """Yield descriptions of what is no plain value."""
-    if isinstance(node, dict):
-        for item in node.items():
-            yield from _not_plain(list(item))
-    elif isinstance(node, list):
-        for value in node:
+    if isinstance(node, dict | list):
+        for value in [*node, *node.values()] if isinstance(node, dict) else node:
             yield from _not_plain(value)
-    elif isinstance(node, str):
-        if "${" in node:
-            yield f"the interpolation {node!r}"
-    elif node is not None and not isinstance(node, bool | int | float):
+    elif isinstance(node, str) and "${" in node:
+        yield f"the interpolation {node!r}"
+    elif node is not None and not isinstance(node, str | int | float):
         yield f"a {type(node).__name__}"
 
 
@@ -130,36 +94,23 @@ def describe(data: Data, task: Task) -> PlainDict:
     """
     if type(data).prepare not in (ImageData.prepare, PointData.prepare):
         return {}
-    info = {f.name: getattr(data.info, f.name) for f in fields(data.info)}
     return {
-        "info": {k: _plain(v) for k, v in info.items()},
+        "info": asdict(data.info),
         "kind": data.kind,
         "center": data.center if isinstance(data, PointData) else None,
-        "centre": list(task.centre) if isinstance(task, AbsoluteError) else [],
-        "scale": list(task.scale) if isinstance(task, AbsoluteError) else [],
+        "centre": task.centre if isinstance(task, AbsoluteError) else (),
+        "scale": task.scale if isinstance(task, AbsoluteError) else (),
     }
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, Mapping):
-        return dict(value)
-    return list(value) if isinstance(value, tuple) else value
 
 
 def random_state() -> PlainDict:
     """Return the state of every random number generator, as plain containers and tensors."""
-    kind, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002 - the global one, which libraries may draw from
+    kind, keys, *rest = np.random.get_state()  # noqa: NPY002 - libraries may draw from the global one
     version, internal, gauss_next = random.getstate()
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "numpy": [
-            str(kind),
-            torch.from_numpy(np.asarray(keys).astype(np.int64)),
-            int(position),
-            int(has_gauss),
-            float(gauss),
-        ],
+        "numpy": [kind, torch.from_numpy(np.asarray(keys).astype(np.int64)), *rest],
         "python": [version, list(internal), gauss_next],
     }
 
@@ -169,7 +120,7 @@ def set_random_state(state: PlainDict) -> None:
     torch.set_rng_state(state["torch"])
     if state["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(state["cuda"])
-    kind, keys, position, has_gauss, gauss = state["numpy"]
-    np.random.set_state((kind, keys.numpy().astype(np.uint32), position, has_gauss, gauss))  # noqa: NPY002
+    kind, keys, *rest = state["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
     version, internal, gauss_next = state["python"]
     random.setstate((version, tuple(internal), gauss_next))

@@ -8,6 +8,7 @@ a checkpoint is that of all of them.
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 
 import torch
@@ -25,88 +26,66 @@ from learnsym.training.settings import TrainSettings
 from learnsym.training.tasks import task_for
 from learnsym.utils.rng import BatchRows
 
-DEBUG_EPOCHS = 2
-"""One that starts, one that continues."""
-
-
+@dataclass(eq=False, repr=False)
 class Training:
     """One training of one network on one data set.
 
-    Args:
+    Attributes:
         fabric: launched; decides device, precision and processes.
-        net: the network; its parameters are those of `settings.optimizer`.
-        data: what to learn from.
-        settings: the recipe.
+        net: the network, whose parameters `settings.optimizer` has.
         recorder: gets one row an epoch (on rank 0 only).
         folder: where checkpoints `last.pt` and `best.pt` go.
         seed: of the order of the examples and of evaluation; the caller has seeded the rest.
-        resident_bytes: splits up to this size live on the device.
+        resident_bytes, channels_last, compile: see `TrainerSettings`.
         max_batches: of every epoch and evaluation, and two epochs (debugging); None: all.
-        channels_last, compile: see `TrainerSettings`.
         config: kept in the checkpoints.
         measure: called after every epoch for more numbers of its row (on rank 0 only); it leaves
             everything as it is.
     """
 
-    def __init__(
-        self,
-        fabric: Fabric,
-        net: nn.Module,
-        data: Data,
-        settings: TrainSettings,
-        recorder: Recorder,
-        folder: Path,
-        *,
-        seed: int,
-        resident_bytes: float = 4e9,
-        max_batches: int | None = None,
-        channels_last: bool = False,
-        compile: bool = False,
-        config: PlainDict | None = None,
-        measure: Callable[[nn.Module], dict[str, float]] | None = None,
-    ) -> None:
-        self.fabric = fabric
+    fabric: Fabric
+    net: nn.Module
+    data: Data
+    settings: TrainSettings
+    recorder: Recorder
+    folder: Path
+    _: KW_ONLY
+    seed: int
+    resident_bytes: float = 4e9
+    max_batches: int | None = None
+    channels_last: bool = False
+    compile: bool = False
+    config: PlainDict = field(default_factory=dict)
+    measure: Callable[[nn.Module], dict[str, float]] | None = None
+
+    def __post_init__(self) -> None:
+        net, settings, optimizer = self.net, self.settings, self.settings.optimizer
         self.plain_net = net
-        self.data = data
-        self.settings = settings
-        self.recorder = recorder
-        self.folder = folder
-        self.seed = seed
-        self.resident_bytes = resident_bytes
-        self.max_batches = max_batches
-        self.config = config or {}
-        self.measure = measure
-        self.task = task_for(data, settings.loss)
+        self.task = task_for(self.data, settings.loss)
         self.progress = Progress()
-        self.steps_per_epoch = self._count_batches(len(data.splits["train"]), settings.batch_size)
+        examples = len(self.data.splits["train"])
+        self.steps_per_epoch = self._count_batches(examples, settings.batch_size)
         self.epochs = settings.epochs
-        if max_batches is not None:
-            self.epochs = min(self.epochs, DEBUG_EPOCHS)
+        if self.max_batches is not None:
+            self.epochs = min(self.epochs, 2)  # one that starts, one that continues
         if settings.max_steps is not None:
             self.epochs = min(self.epochs, math.ceil(settings.max_steps / self.steps_per_epoch))
         self._steps = min(self.epochs * self.steps_per_epoch, settings.max_steps or math.inf)
-        self.schedule = settings.schedule.attach(
-            settings.optimizer, self.steps_per_epoch, self.epochs
-        )
-        self.layout = torch.channels_last if channels_last else torch.preserve_format
+        self.schedule = settings.schedule.attach(optimizer, self.steps_per_epoch, self.epochs)
+        self.layout = torch.channels_last if self.channels_last else torch.preserve_format
         net.to(memory_format=self.layout)
         # Compiled as well, dropout and sampled transformations draw what they would draw without.
         trained: nn.Module = TrainedNetwork(net)
-        if compile:
+        if self.compile:
             trained = torch.compile(trained, options={"fallback_random": True})  # type: ignore[assignment]
-        self.net, self.optimizer = fabric.setup(trained, settings.optimizer)
+        self.net, self.optimizer = self.fabric.setup(trained, optimizer)
         self.dtype = next(net.parameters()).dtype  # float64 at precision 64-true, float32 otherwise
         self._resident: dict[str, Split] = {}
-
-    # --- one epoch
 
     def fit(self) -> Progress:
         """Train to the end, from the last checkpoint where there is one.
 
-        Raises:
-            RunError: the loss is not finite (the last good checkpoint is kept), or a file cannot be
-                written.
-            CheckpointError: the last checkpoint cannot be read or does not fit.
+        A loss that is not finite is a RunError, which leaves the last good checkpoint.
         """
         self.resume()
         symmetry_step(self.plain_net, self.progress.step / self._steps)
@@ -118,7 +97,13 @@ class Training:
             self.progress.epoch += 1
             row |= {"step": self.progress.step, "lr": self.optimizer.param_groups[0]["lr"]}
             row |= self.learned_ranges()
-            self._check_finite(row)
+            for key in ("train_loss", "val_loss"):
+                if not math.isfinite(row.get(key, 0.0)):
+                    raise RunError(
+                        f"{key} is {row[key]} in epoch {row['epoch']}: the training has diverged "
+                        "(try a smaller train.optimizer.lr, or train.clip_norm); what was computed "
+                        f"before is kept in {self.folder}."
+                    )
             if self.settings.schedule.every == "epoch":
                 self.schedule.step(row.get("val_loss", row["train_loss"]))
             self.progress.seconds += time.perf_counter() - started
@@ -156,14 +141,10 @@ class Training:
 
     @torch.no_grad()
     def evaluate(self, name: str, net: nn.Module | None = None) -> dict[str, float]:
-        """Return the metrics of a network on a split.
+        """Return the metrics of a network (None: the trained one; left in `eval` mode) on a split.
 
         Random numbers are drawn from a generator of its own, so that an evaluation is repeatable
         and leaves the training's as it was.
-
-        Args:
-            name: of the split.
-            net: the network, left in evaluation mode; None: the one that is trained.
         """
         net = self.plain_net if net is None else net
         net.eval()
@@ -178,22 +159,15 @@ class Training:
                     sums = sums + self.task.sums(outputs, batch.targets)
         return self._metrics(sums)
 
-    # --- batches
-
     def _count_batches(self, examples: int, batch_size: int) -> int:
         whole = math.ceil(examples / batch_size)
         return whole if self.max_batches is None else min(whole, self.max_batches)
 
-    def _batches(
-        self, split: Split, order: Tensor, batch_size: int, train: bool
-    ) -> Iterator[Batch]:
-        device, rank, processes = (
-            self.fabric.device,
-            self.fabric.global_rank,
-            self.fabric.world_size,
-        )
+    def _batches(self, split: Split, order: Tensor, size: int, train: bool) -> Iterator[Batch]:
+        device, rank = self.fabric.device, self.fabric.global_rank
+        processes = self.fabric.world_size
         order = order.to(split.targets.device)  # once an epoch, so that no step waits for a copy
-        for index in order.split(batch_size)[: self._count_batches(len(order), batch_size)]:
+        for index in order.split(size)[: self._count_batches(len(order), size)]:
             total = len(index)
             start, stop = rank * total // processes, (rank + 1) * total // processes
             if (train and total < processes) or start == stop:
@@ -209,14 +183,11 @@ class Training:
     def _split(self, name: str) -> Split:
         """Return a split, on the device as a whole where it fits."""
         if name not in self._resident:
-            split = self.data.splits[name]
+            split, device = self.data.splits[name], self.fabric.device
             if split.inputs.nbytes <= self.resident_bytes:
-                device = self.fabric.device
                 split = Split(split.inputs.to(device), split.targets.to(device))
             self._resident[name] = split
         return self._resident[name]
-
-    # --- numbers
 
     def _metrics(self, sums: Tensor) -> dict[str, float]:
         total = self.fabric.all_reduce(sums, reduce_op="sum")
@@ -226,17 +197,6 @@ class Training:
     def learned_ranges(self) -> dict[str, float]:
         """Return the learned ranges as metrics (see `range_metrics`)."""
         return range_metrics(self.plain_net)
-
-    def _check_finite(self, row: PlainDict) -> None:
-        for key in ("train_loss", "val_loss"):
-            if key in row and not math.isfinite(row[key]):
-                raise RunError(
-                    f"{key} is {row[key]} in epoch {row['epoch']}: the training has diverged (try "
-                    "a smaller train.optimizer.lr, or train.clip_norm); what was computed before "
-                    f"is kept in {self.folder}."
-                )
-
-    # --- checkpoints
 
     def _keep(self, row: PlainDict) -> None:
         """Record a row, then write the checkpoint.

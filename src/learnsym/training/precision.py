@@ -5,10 +5,7 @@ from torch import Tensor
 
 
 class Double(DoublePrecision):
-    """Plugin for `trainer.precision=64-true`.
-
-    Fabric's own hands outputs back in single precision, and the loss would be rounded to it.
-    """
+    """Plugin for 64-true; after Fabric's own, the loss would be rounded to single precision."""
 
     def convert_output(self, data: Tensor) -> Tensor:
         """Return the output as the network has made it."""

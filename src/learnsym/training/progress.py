@@ -42,14 +42,10 @@ class Progress:
 
 
 class Batch(NamedTuple):
-    """This process's rows of a global batch.
+    """This process's rows of a global batch; `rows` None: all.
 
-    Attributes:
-        inputs: as the network sees them.
-        targets: of the task.
-        share: rows of this process x processes / rows in all. Data parallelism averages gradients
-            over processes; `share` makes that the mean over the global batch.
-        rows: which they are; None: all.
+    Data parallelism averages gradients over processes; `share`, rows of this process x processes /
+    rows in all, makes that the mean over the global batch.
     """
 
     inputs: Tensor

@@ -1,7 +1,4 @@
-"""How the learning rate moves, by torch's own schedulers.
-
-Each schedule starts with an optional linear warm-up.
-"""
+"""How the learning rate moves, by torch's own schedulers, after an optional linear warm-up."""
 
 import math
 from dataclasses import dataclass
@@ -16,29 +13,18 @@ from learnsym.schema import Fraction, NonNegative, Size
 
 @dataclass(frozen=True)
 class Schedule:
-    """Base of schedules: a constant rate after `warmup_epochs` epochs of linear warm-up.
+    """Base of schedules: a constant rate after `warmup_epochs` (fractional, too) of linear warm-up.
 
     Attributes:
-        warmup_epochs: may be fractional; 0: none.
         every: when the scheduler is stepped.
     """
 
     warmup_epochs: NonNegative = 0.0
     every: ClassVar[Literal["step", "epoch"]] = "step"
 
-    def factor(self, epoch: float, epochs: int, floor: float) -> float:
-        """Return the multiple of the base learning rate at a (fractional) epoch.
-
-        Args:
-            epoch: passed since the start.
-            epochs: in all.
-            floor: the smallest multiple allowed.
-        """
+    def factor(self, epoch: float, epochs: int, base_lr: float) -> float:
+        """Return the multiple of `base_lr` at a (fractional) epoch since the start."""
         return 1.0
-
-    def smallest_rate(self) -> float:
-        """Return the learning rate that the schedule ends with at the lowest."""
-        return 0.0
 
     def attach(self, optimizer: Optimizer, steps_per_epoch: int, epochs: int) -> LRScheduler:
         """Return the torch scheduler that follows this schedule."""
@@ -47,8 +33,7 @@ class Schedule:
             epoch = step / steps_per_epoch
             # The first step of a warm-up already moves: at (step + 1) / (steps of the warm-up).
             warm = (epoch + 1 / steps_per_epoch) / self.warmup_epochs if self.warmup_epochs else 1.0
-            floor = self.smallest_rate() / base_lr if base_lr else 0.0
-            return min(warm, 1.0) * self.factor(epoch, epochs, floor)
+            return min(warm, 1.0) * self.factor(epoch, epochs, base_lr)
 
         rates = [group["lr"] for group in optimizer.param_groups]
         return LambdaLR(optimizer, [partial(multiple, base_lr=rate) for rate in rates])
@@ -65,15 +50,12 @@ class Cosine(Schedule):
 
     minimum: NonNegative = 0.0
 
-    def smallest_rate(self) -> float:
-        """Return `minimum`."""
-        return self.minimum
-
-    def factor(self, epoch: float, epochs: int, floor: float) -> float:
-        """Return floor + (1 - floor) (1 + cos(pi t)) / 2.
+    def factor(self, epoch: float, epochs: int, base_lr: float) -> float:
+        """Return f + (1 - f) (1 + cos(pi t)) / 2 with f = minimum / base_lr.
 
         t runs from 0 at the end of the warm-up to 1 at the end of the training.
         """
+        floor = self.minimum / base_lr if base_lr else 0.0
         t = (epoch - self.warmup_epochs) / max(epochs - self.warmup_epochs, 1e-9)
         return floor + (1 - floor) * (1 + math.cos(math.pi * min(max(t, 0.0), 1.0))) / 2
 
@@ -85,16 +67,16 @@ class Multistep(Schedule):
     milestones: tuple[Size, ...] = ()
     gamma: Fraction = 0.1
 
-    def factor(self, epoch: float, epochs: int, floor: float) -> float:
+    def factor(self, epoch: float, epochs: int, base_lr: float) -> float:
         """Return gamma to the number of milestones passed."""
         return self.gamma ** sum(epoch >= m for m in self.milestones)
 
 
 @dataclass(frozen=True)
 class Plateau(Schedule):
-    """Multiplied by `gamma` once the validation loss has not fallen for `patience` epochs.
+    """Multiplied by `gamma` once the loss has not fallen for `patience` epochs.
 
-    Where there is no validation set, the training loss counts.
+    It is the validation loss, or that of training where there is no validation set.
     """
 
     gamma: Fraction = 0.1

@@ -16,18 +16,12 @@ class TrainSettings:
     """The recipe of a training.
 
     Attributes:
-        epochs: passes over the training examples.
         batch_size: examples in one step, over all processes together.
-        test_batch_size: examples at a time in validation and test.
-        optimizer: of torch.optim, on the network's parameter groups (see
-            `learnsym.parameter_groups`).
-        schedule: how its learning rate moves.
-        symmetry_lr: learning rate of the parameters that describe a symmetry; None: that of the
-            weights.
-        omega0_lr: learning rate of the frequencies of SIREN kernels, where they are learned; None:
-            that of the weights.
+        optimizer: of torch.optim, on the groups of `learnsym.parameter_groups`.
+        symmetry_lr: of the parameters that describe a symmetry; None: that of the weights.
+        omega0_lr: of learned frequencies of SIREN kernels; None: that of the weights.
         clip_norm: largest 2-norm of the gradient; None: not clipped.
-        max_steps: stop after this many steps, whatever `epochs` says; None: no limit.
+        max_steps: at most so many, whatever `epochs` says; None: no limit.
         loss: "likelihood", the usual one of the task; "squared_error" from one-hot labels, for
             classification; "absolute_error" of standardised targets, for regression; or a module
             of your own, (outputs, targets) -> losses [B].
@@ -50,18 +44,16 @@ class TrainerSettings:
     """The machine that a training runs on.
 
     Attributes:
-        accelerator: as in lightning Fabric; "auto" takes a GPU where there is one.
-        devices: how many processes on a machine (one a device; on a CPU: processes).
+        accelerator, precision: as in lightning Fabric; "auto" takes a GPU where there is one.
+        devices: processes on a machine, one a device.
         nodes: machines; with more than one, torchrun or srun starts the processes.
-        precision: arithmetic of the forward pass.
-        progress: a progress bar; "auto": on a terminal.
-        threads: CPU threads for one process; None: torch's own choice.
+        progress: show a bar; "auto": on a terminal.
+        threads: of the CPU, for one process; None: torch's own choice.
         resident_bytes: a split of at most this many bytes is kept on the device as a whole.
         channels_last: keep images and the weights of plain convolutions with their channels
             innermost, as tensor cores read them.
-        compile: let torch.compile fuse the training step's forward and backward pass; it takes a
-            while at the first step, and again for every new shape. The numbers are those without
-            it, up to rounding.
+        compile: let torch.compile fuse forward and backward pass, up to rounding the same numbers;
+            it takes a while at the first step, and again for every new shape.
     """
 
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"

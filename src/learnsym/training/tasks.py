@@ -1,8 +1,9 @@
-"""Losses and metrics of the tasks that data sets ask for.
+"""Losses of the tasks that data sets ask for, and metrics.
 
 Metrics are computed from sums, which add up over batches and processes.
 """
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -31,8 +32,7 @@ class Task(ABC):
     """Base of tasks: a loss for every example, and metrics.
 
     Attributes:
-        criterion: a loss of the user's own, (outputs [B, ...], targets [B, ...]) -> [B]; None: the
-            task's.
+        criterion: a loss of the user's own, (outputs, targets) -> [B]; None: the task's.
         best: metric of the validation set that picks a checkpoint.
         sign: +1 if more of it is better, else -1.
         sums_count: length of `sums`.
@@ -45,7 +45,9 @@ class Task(ABC):
 
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the mean loss of a batch, a scalar."""
-        return self.per_example(outputs, targets).mean()
+        if self.criterion is not None:
+            return self.per_example(outputs, targets).mean()
+        return self._mean(at_least_float32(outputs), targets)
 
     def per_example(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the loss of every example [B], float32 or float64."""
@@ -57,13 +59,22 @@ class Task(ABC):
         """Return the sums over no examples: zeros, float64."""
         return torch.zeros(self.sums_count, dtype=torch.float64, device=device)
 
+    @torch.no_grad()
+    def sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return sums over a batch, the number of examples last, without waiting for the device."""
+        sums = self._sums(outputs, targets)
+        return torch.stack([*sums, sums[0].new_full((), len(targets))]).double()
+
+    def _mean(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return self._per_example(outputs, targets).mean()
+
     @abstractmethod
     def _per_example(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return the task's own loss of every example [B]."""
 
     @abstractmethod
-    def sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return sums over a batch, the number of examples last, without waiting for the device."""
+    def _sums(self, outputs: Tensor, targets: Tensor) -> list[Tensor]:
+        """Return sums over a batch, scalars of one type; the number of examples apart."""
 
     @abstractmethod
     def metrics(self, sums: list[float]) -> dict[str, float]:
@@ -78,21 +89,15 @@ class Classification(Task):
     sign: ClassVar[int] = 1
     sums_count: ClassVar[int] = 3
 
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean cross-entropy in nats."""
-        if self.criterion is not None:
-            return super().loss(outputs, targets)
-        return F.cross_entropy(at_least_float32(outputs), targets)
+    def _mean(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(outputs, targets)
 
     def _per_example(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(outputs, targets, reduction="none")
 
-    @torch.no_grad()
-    def sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return [sum of losses, number right, number of examples]."""
+    def _sums(self, outputs: Tensor, targets: Tensor) -> list[Tensor]:
         loss = self.per_example(outputs, targets).sum()
-        right = (outputs.argmax(dim=1) == targets).sum()
-        return torch.stack([loss, right.to(loss.dtype), loss.new_full((), len(targets))]).double()
+        return [loss, (outputs.argmax(dim=1) == targets).sum().to(loss.dtype)]
 
     def metrics(self, sums: list[float]) -> dict[str, float]:
         """Return loss (of cross-entropy: nats) and accuracy (in [0, 1])."""
@@ -104,9 +109,7 @@ class Classification(Task):
 class SquaredError(Classification):
     """Squared error of outputs [B, K] from one-hot labels, the mean over the K classes."""
 
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean squared error."""
-        return self.per_example(outputs, targets).mean()
+    _mean = Task._mean
 
     def _per_example(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return (outputs - F.one_hot(targets, outputs.shape[1])).square().mean(1)
@@ -114,58 +117,41 @@ class SquaredError(Classification):
 
 @dataclass(frozen=True)
 class Regression(Task):
-    """Squared error of outputs [B, K] against targets [B, K], in the square of their unit.
+    """Squared error of outputs [B, K] against targets [B, K], in the square of their unit ("deg").
 
-    Attributes:
-        unit: of the targets, as in names of metrics ("deg").
-        mean: mean target of the training examples, the constant prediction to beat; one number for
-            all K.
+    The constant prediction to beat is `mean`, that of all targets of the training examples.
     """
 
     unit: str = ""
     mean: float = 0.0
 
-    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the mean squared error."""
-        if self.criterion is not None:
-            return super().loss(outputs, targets)
-        outputs = at_least_float32(outputs)
+    def _mean(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.mse_loss(outputs, targets.to(outputs.dtype))
 
     def _per_example(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return (outputs - targets).square().flatten(1).mean(1)
 
-    @torch.no_grad()
-    def sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def _sums(self, outputs: Tensor, targets: Tensor) -> list[Tensor]:
         """Return sums of squared errors, absolute errors, squared deviations from the mean."""
         error = at_least_float32(outputs) - targets
         terms = [error.square(), error.abs(), (targets - self.mean).square()]
-        sums = [term.flatten(1).mean(1).sum() for term in terms]
-        return torch.stack([*sums, error.new_full((), len(targets))]).double()
+        return [term.flatten(1).mean(1).sum() for term in terms]
 
     def metrics(self, sums: list[float]) -> dict[str, float]:
         """Return loss, mse and mae, and mse as a fraction of that of predicting the mean."""
         squared, absolute, deviation, count = sums
-        unit = f"_{self.unit}" if self.unit else ""
-        return {
-            "loss": squared / count,
-            f"mse{unit}{'2' if unit else ''}": squared / count,
-            f"mae{unit}": absolute / count,
-            "mse_over_predicting_mean": squared / deviation if deviation else float("nan"),
-        }
+        unit, of_square = (f"_{self.unit}", f"_{self.unit}2") if self.unit else ("", "")
+        found = {"loss": squared / count, f"mse{of_square}": squared / count}
+        found |= {f"mae{unit}": absolute / count}
+        return found | {"mse_over_predicting_mean": squared / deviation if deviation else math.nan}
 
 
 @dataclass(frozen=True)
 class AbsoluteError(Task):
     """Absolute error of outputs [B, K] from standardised targets (y - centre) / scale.
 
-    Metrics are in the unit of y.
-
-    Attributes:
-        unit: of the targets, as in names of metrics ("mev").
-        centre: median of each of the K targets over the training examples, the constant prediction
-            to beat.
-        scale: mean absolute deviation from it.
+    Metrics are in the unit of y ("mev"). Of each of the K targets, `centre` is the median over the
+    training examples, the constant prediction to beat, `scale` the mean absolute deviation from it.
     """
 
     unit: str = ""
@@ -191,25 +177,20 @@ class AbsoluteError(Task):
         # In float64 up to here: total energies are a million times their deviations.
         return (outputs - ((targets - centre) / scale).to(outputs.dtype)).abs().flatten(1).mean(1)
 
-    @torch.no_grad()
-    def sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def _sums(self, outputs: Tensor, targets: Tensor) -> list[Tensor]:
         """Return sums of losses, absolute errors, absolute deviations from the median."""
-        loss = self.per_example(outputs, targets).double()
         centre, scale = _on(targets.device, self.centre, self.scale)
         deviation = targets - centre
         error = at_least_float32(outputs) * scale - deviation
         sums = [e.abs().flatten(1).mean(1).sum() for e in (error, deviation)]
-        return torch.stack([loss.sum(), *sums, loss.new_full((), len(targets))])
+        return [self.per_example(outputs, targets).double().sum(), *sums]
 
     def metrics(self, sums: list[float]) -> dict[str, float]:
         """Return loss (in units of `scale`), mae, and median_mae, that of predicting the median."""
         loss, absolute, deviation, count = sums
         unit = f"_{self.unit}" if self.unit else ""
-        return {
-            "loss": loss / count,
-            f"mae{unit}": absolute / count,
-            f"median_mae{unit}": deviation / count,
-        }
+        found = {"loss": loss / count, f"mae{unit}": absolute / count}
+        return found | {f"median_mae{unit}": deviation / count}
 
 
 @lru_cache(maxsize=16)
@@ -223,61 +204,43 @@ def _on(device: torch.device, *numbers: tuple[float, ...]) -> Tensor:
 class Segmentation(Task):
     """Binary cross-entropy of logits [B, K, H, W] against masks [B, K, H, W] of 0 and 1, in nats.
 
-    A pixel is predicted to belong to a mask where its probability is above one half. The
-    intersection over union of a mask says something only where the target is neither empty nor
-    full: the mean is over those masks, each counting alike.
+    The intersection over union is the mean over those masks alone that are neither empty nor full,
+    each counting alike; a pixel is predicted to be in one where its probability is above one half.
     """
 
     sums_count: ClassVar[int] = 5
 
     def _per_example(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        losses = F.binary_cross_entropy_with_logits(
-            outputs, targets.to(outputs.dtype), reduction="none"
-        )
+        masks = targets.to(outputs.dtype)
+        losses = F.binary_cross_entropy_with_logits(outputs, masks, reduction="none")
         return losses.flatten(1).mean(1)
 
-    @torch.no_grad()
-    def sums(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def _sums(self, outputs: Tensor, targets: Tensor) -> list[Tensor]:
         """Return sums of losses, fractions of pixels right, intersections over unions, masks."""
-        loss = self.per_example(outputs, targets)
         inside, predicted = targets.flatten(2) > 0.5, outputs.flatten(2) > 0
         right = (inside == predicted).double().flatten(1).mean(1)
         judged = inside.any(2) & ~inside.all(2)  # [B, K]; their unions are not empty
         iou = (inside & predicted).sum(2).double() / (inside | predicted).sum(2).clamp(min=1)
-        count = loss.new_full((), len(loss))
-        sums = [loss.sum(), right.sum(), (iou * judged).sum(), judged.sum(), count]
-        return torch.stack([value.double() for value in sums])
+        loss = self.per_example(outputs, targets)
+        return [value.sum().double() for value in (loss, right, iou * judged, judged)]
 
     def metrics(self, sums: list[float]) -> dict[str, float]:
         """Return loss, pixel_accuracy and iou (not a number where no mask can be judged)."""
         loss, right, iou, judged, count = sums
-        return {
-            "loss": loss / count,
-            "pixel_accuracy": right / count,
-            "iou": iou / judged if judged else float("nan"),
-        }
-
-
-FOR = {"squared_error": ("classification", "classes"), "absolute_error": ("regression", "numbers")}
-"""What a loss is for: the task, and its targets in a word."""
+        found = {"loss": loss / count, "pixel_accuracy": right / count}
+        return found | {"iou": iou / judged if judged else math.nan}
 
 
 def task_for(data: Data, loss: LossName | nn.Module = "likelihood") -> Task:
-    """Return the loss and metrics for a data set.
-
-    Args:
-        data: says which task it is, and has the training targets.
-        loss: by name, or a module of the user's own: (outputs, targets) -> losses [B].
-
-    Raises:
-        ConfigError: the loss does not go with the task.
-    """
+    """Return the loss and metrics for a data set; a `loss` of the wrong task is a ConfigError."""
     if isinstance(loss, nn.Module):
         return replace(task_for(data), criterion=loss)
     info = data.info
-    if loss in FOR and info.task != FOR[loss][0]:
+    tasks = {"squared_error": ("classification", "classes")}
+    tasks |= {"absolute_error": ("regression", "numbers")}
+    if loss in tasks and info.task != tasks[loss][0]:
         raise ConfigError(
-            f"train.loss={loss} is for {FOR[loss][1]}, but dataset={info.name} is a task of "
+            f"train.loss={loss} is for {tasks[loss][1]}, but dataset={info.name} is a task of "
             f"{info.task}. Try train.loss=likelihood."
         )
     if info.task == "classification":
