@@ -34,7 +34,7 @@ from learnsym.dynamics.equivariant_projection import (
     project_module,
 )
 from learnsym.errors import ConfigError, RunError
-from learnsym.figures.spectrum import draw_spectrum
+from learnsym.figures.spectrum import draw_spectra
 from learnsym.nets.augerino import Augerino
 from learnsym.run.context import RunContext
 from learnsym.run.mode import Mode, Outcome
@@ -190,7 +190,7 @@ class Spectrum(Mode):
             "regularisation": context.cfg.net.get("regularisation"),
         }
         write_atomically(folder.path / "curves.json", json.dumps({"spectrum": curve}))
-        draw_spectrum(folder.figures / "spectrum.png", curve)
+        draw_spectra(folder.figures / "spectrum.png", {"": [curve]})
         shutil.rmtree(folder.checkpoints / "spectrum", ignore_errors=True)
         metrics |= {f"n_eff_at_{z_at}": value for z_at, value in by_z.items()}
         metrics |= {
