@@ -1,5 +1,7 @@
 """CKResNet, the residual network of Partial G-CNNs (Romero and Lohit 2022, section 5)."""
 
+from itertools import pairwise
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -13,8 +15,6 @@ from learnsym.layers.group_conv import PointwiseGroupConv
 from learnsym.layers.input_checks import check_images
 from learnsym.nets.group_network import (
     GroupNetwork,
-    block_channels,
-    check_blocks,
     mask_absent,
     mean_over_elements,
     spatial_max_pool,
@@ -33,7 +33,7 @@ class CKResNet(GroupNetwork):
     Args:
         in_channels: channels of the images.
         num_outputs: classes, or 1 for a regression.
-        group: a planar group R^2 x| H; translation2 makes a planar network, one element.
+        group: R^2 x| H; translation2 makes a planar network, one element.
         conv: how the layers sample H; partial: every group convolution learns on which part of H
             its output lives.
         kernel: the kind of kernel network.
@@ -47,7 +47,10 @@ class CKResNet(GroupNetwork):
         learnable_final_pooling: a learned linear map of elements and pixels instead of the maximum;
             only with conv=full.
         final_spatial_dim: side of the last feature map, which learnable_final_pooling must know.
-        monotonic_decay, kernel_decay: see `GroupNetwork`.
+        monotonic_decay: weight of sum_l relu(theta_(l+1) - theta_l): a later layer shall not live
+            on more than an earlier one.
+        kernel_decay: weight decay of the sampled kernels and the biases (see
+            `ContinuousGroupConv`).
 
     Shape: [B, in_channels, H, W] to [B, num_outputs].
 
@@ -82,23 +85,19 @@ class CKResNet(GroupNetwork):
         super().__init__(
             in_channels, group, conv, kernel, kernel_size, monotonic_decay, kernel_decay
         )
-        sizes = block_channels(channels, block_width_factors)
-        check_blocks("pool_blocks", pool_blocks, len(sizes))
-        self.pool_blocks = frozenset(pool_blocks)
+        self.plan_blocks(channels, block_width_factors, pool_blocks)
         self.smallest_side = kernel_size * 2 ** len(self.pool_blocks)
-        self.lift = self.lifting(in_channels, channels)
         self.lift_norm = ElementNorm(channels, norm)
-        before = [channels, *sizes[:-1]]
         self.blocks = nn.ModuleList(
             _Block(self, 2 * index + 1, c, k, dropout, norm)
-            for index, (c, k) in enumerate(zip(before, sizes, strict=True))
+            for index, (c, k) in enumerate(pairwise(self.sizes))
         )
         self.last_conv_t2 = last_conv_t2
-        last = 2 * len(sizes) + 1
-        self.last = self.group_conv(last, sizes[-1], sizes[-1], valid=True, planar=last_conv_t2)
-        self.last_norm = ElementNorm(sizes[-1], norm)
+        layer, last = 2 * len(self.blocks) + 1, self.sizes[-1]
+        self.last = self.group_conv(layer, last, last, valid=True, planar=last_conv_t2)
+        self.last_norm = ElementNorm(last, norm)
         self.pooling = self._final_pooling(learnable_final_pooling, final_spatial_dim)
-        self.head = nn.Linear(sizes[-1], num_outputs)
+        self.head = nn.Linear(last, num_outputs)
 
     def _final_pooling(self, learnable: bool, side: int | None) -> nn.Linear | None:
         if not learnable:
@@ -131,7 +130,8 @@ class CKResNet(GroupNetwork):
         for index, block in enumerate(self.blocks, start=1):
             x, elements = block(x, elements, context, index in self.pool_blocks)
         if self.last_conv_t2:
-            x, elements = mean_over_elements(x, elements).unsqueeze(2), _identity_element(x)
+            x = mean_over_elements(x, elements).unsqueeze(2)
+            elements = Elements(x.new_zeros(1), x.new_ones(1))  # the identity
         x, elements = self.last(x, elements, context)
         x = mask_absent(F.relu(self.last_norm(x, elements.weight)), elements)
         return self.head(self._pool(x))
@@ -184,7 +184,3 @@ class _Block(nn.Module):
         shortcut = x if self.shortcut is None else self.shortcut(x, elements, out, context)
         y = self.norm(y + shortcut, out.weight)
         return mask_absent(F.relu(spatial_max_pool(y) if pool else y), out), out
-
-
-def _identity_element(x: Tensor) -> Elements:
-    return Elements(x.new_zeros(1), x.new_ones(1))
