@@ -9,21 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from learnsym.figures.style import (
-    FIXED,
-    GREY,
-    LEGEND,
-    THICK,
-    Axes,
-    Figure,
-    Look,
-    colours,
-    draw_arc,
-    draw_panels,
-    finish,
-    new_figure,
-    save,
-)
+from learnsym.figures import style
+from learnsym.figures.style import Axes, Look
 from learnsym.results.grouping import Group
 from learnsym.results.symmetry import (
     Measurement,
@@ -40,7 +27,7 @@ _CIRCLE = 2.5
 """From the centre of one circle to that of the next, in radii."""
 _LINES = {"nominal": "-", "equivariant": "--", "augmented": ":"}
 _TIME = "part of the training"
-_SMALL = LEGEND | {"fontsize": 6.5}
+_SMALL = style.LEGEND | {"fontsize": 6.5}
 _RELATIVE_DISTANCE = "distance to E / norm"
 
 
@@ -51,7 +38,7 @@ def draw_comparison(path: Path, groups: Sequence[Group], known: Mapping[str, Kno
     from equivariant weights. Below: parts and distances over the training, and the error of the
     output by angle, where they were measured.
     """
-    arms = [(g, known[g.label], c) for g, c in zip(groups, colours(len(groups)), strict=True)]
+    arms = [(g, known[g.label], c) for g, c in zip(groups, style.colours(len(groups)), strict=True)]
     runs = [run for g in groups for run in g.runs]
     there_is = {
         _draw_fractions: any(map(fractions_over_training, runs)),
@@ -64,13 +51,13 @@ def draw_comparison(path: Path, groups: Sequence[Group], known: Mapping[str, Kno
     # From a decade below the smallest distance to some room for numbers.
     limits = 10 ** math.floor(math.log10(min(means)) - 1), 40 * max(means)
     heights = [1.75] * len(tall) + ([3.3] if panels else [])
-    figure = new_figure(10.5, sum(heights) + 0.3)
+    figure = style.new_figure(10.5, sum(heights) + 0.3)
     rows = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
     for row, arm in zip(rows, tall, strict=False):
         _draw_row(row, *arm, limits)
     if panels:
-        draw_panels(rows[-1], panels)
-    save(figure, path)
+        style.draw_panels(rows[-1], panels)
+    style.save(figure, path)
 
 
 def _circles(measured: Known) -> list[Measurement]:
@@ -84,7 +71,7 @@ def _bars(measured: Known) -> list[Measurement]:
 
 
 def _draw_row(
-    figure: Figure, group: Group, measured: Known, colour: str, limits: tuple[float, float]
+    figure: style.Figure, group: Group, measured: Known, colour: str, limits: tuple[float, float]
 ) -> None:
     """Draw circles to the left, bars to the right, as far as there is something to draw."""
     seeds = f"  ({len(group.runs)} seeds)" if len(group.runs) > 1 else ""
@@ -106,8 +93,8 @@ def _draw_circles(
     """Draw one circle for each layer; upwards is the identity. What was never learned is grey."""
     for index, m in enumerate(circles):
         x, half = index * _CIRCLE, max(math.pi * (m.fraction or 0.0), 0.02)
-        draw_arc(axes, math.pi, x=x, color=GREY, linewidth=1.0)
-        draw_arc(axes, half, x=x, color=colour if m.learned else FIXED, **THICK)
+        style.draw_arc(axes, math.pi, x=x, color=style.GREY, linewidth=1.0)
+        style.draw_arc(axes, half, x=x, color=colour if m.learned else style.FIXED, **style.THICK)
         text = f"{m.mean:.2f}" + (f"\n± {m.sd:.2f}" if m.sd is not None else "")
         text += "\nrad" if m.unit == "rad" else ""
         axes.text(x, 0, text, ha="center", va="center", fontsize=7)
@@ -133,7 +120,7 @@ def _draw_bars(axes: Axes, bars: Known, colour: str, limits: tuple[float, float]
     axes.set_yticks(range(len(names)), names)
     # A bar by itself is no thicker than others.
     frame: Look = {"xscale": "log", "xlim": limits, "ylim": (max(len(names), 3) - 0.4, -0.6)}
-    finish(axes, "", _RELATIVE_DISTANCE if bars[0].unit else "distance to E", "", **frame)
+    style.finish(axes, "", _RELATIVE_DISTANCE if bars[0].unit else "distance to E", "", **frame)
     axes.tick_params(labelsize=7)
 
 
@@ -146,7 +133,7 @@ def _draw_fractions(axes: Axes, arms: Sequence[Arm]) -> None:
         if series:
             _draw_mean(axes, series, color=colour, label=g.label)
     title, y = "learned part of the rotations", "part of the circle"
-    finish(axes, title, _TIME, y, _SMALL, ylim=(-0.03, 1.03))
+    style.finish(axes, title, _TIME, y, _SMALL, ylim=(-0.03, 1.03))
 
 
 def _draw_distances(axes: Axes, arms: Sequence[Arm]) -> None:
@@ -169,7 +156,7 @@ def _draw_distances(axes: Axes, arms: Sequence[Arm]) -> None:
             else:
                 axes.plot([], [], **look)
     title = "distance from equivariant weights"
-    finish(axes, title, _TIME, _RELATIVE_DISTANCE, _SMALL, yscale="log")
+    style.finish(axes, title, _TIME, _RELATIVE_DISTANCE, _SMALL, yscale="log")
 
 
 def _draw_mean(axes: Axes, series: Sequence[Points], **look: Any) -> None:
@@ -190,4 +177,4 @@ def _draw_error_by_angle(axes: Axes, arms: Sequence[Arm]) -> None:
                 axes.plot(x, y, line, label=f"{g.label}{suffix}", **look)
     title, x = "equivariance error of the output", "rotation of the input (degrees)"
     legend, room = _SMALL | {"loc": "upper left"}, (0, 1.45 * axes.get_ylim()[1])
-    finish(axes, title, x, "relative error", legend, ylim=room)
+    style.finish(axes, title, x, "relative error", legend, ylim=room)

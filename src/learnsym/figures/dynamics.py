@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from learnsym.figures.style import COLOURS, LEGEND, Axes, finish, new_figure, save
+from learnsym.figures import style
+from learnsym.figures.style import COLOURS, Axes
 from learnsym.schema import PlainDict
 
 if TYPE_CHECKING:
@@ -35,14 +36,14 @@ def draw_flows(
         for arm, colour in _COLOUR_OF.items():
             _draw_members(axes, x[index_of(arm)], y[index_of(arm)], colour, arm)
 
-    figure = new_figure(9.2, 6.4)
+    figure = style.new_figure(9.2, 6.4)
     upper, lower = figure.subplots(2, 2)
     for axes, arm in zip(upper, ("nominal", "augmented"), strict=True):
         draw_arms(axes, change, distance)
         top = np.nanmax(distance[index_of(arm)])
         limits = {"ylim": (-0.04 * top, 1.08 * top)} if top > 0 else {}
-        legend = LEGEND if arm == "nominal" else {}
-        finish(axes, f"{title}: scaled to the {arm} arm", x, y, legend, **limits)
+        legend = style.LEGEND if arm == "nominal" else {}
+        style.finish(axes, f"{title}: scaled to the {arm} arm", x, y, legend, **limits)
     is_metric = (n for n in records.series if n.startswith("test_") and "accuracy" in n)
     titles = {"loss": "loss on the training set", next(is_metric, None): "test accuracy"}
     for axes, (series, what) in zip(lower, titles.items(), strict=True):
@@ -51,8 +52,8 @@ def draw_flows(
             continue
         values = records.total(series).numpy()
         draw_arms(axes, np.broadcast_to(np.arange(records.steps + 1), values.shape), values)
-        finish(axes, f"{what} (median bold)", "step", series.replace("_", " "), {})
-    save(figure, path)
+        style.finish(axes, f"{what} (median bold)", "step", series.replace("_", " "), {})
+    style.save(figure, path)
 
 
 def _draw_members(
@@ -71,7 +72,7 @@ def draw_drift(path: Path, runs: Mapping[str, Sequence[PlainDict]]) -> None:
     [members][...].
     """
     cases = list(dict.fromkeys(map(case_of, runs)))
-    figure = new_figure(9.6, 3.8)
+    figure = style.new_figure(9.6, 3.8)
     for axes, what in zip(figure.subplots(1, 2), ("epoch", "step"), strict=True):
         for label, curves in runs.items():
             members = [member for curve in curves for member in curve[f"per_{what}"]]
@@ -82,9 +83,9 @@ def draw_drift(path: Path, runs: Mapping[str, Sequence[PlainDict]]) -> None:
             colour = COLOURS[cases.index(case_of(label)) % len(COLOURS)]
             line = "--" if label.endswith("whole_orbits") else "-"
             _draw_members(axes, steps, distances, colour, label, line)
-        title = f"distance from E per {what} (median bold)"
-        finish(axes, title, what, "||A - ΠA||", LEGEND if what == "epoch" else {}, yscale="log")
-    save(figure, path)
+        title, legend = f"distance from E per {what} (median bold)", what == "epoch"
+        style.finish(axes, title, what, "||A - ΠA||", style.LEGEND if legend else {}, yscale="log")
+    style.save(figure, path)
 
 
 def case_of(label: str) -> str:

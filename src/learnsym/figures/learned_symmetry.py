@@ -6,24 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from learnsym.figures.style import (
-    COLOURS,
-    FIXED,
-    GREY,
-    HEADING,
-    LEGEND,
-    THICK,
-    Axes,
-    Figure,
-    Look,
-    Panel,
-    draw_arc,
-    draw_means,
-    draw_panels,
-    finish,
-    new_figure,
-    save,
-)
+from learnsym.figures import style
+from learnsym.figures.style import COLOURS, Axes, Look
 from learnsym.figures.width import Rows, draw_response
 from learnsym.results.collect import Run
 from learnsym.results.symmetry import short_name
@@ -58,7 +42,7 @@ def draw_learned_layers(
     """Draw what every layer learned, and below how it came about and the response to rotations."""
     samplers = layers_that_learn(net)
     has_mirror = any(m.stabiliser.has_mirror for m in samplers.values())
-    panels: list[Panel] = [
+    panels: list[style.Panel] = [
         partial(draw_fractions, rows=rows, layers=list(samplers), generator=generator)
         for generator in (["rotation", "reflection"] if has_mirror else ["rotation"])
         if rows
@@ -66,16 +50,16 @@ def draw_learned_layers(
     panels += [partial(draw_response, curve=response)] if response else []
     per_row = min(len(samplers), _PER_ROW)
     heights = [0.35 + 1.65 * math.ceil(len(samplers) / per_row), 2.9 if panels else 0.0]
-    figure = new_figure(max(1.35 * per_row, 3.6 * len(panels), 5.0), sum(heights))
+    figure = style.new_figure(max(1.35 * per_row, 3.6 * len(panels), 5.0), sum(heights))
     halves: Any = figure.subfigures(2, 1, height_ratios=heights) if panels else [figure]
     _draw_circles(halves[0], samplers, per_row, has_mirror)
     if panels:
-        draw_panels(halves[1], panels)
-    save(figure, path)
+        style.draw_panels(halves[1], panels)
+    style.save(figure, path)
 
 
 def _draw_circles(
-    figure: Figure, samplers: "Mapping[str, GroupSampler]", per_row: int, has_mirror: bool
+    figure: style.Figure, samplers: "Mapping[str, GroupSampler]", per_row: int, has_mirror: bool
 ) -> None:
     """Draw one small circle for each layer, and say what its marks mean."""
     finite = any(m.stabiliser.order for m in samplers.values())
@@ -84,7 +68,7 @@ def _draw_circles(
         remarks[0] += ", present with probability m"
     remarks += ["hollow: left out in evaluation"] if finite else []
     title = "learned part of the group" + (f" ({'; '.join(remarks)})" if remarks else "")
-    figure.suptitle(title, **HEADING)
+    figure.suptitle(title, **style.HEADING)
     grid = figure.subplots(math.ceil(len(samplers) / per_row), per_row, squeeze=False).flatten()
     for axes in grid:
         axes.set_axis_off()
@@ -98,18 +82,20 @@ def draw_circle(axes: Axes, sampler: "GroupSampler") -> None:
 
     Upwards is the identity, angles grow clockwise, as on a screen where y runs down.
     """
-    colours = COLOURS[:2] if sampler.learned else (FIXED, FIXED)
+    colours = COLOURS[:2] if sampler.learned else (style.FIXED, style.FIXED)
     mirror = sampler.stabiliser.has_mirror
     for radius in (1.0, INNER) if mirror else (1.0,):
-        draw_arc(axes, math.pi, radius, color=GREY, linewidth=1.0)
+        style.draw_arc(axes, math.pi, radius, color=style.GREY, linewidth=1.0)
     axes.plot([0, 0], [1.0, 1.14], color="black", linewidth=0.8)
     if sampler.stabiliser.order is None:
         extents = {r.generator: r.value for r in sampler.ranges()}
         fraction, probability = extents["rotation"], extents.get("reflection", 0.0)
         half = max(math.pi * fraction, 0.02)  # the identity alone is seen as well
-        draw_arc(axes, half, color=colours[0], alpha=1.0, **THICK)
+        style.draw_arc(axes, half, color=colours[0], alpha=1.0, **style.THICK)
         if mirror:
-            draw_arc(axes, half, INNER, color=colours[1], alpha=max(0.06, probability), **THICK)
+            style.draw_arc(
+                axes, half, INNER, color=colours[1], alpha=max(0.06, probability), **style.THICK
+            )
         label = f"{100 * fraction:.0f} %" + (f"\nm {probability:.2f}" if mirror else "")
     else:
         label = _draw_elements(axes, sampler, colours)
@@ -148,8 +134,8 @@ def draw_fractions(axes: Axes, rows: Rows, layers: Sequence[str], generator: str
             look = {"color": "grey", "linestyle": ":"}
         axes.plot(epochs, values, linewidth=1.4, label=short_name(layer), **look)
     title = f"{_TITLES[generator]} over training"
-    legend = LEGEND | {"fontsize": 6.5, "ncols": 1 + len(layers) // 7}
-    finish(axes, title, "epoch", "fraction", legend, ylim=(-0.03, 1.03))
+    legend = style.LEGEND | {"fontsize": 6.5, "ncols": 1 + len(layers) // 7}
+    style.finish(axes, title, "epoch", "fraction", legend, ylim=(-0.03, 1.03))
 
 
 def final_fractions(runs: Sequence[Run]) -> dict[str, list[float]]:
@@ -172,7 +158,7 @@ def draw_final_fractions(
     layers = list(dict.fromkeys(layer for values in groups.values() for layer in values))
     for label, values in groups.items():
         x = [layers.index(layer) for layer in values]
-        draw_means(axes, x, list(values.values()), colours[label], label)
+        style.draw_means(axes, x, list(values.values()), colours[label], label)
     names = [short_name(layer) for layer in layers]
     axes.set_xticks(range(len(layers)), names, rotation=30, ha="right", rotation_mode="anchor")
-    finish(axes, f"{_TITLES['rotation']} at the end", "", "fraction", ylim=(-0.03, 1.03))
+    style.finish(axes, f"{_TITLES['rotation']} at the end", "", "fraction", ylim=(-0.03, 1.03))

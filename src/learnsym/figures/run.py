@@ -6,19 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from learnsym.figures import style
 from learnsym.figures.learned_symmetry import draw_learned_layers, layers_that_learn
-from learnsym.figures.style import (
-    HEADING,
-    LEGEND,
-    Axes,
-    Figure,
-    Panel,
-    draw_image,
-    draw_panels,
-    finish,
-    new_figure,
-    save,
-)
+from learnsym.figures.style import Axes
 from learnsym.figures.width import Rows, draw_bands, draw_box, draw_response, draw_widths
 from learnsym.run.directory import RunDirectory
 from learnsym.schema import PlainDict
@@ -58,16 +48,16 @@ def _draw_learned_symmetry(
     if not panels:
         return False
     augments = hasattr(net, "augment") and data.kind == "images"
-    figure = new_figure(3.4 * max(len(panels), 2), 5.2 if augments else 2.9)
+    figure = style.new_figure(3.4 * max(len(panels), 2), 5.2 if augments else 2.9)
     halves: Any = figure.subfigures(2, 1, height_ratios=[1.15, 1]) if augments else [figure]
-    draw_panels(halves[0], panels)
+    style.draw_panels(halves[0], panels)
     if augments:
         _draw_augmented_images(halves[1], net, data)
-    save(figure, path)
+    style.save(figure, path)
     return True
 
 
-def _draw_augmented_images(figure: Figure, net: Any, data: "Data") -> None:
+def _draw_augmented_images(figure: style.Figure, net: Any, data: "Data") -> None:
     """Draw two test images, each beside samples of the distribution that `net` learned."""
     import torch
 
@@ -77,20 +67,20 @@ def _draw_augmented_images(figure: Figure, net: Any, data: "Data") -> None:
     with torch.no_grad(), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(0)
         samples = net.augment(images.repeat_interleave(7, dim=0)).unflatten(0, (len(images), 7))
-    figure.suptitle("test images and samples of the learned augmentation", **HEADING)
+    figure.suptitle("test images and samples of the learned augmentation", **style.HEADING)
     panels = figure.subplots(len(images), 8, squeeze=False)
     for row, image, own in zip(panels, images, samples, strict=True):
         for axes, shown in zip(row, [image, *own], strict=True):
-            draw_image(axes, shown.cpu())
+            style.draw_image(axes, shown.cpu())
         row[0].set_xlabel("original", fontsize=8)
 
 
-def _width_panels(rows: Rows, truth: float | None) -> list[Panel]:
+def _width_panels(rows: Rows, truth: float | None) -> list[style.Panel]:
     """Return functions that draw the learned rotation, and the widths that have moved."""
     learned = [key for key in (rows[-1] if rows else {}) if key.startswith("learned_")]
     rotation = next((k for k in learned if k.startswith("learned_rotation_width_rad")), None)
     moved = [k for k in learned if k != rotation and rows[-1][k] != rows[0][k]]
-    panels: list[Panel] = []
+    panels: list[style.Panel] = []
     if rotation:
         panels.append(partial(draw_bands, runs={"learned": [rows]}, key=rotation, truth=truth))
         panels.append(partial(draw_box, width=rows[-1][rotation], truth=truth))
@@ -105,11 +95,11 @@ def _draw_distance(path: Path, rows: Rows) -> bool:
     if not rows:
         return False
     is_relative = _RELATIVE in rows[0]
-    figure = new_figure(9.6 if is_relative else 6.4, 3.4)
+    figure = style.new_figure(9.6 if is_relative else 6.4, 3.4)
     panels = [_draw_by_layer, _draw_relative] if is_relative else [_draw_by_layer]
     ratios = [2.1, 1][: len(panels)]
-    draw_panels(figure, [partial(draw, rows=rows) for draw in panels], width_ratios=ratios)
-    save(figure, path)
+    style.draw_panels(figure, [partial(draw, rows=rows) for draw in panels], width_ratios=ratios)
+    style.save(figure, path)
     return True
 
 
@@ -117,7 +107,7 @@ def _draw_relative(axes: Axes, rows: Rows) -> None:
     _draw_line(axes, rows, _RELATIVE, color="black", linewidth=1.8)
     limits = 0, 1.1 * max(row[_RELATIVE] for row in rows) or 1.0
     y = "distance / norm of all layers"
-    finish(axes, "relative distance", "epoch", y, ylim=limits)
+    style.finish(axes, "relative distance", "epoch", y, ylim=limits)
 
 
 def _draw_by_layer(axes: Axes, rows: Rows) -> None:
@@ -144,7 +134,7 @@ def _draw_by_layer(axes: Axes, rows: Rows) -> None:
         axes.set_yscale("log")
         axes.tick_params(which="minor", labelsize=7)
     beside = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5), "ncols": 1 + (len(layers) > 12)}
-    finish(axes, "distance to equivariant layers", "epoch", "distance", LEGEND | beside)
+    style.finish(axes, "distance to equivariant layers", "epoch", "distance", style.LEGEND | beside)
 
 
 def _draw_line(axes: Axes, rows: Rows, key: str, floor: float = -1.0, **settings: Any) -> None:

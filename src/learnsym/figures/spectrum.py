@@ -5,16 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from learnsym.figures.style import (
-    COLOURS,
-    Axes,
-    Look,
-    colours,
-    draw_means,
-    finish,
-    new_figure,
-    save,
-)
+from learnsym.figures import style
+from learnsym.figures.style import COLOURS, Axes, Look
 from learnsym.schema import PlainDict
 
 Curve = PlainDict
@@ -34,13 +26,13 @@ def draw_spectra(path: Path, runs: Runs) -> None:
     if None not in levels and len(set(levels)) == len(levels) > 1:
         of_level = dict(zip(levels, runs.values(), strict=True))
         runs = {f"λ = {level:g}": curves for level, curves in of_level.items()}
-    figure = new_figure(11.4, 6.4 if of_level else 3.4)
+    figure = style.new_figure(11.4, 6.4 if of_level else 3.4)
     grid = figure.subplots(2 if of_level else 1, 2 if of_level else 3).flatten()
     for axes, draw in zip(grid, (_draw_leading, _draw_density, _draw_effective), strict=False):
         draw(axes, runs)
     if of_level:
         _draw_against_level(grid[3], of_level)
-    save(figure, path)
+    style.save(figure, path)
 
 
 def _draw_leading(axes: Axes, runs: Runs) -> None:
@@ -55,7 +47,7 @@ def _draw_leading(axes: Axes, runs: Runs) -> None:
             look: Look = {"ecolor": colour, "elinewidth": 0.8, "alpha": 0.5}
             axes.errorbar(rank, values, [lower, bounds], fmt="none", **look)
     title = "positive Ritz values" + (" and their bounds" if len(runs) == 1 else "")
-    finish(axes, title, "number", f"eigenvalue ({_matrix(runs)})", yscale="log")
+    style.finish(axes, title, "number", f"eigenvalue ({_matrix(runs)})", yscale="log")
 
 
 def _draw_density(axes: Axes, runs: Runs) -> None:
@@ -67,16 +59,16 @@ def _draw_density(axes: Axes, runs: Runs) -> None:
     least = min(curve["least_weight"] for _, _, curve in curves)
     limits: Look = {"yscale": "log", "ylim": (max(1e-9, least) * 1e-1 * top, 2 * top)}
     x = f"eigenvalue ({_matrix(runs)})"
-    finish(axes, "density of all eigenvalues (broadened)", x, "density", **limits)
+    style.finish(axes, "density of all eigenvalues (broadened)", x, "density", **limits)
 
 
 def _draw_effective(axes: Axes, runs: Runs) -> None:
     """Draw N_eff(z) of the positive leading eigenvalues, the mean over runs of one label."""
-    for colour, (label, curves) in zip(colours(len(runs)), runs.items(), strict=True):
+    for colour, (label, curves) in zip(style.colours(len(runs)), runs.items(), strict=True):
         mean = np.mean([curve["n_eff"] for curve in curves], axis=0)
         axes.plot(curves[0]["z"], mean, color=colour, linewidth=1.6, label=label or None)
     y = "N_eff(z) = Σ λ / (λ + z)"
-    finish(axes, "effective dimension", "z", y, xscale="log", ylim=(0, None))
+    style.finish(axes, "effective dimension", "z", y, xscale="log", ylim=(0, None))
 
 
 def _draw_against_level(axes: Axes, by_level: Mapping[float, Sequence[Curve]]) -> None:
@@ -85,9 +77,9 @@ def _draw_against_level(axes: Axes, by_level: Mapping[float, Sequence[Curve]]) -
     reported = [set(curve["n_eff_at"]) for curves in by_level.values() for curve in curves]
     for colour, z in zip(COLOURS, sorted(set.intersection(*reported), key=float), strict=False):
         values = [[curve["n_eff_at"][z] for curve in by_level[level]] for level in levels]
-        draw_means(axes, levels, values, colour, f"z = {z}")
+        style.draw_means(axes, levels, values, colour, f"z = {z}")
     title = "effective dimension against the reward for wide distributions"
-    finish(axes, title, "regularisation λ", "N_eff(z)", ylim=(0, None))
+    style.finish(axes, title, "regularisation λ", "N_eff(z)", ylim=(0, None))
 
 
 def _matrix(runs: Runs) -> str:
@@ -101,6 +93,6 @@ def _labelled(runs: Runs) -> list[tuple[str, str | None, Curve]]:
     """Return colour, label (for the first curve of each) and curve."""
     return [
         (colour, None if index else label or None, curve)
-        for colour, (label, curves) in zip(colours(len(runs)), runs.items(), strict=True)
+        for colour, (label, curves) in zip(style.colours(len(runs)), runs.items(), strict=True)
         for index, curve in enumerate(curves)
     ]

@@ -5,19 +5,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from learnsym.figures import style
 from learnsym.figures.dynamics import draw_drift
 from learnsym.figures.learned_symmetry import draw_final_fractions, final_fractions
 from learnsym.figures.spectrum import draw_spectra
-from learnsym.figures.style import (
-    TRUTH,
-    Axes,
-    Panel,
-    colours,
-    draw_panels,
-    finish,
-    new_figure,
-    save,
-)
+from learnsym.figures.style import Axes
 from learnsym.figures.width import draw_bands, draw_responses
 from learnsym.results.collect import Run
 
@@ -38,9 +30,9 @@ def draw_sweep(path: Path, groups: Groups) -> bool:
             return True
     panels = _panels(groups)
     if panels:
-        figure = new_figure(4.2 * len(panels), 3.4)
-        draw_panels(figure, panels)
-        save(figure, path)
+        figure = style.new_figure(4.2 * len(panels), 3.4)
+        style.draw_panels(figure, panels)
+        style.save(figure, path)
     return bool(panels)
 
 
@@ -50,9 +42,9 @@ def _curves(groups: Groups, name: str) -> dict[str, list[Any]]:
     return {label: own for label, own in curves.items() if own}
 
 
-def _panels(groups: Groups) -> list[Panel]:
-    colour_of = dict(zip(groups, colours(len(groups)), strict=True))
-    panels: list[Panel] = []
+def _panels(groups: Groups) -> list[style.Panel]:
+    colour_of = dict(zip(groups, style.colours(len(groups)), strict=True))
+    panels: list[style.Panel] = []
     rows = {
         x: [r.rows for r in runs if r.rows and _WIDTH in r.rows[-1]] for x, runs in groups.items()
     }
@@ -75,11 +67,11 @@ def _draw_final_widths(
 ) -> None:
     """Draw the final rotation width of every run, the mean as a bar, the truth as a dash."""
     for x, (colour, (label, values)) in enumerate(
-        zip(colours(len(widths)), widths.items(), strict=True)
+        zip(style.colours(len(widths)), widths.items(), strict=True)
     ):
         axes.bar(x, sum(values) / len(values), color=colour, alpha=0.3, width=0.7)
         axes.plot([x] * len(values), values, "o", color=colour, markersize=4)
         if (truth := truths[label]) is not None:
-            axes.hlines(truth, x - 0.42, x + 0.42, **TRUTH)
+            axes.hlines(truth, x - 0.42, x + 0.42, **style.TRUTH)
     axes.set_xticks(range(len(widths)), list(widths), rotation=20, ha="right", fontsize=7)
-    finish(axes, "final width of the rotation (dashes: truth)", "", "width (rad)")
+    style.finish(axes, "final width of the rotation (dashes: truth)", "", "width (rad)")

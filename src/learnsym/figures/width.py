@@ -7,19 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from learnsym.figures.style import (
-    COLOURS,
-    LEGEND,
-    TRUTH,
-    Axes,
-    colours,
-    draw_band,
-    draw_panels,
-    finish,
-    new_figure,
-    pi_ticks,
-    save,
-)
+from learnsym.figures import style
+from learnsym.figures.style import COLOURS, Axes
 from learnsym.schema import PlainDict
 
 Rows = Sequence[PlainDict]
@@ -35,22 +24,24 @@ def draw_bands(
 
     Of several runs of a label the mean is drawn, the deviation shaded at its edge.
     """
-    for colour, (label, rows_of_runs) in zip(colours(len(runs)), runs.items(), strict=True):
+    for colour, (label, rows_of_runs) in zip(style.colours(len(runs)), runs.items(), strict=True):
         length = min(map(len, rows_of_runs))
         half = np.array([[row[key] for row in rows[:length]] for rows in rows_of_runs]) / 2
         epochs = [row["epoch"] for row in rows_of_runs[0][:length]]
         if len(runs) == 1:
             mean = half.mean(axis=0)
             axes.fill_between(epochs, -mean, mean, alpha=0.25, color=colour, linewidth=0)
-        draw_band(axes, epochs, -half, colour, None)
-        draw_band(axes, epochs, half, colour, label)
+        style.draw_band(axes, epochs, -half, colour, None)
+        style.draw_band(axes, epochs, half, colour, label)
     if truth is not None:
-        axes.axhline(-truth / 2, **TRUTH)
-        axes.axhline(truth / 2, label="truth", **TRUTH)
-    pi_ticks(axes.yaxis)
+        axes.axhline(-truth / 2, **style.TRUTH)
+        axes.axhline(truth / 2, label="truth", **style.TRUTH)
+    style.pi_ticks(axes.yaxis)
     # The truth is behind the legend.
     frame = {"frameon": True, "facecolor": "white", "framealpha": 0.85, "edgecolor": "none"}
-    finish(axes, "learned rotation over training", "epoch", "angle (rad)", LEGEND | frame)
+    style.finish(
+        axes, "learned rotation over training", "epoch", "angle (rad)", style.LEGEND | frame
+    )
 
 
 def draw_box(axes: Axes, width: float, truth: float | None) -> None:
@@ -66,24 +57,24 @@ def draw_box(axes: Axes, width: float, truth: float | None) -> None:
         elif name == "learned":
             axes.fill(edges, [0, 1 / value, 1 / value, 0], color=colour, alpha=0.3, label=label)
         else:
-            axes.plot(edges, [0, 1 / value, 1 / value, 0], label=label, **TRUTH)
+            axes.plot(edges, [0, 1 / value, 1 / value, 0], label=label, **style.TRUTH)
     limit = max(1.15 * math.pi, 0.6 * width)
     axes.set(xlim=(-limit, limit), ylim=(0, 1.45 * axes.get_ylim()[1]))
-    pi_ticks(axes.xaxis)
-    corner = LEGEND | {"loc": "upper right"}
-    finish(axes, "distribution of rotations at the end", "angle (rad)", "density", corner)
+    style.pi_ticks(axes.xaxis)
+    corner = style.LEGEND | {"loc": "upper right"}
+    style.finish(axes, "distribution of rotations at the end", "angle (rad)", "density", corner)
 
 
 def draw_widths(axes: Axes, rows: Rows, keys: Sequence[str], title: str) -> None:
     """Draw the extents along several generators over training."""
     epochs = [row["epoch"] for row in rows]
-    for index, (colour, key) in enumerate(zip(colours(len(keys)), keys, strict=True)):
+    for index, (colour, key) in enumerate(zip(style.colours(len(keys)), keys, strict=True)):
         label = key.removeprefix("learned_").replace("_width", "").replace("_", " ")
         line = "-" if index < len(COLOURS) else "--"
         values = [row[key] for row in rows]
         axes.plot(epochs, values, line, color=colour, linewidth=1.4, label=label)
-    legend = LEGEND | {"ncols": 2 if len(keys) > len(COLOURS) else 1}
-    finish(axes, title, "epoch", "width", legend, ylim=(0, None))
+    legend = style.LEGEND | {"ncols": 2 if len(keys) > len(COLOURS) else 1}
+    style.finish(axes, title, "epoch", "width", legend, ylim=(0, None))
 
 
 def draw_width_sweep(
@@ -99,13 +90,13 @@ def draw_width_sweep(
         x, y = zip(*((point["width"], point[key]) for point in curve), strict=True)
         axes.plot(x, y, "o-", color=COLOURS[0], markersize=3, linewidth=1.4)
         if truth is not None:
-            axes.axvline(truth, label="truth", **TRUTH)
+            axes.axvline(truth, label="truth", **style.TRUTH)
         title, label = titles[key]
-        finish(axes, f"{title} against a forced width", f"width of the {generator}", label)
+        style.finish(axes, f"{title} against a forced width", f"width of the {generator}", label)
 
-    figure = new_figure(7.6, 3.0)
-    draw_panels(figure, [partial(draw, key=key) for key in titles if key in curve[0]])
-    save(figure, path)
+    figure = style.new_figure(7.6, 3.0)
+    style.draw_panels(figure, [partial(draw, key=key) for key in titles if key in curve[0]])
+    style.save(figure, path)
 
 
 def draw_response(axes: Axes, curve: Curve) -> None:
@@ -115,7 +106,7 @@ def draw_response(axes: Axes, curve: Curve) -> None:
     if both:
         for colour, (name, values) in zip(COLOURS[1:], curve["per_class"].items(), strict=False):
             axes.plot(curve["angles_deg"], values, "--", color=colour, linewidth=1.2, label=name)
-        axes.legend(**LEGEND)
+        axes.legend(**style.LEGEND)
 
 
 def draw_responses(
@@ -127,11 +118,11 @@ def draw_responses(
     """
     if all(c.get("classes") == 2 for runs in curves.values() for c in runs):
         axes.axhline(0.5, color="black", linestyle=":", linewidth=1, label="one half, a guess")
-    chosen = colours_of or colours(len(curves))
+    chosen = colours_of or style.colours(len(curves))
     for colour, (label, runs) in zip(chosen, curves.items(), strict=True):
         angles = runs[0]["angles_deg"]
         same = [c["probability"] for c in runs if len(c["probability"]) == len(angles)]
-        draw_band(axes, angles, np.array(same), colour, label or None)
+        style.draw_band(axes, angles, np.array(same), colour, label or None)
     limits = {"xticks": [-180, -90, 0, 90, 180], "ylim": (-0.03, 1.03)}
     x = "rotation of the input (degrees)"
-    finish(axes, "response to a turned input", x, "probability of the right class", **limits)
+    style.finish(axes, "response to a turned input", x, "probability of the right class", **limits)
