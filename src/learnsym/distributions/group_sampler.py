@@ -75,10 +75,7 @@ class GroupSampler(LearnedSymmetry):
         shared_offset: Tensor | None = None,
         rows: BatchRows | None = None,
     ) -> Elements:
-        """Draw a set of elements, [n] for all images or [images, n].
-
-        The `shared_offset` [] is that of the network, if all layers share one.
-        """
+        """Draw a set of elements, [n] for all images or [images, n]."""
         parameter = self.logits if self.theta is None else self.theta
         if parameter is not None and parameter.device.type == "cpu":
             self._refresh()
@@ -114,10 +111,7 @@ class GroupSampler(LearnedSymmetry):
         return torch.cat([gates.new_ones(images, always), gates], -1)
 
     def _split(self) -> tuple[int, int]:
-        """Return how many elements are always present, the first ones, and how many are gated.
-
-        Always present are the identity of a finite group, and rotations of a continuous one.
-        """
+        """Return how many elements are always present (identity or rotations), how many gated."""
         if self.stabiliser.order is not None:
             return 1, self.plan.samples - 1
         return self._count, self._count

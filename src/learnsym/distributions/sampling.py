@@ -69,16 +69,11 @@ class FullSampling:
                 f"samples={self.samples}, but {stabiliser} has {stabiliser.order} elements: "
                 "leave samples null"
             )
+        finite = f"has no effect on {stabiliser}, which is finite and sampled whole: leave it null"
         if self.sampling == "random":
-            raise ValueError(
-                f"sampling=random has no effect on {stabiliser}, which is finite: "
-                "leave it null, or take se2 or e2"
-            )
+            raise ValueError(f"sampling=random {finite}, or take se2 or e2")
         if self.sample_sets in ("layer", "image"):
-            raise ValueError(
-                f"sample_sets={self.sample_sets} has no effect on {stabiliser}, which is always "
-                "sampled whole: leave it null"
-            )
+            raise ValueError(f"sample_sets={self.sample_sets} {finite}")
         return ResolvedSampling(stabiliser, stabiliser.order, random=False, sets="network")
 
 
@@ -86,12 +81,8 @@ class FullSampling:
 class PartialSampling(FullSampling):
     """How the layers sample a subset of the stabiliser, which every group convolution learns.
 
-    Attributes:
-        initial_arc: theta at the start.
-        initial_keep: probability at the start of a mirror image, and of the elements of a finite
-            group.
-        temperature: of the Gumbel-sigmoid, at the start of the training.
-        last_temperature: at its end.
+    At the start theta is `initial_arc`, and the probability of a mirror image, and of the elements
+    of a finite group, `initial_keep`. The temperatures are those of the Gumbel-sigmoid.
     """
 
     initial_arc: Fraction = 1.0

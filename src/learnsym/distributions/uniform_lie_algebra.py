@@ -110,8 +110,8 @@ class UniformLieAlgebra(LearnedSymmetry):
         widths = self.widths() if device is None else self.widths().to(device)
         n = self.group.dim
         numbers = n + (self.reflection is not None)
-        like = {"device": widths.device, "dtype": widths.dtype}
-        drawn = batch_uniform(count, numbers, rows=rows, **like)
+        device, dtype = widths.device, widths.dtype
+        drawn = batch_uniform(count, numbers, rows=rows, device=device, dtype=dtype)
         # Half precision would know angles to three digits.
         with torch.autocast(widths.device.type, enabled=False):
             elements = self.group.exp((drawn[:, :n] - self.offset) * widths)

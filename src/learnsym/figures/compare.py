@@ -175,6 +175,6 @@ def _draw_error_by_angle(axes: Axes, arms: Sequence[Arm]) -> None:
                 look: Look = {"color": colour, "markersize": 3.5, "linewidth": 1.4}
                 x, y = zip(*points, strict=True)
                 axes.plot(x, y, line, label=f"{g.label}{suffix}", **look)
-    title, x = "equivariance error of the output", "rotation of the input (degrees)"
+    title, angle = "equivariance error of the output", "rotation of the input (degrees)"
     legend, room = _SMALL | {"loc": "upper left"}, (0, 1.45 * axes.get_ylim()[1])
-    style.finish(axes, title, x, "relative error", legend, ylim=room)
+    style.finish(axes, title, angle, "relative error", legend, ylim=room)

@@ -99,4 +99,4 @@ def _name_elements(panels: Iterable[Axes], elements: Elements) -> None:
 
 def _draw_signed(panels: Iterable[Axes], images: Tensor, limit: float) -> None:
     for axes, image in zip(panels, images, strict=False):
-        style.draw_image(axes, image, cmap="RdBu_r", vmin=-limit, vmax=limit)
+        style.draw_image(axes, image, "RdBu_r", -limit, limit)

@@ -128,7 +128,8 @@ def draw_fractions(axes: Axes, rows: Rows, layers: Sequence[str], generator: str
     epochs = [row["epoch"] for row in rows]
     alone = f"learned_{generator}_fraction"  # its name where nothing else learns
     for index, layer in enumerate(layers):
-        values = [row.get(f"{alone}/{layer}", row.get(alone, math.nan)) for row in rows]
+        own = f"{alone}/{layer}"
+        values: list[float] = [row.get(own, row.get(alone, math.nan)) for row in rows]
         look: Look = {"color": COLOURS[(index - 1) % len(COLOURS)]}
         if index == 0 and all(v == 1.0 for v in values):
             look = {"color": "grey", "linestyle": ":"}

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ def draw_spectra(path: Path, runs: Runs) -> None:
 
     Where the level of regularisation differs, N_eff is drawn against it too.
     """
-    levels = [curves[0].get("regularisation") for curves in runs.values()]
+    levels: list[Any] = [curves[0].get("regularisation") for curves in runs.values()]
     of_level: dict[float, Sequence[Curve]] = {}
     if None not in levels and len(set(levels)) == len(levels) > 1:
         of_level = dict(zip(levels, runs.values(), strict=True))

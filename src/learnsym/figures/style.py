@@ -91,11 +91,13 @@ def draw_means(
         axes.plot([at] * len(own), own, "o", color=colour, markersize=3.5)
 
 
-def draw_image(axes: Axes, image: Any, **settings: Any) -> None:
+def draw_image(
+    axes: Axes, image: Any, cmap: str = "gray", low: float = 0.0, high: float = 1.0
+) -> None:
     """Draw a tensor [C, H, W] (one channel, or the first three) or [H, W], without ticks."""
     if image.ndim == 3:
         image = image[0] if len(image) == 1 else image[:3].permute(1, 2, 0).clamp(0, 1)
-    axes.imshow(image.numpy(), **{"cmap": "gray", "vmin": 0, "vmax": 1} | settings)
+    axes.imshow(image.numpy(), cmap=cmap, vmin=low, vmax=high)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_linewidth(0.4)
 

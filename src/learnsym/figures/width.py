@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from learnsym.figures import style
-from learnsym.figures.style import COLOURS, Axes
+from learnsym.figures.style import COLOURS, Axes, Look
 from learnsym.schema import PlainDict
 
 Rows = Sequence[PlainDict]
@@ -123,6 +123,6 @@ def draw_responses(
         angles = runs[0]["angles_deg"]
         same = [c["probability"] for c in runs if len(c["probability"]) == len(angles)]
         style.draw_band(axes, angles, np.array(same), colour, label or None)
-    limits = {"xticks": [-180, -90, 0, 90, 180], "ylim": (-0.03, 1.03)}
+    limits: Look = {"xticks": [-180, -90, 0, 90, 180], "ylim": (-0.03, 1.03)}
     x = "rotation of the input (degrees)"
     style.finish(axes, "response to a turned input", x, "probability of the right class", **limits)

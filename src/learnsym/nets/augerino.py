@@ -60,9 +60,6 @@ class Augerino(AveragingNetwork):
 
     Args:
         backbone: the network f, to [B, K]; without a symmetry of its own.
-        group: of the plane for images, of space for point clouds.
-        task: "classification" or "regression".
-        regularisation: lambda, the reward for wide distributions.
         regulariser: R(w) over the learned generators: "norm" is ||w||_2, "squares" is sum_i w_i^2.
         learn, initial_width, initial_widths, center, reflection: see `UniformLieAlgebra`.
         width_cap: a width that has reached it stops being rewarded; None: every width is.
@@ -98,10 +95,7 @@ class Augerino(AveragingNetwork):
                 f"{group.space_dim} dimensions."
             )
         if min(train_copies, test_copies) < 1:
-            raise ValueError(
-                f"copies must be at least 1, got train_copies={train_copies}, "
-                f"test_copies={test_copies}."
-            )
+            raise ValueError(f"copies must be at least 1, got {train_copies=}, {test_copies=}.")
         self.augmentation = UniformLieAlgebra(
             group, learn, initial_width, initial_widths, center, reflection
         )

@@ -26,8 +26,7 @@ class PartialAugerino(AveragingNetwork):
     Args:
         backbone: a planar network f, [B, C, H, W] -> [B, K].
         group: R^2 x| H; the elements of H turn (and mirror) the input.
-        conv: how H is sampled; partial: which part of H is learned. In evaluation the set is fixed
-            and evenly spaced.
+        conv: how H is sampled; partial: which part of H is learned.
     """
 
     images_only = True

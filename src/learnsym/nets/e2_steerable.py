@@ -35,18 +35,13 @@ class E2Steerable(nn.Module):
     network: share_hidden=True, padding=0, pool_stride=3.
 
     Args:
-        in_channels: channels of the images, scalars under the group.
-        num_outputs: classes, or 1 for a regression.
         group: CN (rotations by 2 pi / N), DN (and mirror images), SO2 (all rotations), O2 (and
             mirror images).
         order: N, at least 2, for CN and DN; None for SO2 and O2.
         max_frequency: of the irreps in a field, for SO2 and O2; None for CN and DN.
-        fields, last_fields: after each of the first three convolutions, and after the fourth.
-        hidden: width of the linear layer.
         share_hidden: apply one hidden convolution with its normalisation twice, instead of two with
             weights of their own.
-        padding: zeros around the maps before every convolution; 0 shrinks a map by two pixels.
-        pool_stride: of the average over 3 x 3 pixels.
+        padding: 0 shrinks a map by two pixels with every convolution.
 
     Shape: [B, in_channels, H, W] to [B, num_outputs], with H, W >= 3, or >= 11 without padding.
     """
@@ -87,13 +82,10 @@ class E2Steerable(nn.Module):
         layers += [*hidden_block, *(hidden_block if share_hidden else block(field, fields))]
         layers.append(_steerable_conv(space, field, fields, field, last_fields, padding))
         self.features = nn.Sequential(*layers)
-        self.group_pool = (
-            RegularPool(last_fields) if order else NormPool(last_fields, sizes, trivial)
-        )
-        invariants = last_fields if order else last_fields * len(sizes)
-        self.head = nn.Sequential(
-            nn.Linear(invariants, hidden), nn.ELU(), nn.Linear(hidden, num_outputs)
-        )
+        norms = NormPool(last_fields, sizes, trivial)
+        self.group_pool = RegularPool(last_fields) if order else norms
+        invariants = nn.Linear(last_fields if order else last_fields * len(sizes), hidden)
+        self.head = nn.Sequential(invariants, nn.ELU(), nn.Linear(hidden, num_outputs))
 
     @staticmethod
     def check_arguments(
@@ -105,25 +97,17 @@ class E2Steerable(nn.Module):
         """
         if group not in ("CN", "DN", "SO2", "O2"):
             raise ValueError(f"group is {group!r}; choose CN, DN, SO2 or O2")
-        finite = group in ("CN", "DN")
-        if finite and (order is None or order < 2):
+        values = {"order": order, "max_frequency": max_frequency}
+        kind, needed, least, other = "continuous", "max_frequency", 1, "order"
+        if group in ("CN", "DN"):
+            kind, needed, least, other = "finite", "order", 2, "max_frequency"
+        if (values[needed] or 0) < least:
             raise ValueError(
-                f"order is {order} for the group {group}, which needs a number of rotations of at "
-                "least 2"
+                f"{needed} is {values[needed]} for the group {group}, which needs at least {least}"
             )
-        if finite and max_frequency is not None:
+        if values[other] is not None:
             raise ValueError(
-                f"max_frequency is {max_frequency}, but the group {group} has no such setting: "
-                "leave it null"
-            )
-        if not finite and (max_frequency is None or max_frequency < 1):
-            raise ValueError(
-                f"max_frequency is {max_frequency} for the group {group}, which needs a number "
-                "of at least 1"
-            )
-        if not finite and order is not None:
-            raise ValueError(
-                f"order is {order}, but the group {group} is continuous: set it to null"
+                f"{other} is {values[other]}, but the group {group} is {kind}: leave it null"
             )
 
     def forward(self, images: Tensor) -> Tensor:

@@ -12,12 +12,7 @@ from learnsym.layers.dropout import Dropout
 from learnsym.layers.element_norm import ElementNorm, NormName
 from learnsym.layers.forward_context import ForwardContext
 from learnsym.layers.input_checks import check_images
-from learnsym.nets.group_network import (
-    GroupNetwork,
-    mask_absent,
-    mean_over_elements,
-    spatial_max_pool,
-)
+from learnsym.nets.group_network import GroupNetwork, halve, mask_absent, mean_over_elements
 from learnsym.schema import Count, Fraction, NonNegative, Positive, Size
 from learnsym.utils.rng import BatchRows
 
@@ -75,5 +70,5 @@ class GCNN(GroupNetwork):
         return self.head(mean_over_elements(x, elements).mean((-2, -1)))
 
     def _finish_block(self, x: Tensor, block: int, rows: BatchRows | None) -> Tensor:
-        x = F.relu(spatial_max_pool(x) if block in self.pool_blocks else x)
+        x = F.relu(halve(x) if block in self.pool_blocks else x)
         return self.dropout(x, rows) if block in self.dropout_blocks else x

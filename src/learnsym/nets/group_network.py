@@ -127,7 +127,7 @@ def block_channels(channels: int, factors: Sequence[float]) -> list[int]:
     return [round(factor * channels) for factor, n in pairs for _ in range(int(n))]
 
 
-def spatial_max_pool(features: Tensor) -> Tensor:
+def halve(features: Tensor) -> Tensor:
     """Take the maximum over 2 x 2 pixels, [B, C, n, H, W] to [B, C, n, H // 2, W // 2]."""
     return F.max_pool2d(features.flatten(1, 2), 2).unflatten(1, features.shape[1:3])
 

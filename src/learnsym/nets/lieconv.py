@@ -34,17 +34,13 @@ class LieConvNet(nn.Module):
     each time (of a cloud whose points come in another order: up to this sampling).
 
     Args:
-        in_channels: C, features of a point (QM9: 15).
-        num_outputs: numbers to predict, or classes.
         task: "regression" or "classification" of whole clouds.
         group: see `learnsym.layers.lifting`.
-        width: k. With k = 1536 and six blocks: 21 315 553 parameters at C = 15 and one output on
-            t3.
-        blocks: how many.
+        width: k.
         bottleneck: 4, the factor by which blocks are narrower inside; divides the width.
         mixing, weight_widths: outputs for each pair, and hidden widths, of the weight network.
-        fill: part of a cloud that is a point's neighbourhood: the nearest points, rounded up.
-        max_neighbours: but at most so many.
+        fill: part of a cloud that is a point's neighbourhood: the nearest points, rounded up, but
+            at most `max_neighbours`.
         lift_samples: rotations drawn for each point on so3 and se3; 1 on the others.
 
     Shape: [B, N, 3 + C] to [B, num_outputs]. Columns: x, y, z in angstrom, features; a point whose
@@ -71,7 +67,26 @@ class LieConvNet(nn.Module):
         lift_samples: Size = 1,
     ) -> None:
         super().__init__()
-        _check_settings(task, group, width, bottleneck, fill, lift_samples)
+        if task == "segmentation":
+            raise ValueError(
+                "task=segmentation: net=lieconv gives numbers for whole clouds. Try regression or "
+                "classification."
+            )
+        if group not in LIFTS:
+            raise ValueError(f"group={group!r}: net=lieconv knows {', '.join(LIFTS)}.")
+        if width % bottleneck:
+            raise ValueError(
+                f"{width=} is no multiple of {bottleneck=}, by which blocks are narrower inside."
+            )
+        if not 0 < fill <= 1:
+            raise ValueError(f"{fill=}: a neighbourhood is a part of a cloud above 0, up to 1.")
+        if lift_samples < 1:
+            raise ValueError(f"{lift_samples=}: a point takes at least one.")
+        if lift_samples > 1 and not LIFTS[group].sampled:
+            raise ValueError(
+                f"{lift_samples=} has no effect on group={group}, with one element over each "
+                "point. Set 1."
+            )
         self.in_channels, self.group, self.lift_samples = in_channels, group, lift_samples
         self.fill, self.max_neighbours = fill, max_neighbours
         self.lift = LIFTS[group]
@@ -164,32 +179,3 @@ class _Block(nn.Module):
     def forward(self, features: Tensor, hoods: Neighbourhoods) -> Tensor:
         inner = self.conv(self.norm2(self.norm1(features, self.narrow)), hoods)
         return features + self.norm3(inner, self.widen)
-
-
-def _check_settings(
-    task: str, group: str, width: int, bottleneck: int, fill: float, lift_samples: int
-) -> None:
-    """Check that the network can be built and every setting has an effect."""
-    if task == "segmentation":
-        raise ValueError(
-            "task=segmentation: net=lieconv gives numbers for whole clouds. Try regression or "
-            "classification."
-        )
-    if group not in LIFTS:
-        raise ValueError(f"group={group!r}: net=lieconv knows {', '.join(LIFTS)}.")
-    if width % bottleneck:
-        raise ValueError(
-            f"width={width} is no multiple of bottleneck={bottleneck}, by which blocks are "
-            "narrower inside."
-        )
-    if not 0 < fill <= 1:
-        raise ValueError(
-            f"fill={fill}: the part of a cloud that is a neighbourhood lies above 0, up to 1."
-        )
-    if lift_samples < 1:
-        raise ValueError(f"lift_samples={lift_samples}: a point takes at least one.")
-    if lift_samples > 1 and not LIFTS[group].sampled:
-        raise ValueError(
-            f"lift_samples={lift_samples} has no effect on group={group}, with one element over "
-            "each point. Set 1."
-        )
