@@ -159,18 +159,15 @@ class GroupSampler(LearnedSymmetry):
         """Return the fraction of the rotations, and of the mirror images, that are present."""
         if self.stabiliser.trivial:
             return []
-        fractions = {"rotation": self._fraction()}
-        if self.stabiliser.has_mirror:
-            fractions["reflection"] = 1.0
+        n, mirror = self.stabiliser.rotations, self.stabiliser.has_mirror
+        fractions = {"rotation": self._fraction()} | ({"reflection": 1.0} if mirror else {})
         if self.logits is not None:
             probabilities = self.logits.detach().sigmoid().tolist()
-            if self.stabiliser.rotations is None:
-                fractions["reflection"] = probabilities[0]
-            else:
-                n = self.stabiliser.rotations
+            if n is not None:
                 fractions["rotation"] = (1 + sum(probabilities[: n - 1])) / n
-                if self.stabiliser.has_mirror:
-                    fractions["reflection"] = sum(probabilities[n - 1 :]) / n
+            if mirror:
+                own = probabilities if n is None else probabilities[n - 1 :]
+                fractions["reflection"] = sum(own) / len(own)
         return [LearnedRange(g, f, "fraction", self.learned) for g, f in fractions.items()]
 
     def extra_repr(self) -> str:

@@ -15,11 +15,7 @@ from learnsym.utils.rng import BatchRows, batch_uniform
 
 
 def inverse_softplus(width: float) -> float:
-    """Return raw with softplus(raw) = log(1 + e^raw) = `width` > 0, exact for any width.
-
-    >>> round(inverse_softplus(math.log(2)), 12)
-    0.0
-    """
+    """Return raw with softplus(raw) = log(1 + e^raw) = `width` > 0, exact for any width."""
     if not 0 < width < math.inf:
         raise ValueError(f"Expected a finite width above 0 for a learned generator, got {width}.")
     return width + math.log(-math.expm1(-width))
@@ -87,7 +83,14 @@ class UniformLieAlgebra(LearnedSymmetry):
         self.register_buffer("learned_index", positions, persistent=False)
         self.offset = 0.5 if center else 0.0
         self.acts_on_rows = not center and group.space_dim == 3
-        self.reflection = _mirror_probability(group, reflection)
+        if group.connected and reflection is not None:
+            raise ValueError(
+                f"{reflection=} needs a group with a mirror; {type(group).__name__} is connected"
+            )
+        if not 0 <= (reflection or 0.0) <= 1:
+            raise ValueError(f"reflection must lie in [0, 1], got {reflection}")
+        default = None if group.connected else 0.5
+        self.reflection = default if reflection is None else float(reflection)
         if self.reflection is not None:
             mirror = group.components[1].to(torch.get_default_dtype())
             self.register_buffer("mirror", mirror, persistent=False)
@@ -144,17 +147,3 @@ class UniformLieAlgebra(LearnedSymmetry):
             share = 2 * min(self.reflection, 1 - self.reflection)
             ranges.append(LearnedRange("reflection", share, "fraction", learned=False))
         return ranges
-
-
-def _mirror_probability(group: LieGroup, reflection: float | None) -> float | None:
-    """Return the probability of the mirror; None where the group has none."""
-    if group.connected:
-        if reflection is not None:
-            raise ValueError(
-                f"reflection={reflection} needs a group with a mirror; "
-                f"{type(group).__name__} is connected"
-            )
-        return None
-    if reflection is not None and not 0 <= reflection <= 1:
-        raise ValueError(f"reflection must lie in [0, 1], got {reflection}")
-    return 0.5 if reflection is None else float(reflection)

@@ -17,16 +17,10 @@ class PartialAugerino(AveragingNetwork):
     """Average f(h x), (h x)(p) = x(h^-1 p), over the learned part of the stabiliser.
 
     `Augerino` draws every transformation independently from a box, and rewards wide ones. Here the
-    set is that of a layer of a partial group convolution: evenly spaced rotations on an arc 2 pi
-    theta, behind one random offset for the batch (or for each image), and, for a group with mirror
-    images, as many of these, present with a learned probability. Only the task drives it. The mean
-    is over plain outputs: logits of a classifier. With `conv=full` it is the fixed average over the
-    whole group.
-
-    Args:
-        backbone: a planar network f, [B, C, H, W] -> [B, K].
-        group: R^2 x| H; the elements of H turn (and mirror) the input.
-        conv: how H is sampled; partial: which part of H is learned.
+    set is that of a layer of a partial group convolution (see `GroupSampler`): evenly spaced
+    rotations, and, for a group with mirror images, as many of these. Only the task drives it. The
+    mean is over plain outputs: logits of a classifier. With `conv=full` it is the fixed average
+    over the whole stabiliser H of the group R^2 x| H. The backbone f must be planar.
     """
 
     images_only = True

@@ -20,10 +20,8 @@ from learnsym.utils.rng import BatchRows
 class GCNN(GroupNetwork):
     """Classify images by a plain chain of group convolutions.
 
-    Lifting, norm, ReLU; blocks of group convolution, norm, ReLU; mean over elements and space;
-    linear.
-
-    The paper has eight blocks. Dropout acts after `dropout_blocks`; the other arguments are those
+    Lifting, norm, ReLU; blocks of group convolution, norm, ReLU (eight in the paper); mean over
+    elements and space; linear. Dropout acts after `dropout_blocks`; the other arguments are those
     of `CKResNet`.
     """
 
