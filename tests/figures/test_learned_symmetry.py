@@ -16,8 +16,8 @@ from learnsym.figures.learned_symmetry import (
     final_fractions,
     layers_that_learn,
 )
-from learnsym.figures.response import draw_response, draw_responses
 from learnsym.figures.style import new_figure
+from learnsym.figures.width import draw_response, draw_responses
 from learnsym.groups.planar import E2, SE2, Translation2
 from learnsym.groups.point_groups import DiscreteIsometries
 from learnsym.kernels.siren import SIREN

@@ -1,27 +1,21 @@
-"""Report learned distributions on a group in one form, and train them.
+"""Report learned distributions on a group in one form, and train them, whatever the method.
 
-A training loop does three things for a learned symmetry, whatever the method:
-
-    groups = parameter_groups(net, symmetry_lr=0.01)      # for the optimiser
-    loss = task_loss + penalty(net)
-    symmetry_step(net, fraction)                          # after every step of the optimiser
+Training takes `parameter_groups` for the optimiser, `penalty` in every loss, and `symmetry_step`.
 """
 
 from dataclasses import asdict, dataclass
-from typing import TypedDict
 
 from torch import Tensor, nn
+
+from learnsym.schema import PlainDict
 
 
 @dataclass(frozen=True)
 class LearnedRange:
     """How far a distribution reaches along one generator (or component) of a group.
 
-    Attributes:
-        generator: field's name of the direction: rotation, translation_x, reflection...
-        value: a width in `unit`, or a fraction of the group if the unit is "fraction".
-        unit: "rad", "fraction", or "" for a dimensionless coefficient of the Lie algebra.
-        learned: whether training changes it.
+    The value is a width in the unit "rad" or "" (a coefficient of the Lie algebra), or, with the
+    unit "fraction", a fraction of the group.
     """
 
     generator: str
@@ -47,10 +41,7 @@ class LearnedSymmetry(nn.Module):
     """
 
     def ranges(self) -> list[LearnedRange]:
-        """Return the range along every generator, in the group's order.
-
-        Reads values from the device: not for the hot path.
-        """
+        """Return the range along every generator; it reads values from the device."""
         raise NotImplementedError(f"{type(self).__name__} must report its ranges")
 
     def anneal(self, fraction: float) -> None:
@@ -58,14 +49,6 @@ class LearnedSymmetry(nn.Module):
 
     def project(self) -> None:
         """Put parameters back into their range, which a step may have left."""
-
-
-class ParameterGroup(TypedDict, total=False):
-    """One of the groups that an optimiser of torch takes."""
-
-    params: list[nn.Parameter]
-    lr: float
-    weight_decay: float
 
 
 def symmetry_parameters(net: nn.Module) -> list[nn.Parameter]:
@@ -76,42 +59,29 @@ def symmetry_parameters(net: nn.Module) -> list[nn.Parameter]:
 
 def parameter_groups(
     net: nn.Module, symmetry_lr: float | None = None, omega0_lr: float | None = None
-) -> list[ParameterGroup]:
-    """Split the parameters of a network into groups for an optimiser.
+) -> list[PlainDict]:
+    """Split parameters into groups for an optimiser: the weights, then what there is of others.
 
     What describes a symmetry (widths of Augerino, theta and probabilities of a partial group
     convolution), and the frequencies omega0 of SIREN kernels where they are learned, have learning
-    rates to themselves and no weight decay, which would pull them towards values without meaning.
-
-    Args:
-        net: the network.
-        symmetry_lr: learning rate of a symmetry; None: that of the weights.
-        omega0_lr: learning rate of omega0; None: that of the weights.
-
-    Returns:
-        The weights, then the groups that are not empty.
+    rates to themselves (None: that of the weights) and no weight decay, which would pull them
+    towards values without meaning.
     """
     omega0 = [p for name, p in net.named_parameters() if name.rpartition(".")[2] == "omega0"]
     special = [(symmetry_parameters(net), symmetry_lr), (omega0, omega0_lr)]
     grouped = {id(p) for params, _ in special for p in params}
-    groups = [ParameterGroup(params=[p for p in net.parameters() if id(p) not in grouped])]
+    groups: list[PlainDict] = [{"params": [p for p in net.parameters() if id(p) not in grouped]}]
     for params, lr in special:
         if params:
-            group = ParameterGroup(params=params, weight_decay=0.0)
-            if lr is not None:
-                group["lr"] = lr
-            groups.append(group)
+            rate = {} if lr is None else {"lr": lr}
+            groups.append({"params": params, "weight_decay": 0.0} | rate)
     return groups
 
 
 def penalty(net: nn.Module) -> Tensor | float:
-    """Return the sum of all terms that the modules of a network add to the loss.
+    """Return the sum of all modules' `penalty()`, to be added to the loss of every training step.
 
-    Add it to the loss of every training step: it is -lambda R(w) for Augerino, and may be a decay
-    of continuous kernels.
-
-    Returns:
-        A differentiable scalar; 0.0 where no module has a `penalty` method.
+    It is -lambda R(w) for Augerino; 0.0 where no module has such a method.
     """
     # A runtime-checkable protocol would cost a millisecond a step.
     methods = [getattr(m, "penalty", None) for m in net.modules()]
@@ -119,13 +89,9 @@ def penalty(net: nn.Module) -> Tensor | float:
 
 
 def symmetry_step(net: nn.Module, fraction: float) -> None:
-    """Keep every learned symmetry in its range and set its temperature.
+    """Keep every learned symmetry in its range, set its temperature at a fraction of the training.
 
     Call it once before the first training step and after every step of the optimiser.
-
-    Args:
-        net: the network.
-        fraction: of the training that is done, in [0, 1].
     """
     for module in net.modules():
         if isinstance(module, LearnedSymmetry):
@@ -138,22 +104,18 @@ def learned_symmetry(net: nn.Module) -> dict[str, dict[str, dict[str, float | st
 
     For example {"augmentation": {"rotation": {"value": 1.57, "unit": "rad", ...}}}.
     """
-    modules = [(name, m) for name, m in net.named_modules() if isinstance(m, LearnedSymmetry)]
     return {
         name or "input": {r.generator: asdict(r) | {"metric": r.metric_name} for r in m.ranges()}
-        for name, m in modules
+        for name, m in net.named_modules()
+        if isinstance(m, LearnedSymmetry)
     }
 
 
 def range_metrics(net: nn.Module) -> dict[str, float]:
-    """Return the learned ranges of a network as metrics.
-
-    A layer's name is added where several layers report ranges.
-    """
+    """Return the learned ranges as metrics, with the layer's name where several have some."""
     reported = {layer: ranges for layer, ranges in learned_symmetry(net).items() if ranges}
-    metrics: dict[str, float] = {}
-    for layer, ranges in reported.items():
-        suffix = "" if len(reported) == 1 else f"/{layer}"
-        for learned in ranges.values():
-            metrics[f"{learned['metric']}{suffix}"] = float(learned["value"])
-    return metrics
+    return {
+        f"{learned['metric']}{'' if len(reported) == 1 else f'/{layer}'}": float(learned["value"])
+        for layer, ranges in reported.items()
+        for learned in ranges.values()
+    }

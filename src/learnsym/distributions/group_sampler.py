@@ -32,13 +32,8 @@ class GroupSampler(LearnedSymmetry):
     """Samples of the stabiliser for one layer: of all of it, or of a learned subset.
 
     The parameters are theta [] for rotations of a continuous group, and `logits`: [1] for its
-    mirror images, or [order - 1] for the elements of a finite group but the identity.
-
-    Args:
-        sampling: the settings.
-        stabiliser: H of the group.
-        learned: whether the layer learns its subset (a lifting never does).
-        eval_offset: of the evenly spaced set in evaluation, in [0, 1).
+    mirror images, or [order - 1] for the elements of a finite group but the identity. A lifting
+    never learns. `eval_offset` in [0, 1) is that of the evenly spaced set in evaluation.
     """
 
     theta: nn.Parameter | None
@@ -59,25 +54,18 @@ class GroupSampler(LearnedSymmetry):
         self.eval_offset = eval_offset
         self.theta = self.logits = None
         if learned and isinstance(sampling, PartialSampling):
-            self._learn(sampling)
+            self._temperatures = sampling.temperature, sampling.last_temperature
+            self.temperature = sampling.temperature
+            finite = self.stabiliser.order is not None
+            if not finite:
+                self.theta = nn.Parameter(torch.tensor(sampling.initial_arc))
+            if gated := self.plan.samples - 1 if finite else int(self.stabiliser.has_mirror):
+                logit = math.log(sampling.initial_keep / (1 - sampling.initial_keep))
+                self.logits = nn.Parameter(torch.full((gated,), logit))
         self._rotations = self.plan.samples // (2 if self.stabiliser.has_mirror else 1)
         self._count = self._rotations  # fewer where theta is below 1
         self._present: list[int] = []
         self._refresh()
-
-    def _learn(self, sampling: PartialSampling) -> None:
-        """Create the parameters."""
-        self._temperatures = sampling.temperature, sampling.last_temperature
-        self.temperature = sampling.temperature
-        finite = self.stabiliser.order is not None
-        if not finite:
-            self.theta = nn.Parameter(torch.tensor(sampling.initial_arc))
-        gated = self.plan.samples - 1 if finite else int(self.stabiliser.has_mirror)
-        if gated:
-            logit = math.log(sampling.initial_keep / (1 - sampling.initial_keep))
-            self.logits = nn.Parameter(torch.full((gated,), logit))
-
-    # --- sampling
 
     def forward(
         self,
@@ -87,18 +75,7 @@ class GroupSampler(LearnedSymmetry):
         shared_offset: Tensor | None = None,
         rows: BatchRows | None = None,
     ) -> Elements:
-        """Draw a set of elements.
-
-        Args:
-            images: size of the batch.
-            device: of the elements.
-            dtype: of the elements.
-            shared_offset: [], the offset of the network, if all layers share one.
-            rows: which rows of a global batch the images are; None: all.
-
-        Returns:
-            [n] for all images or [images, n].
-        """
+        """Draw a set of elements, [n] for all images or [images, n]."""
         parameter = self.logits if self.theta is None else self.theta
         if parameter is not None and parameter.device.type == "cpu":
             self._refresh()
@@ -106,7 +83,14 @@ class GroupSampler(LearnedSymmetry):
         if self.stabiliser.order is not None:
             elements = self.stabiliser.elements(dtype, device)
         else:
-            offset = self._offset(images, device, dtype, fixed, shared_offset, rows)
+            if fixed:
+                offset = torch.full((), self.eval_offset, device=device, dtype=dtype)
+            elif shared_offset is not None:
+                offset = shared_offset
+            elif self.plan.sets == "image":
+                offset = batch_uniform(images, rows=rows, device=device, dtype=dtype)
+            else:
+                offset = torch.rand((), device=device, dtype=dtype)
             theta = 1.0 if self.theta is None else _clamp_to_unit(self.theta).to(dtype)
             elements = self.stabiliser.rotations_from(evenly_spaced(self._count, offset), theta)
         if self.logits is None:
@@ -115,24 +99,6 @@ class GroupSampler(LearnedSymmetry):
             return Elements(elements.angle[..., self._present], elements.sign[..., self._present])
         gates = self._gates(self.logits, images, rows).to(dtype)
         return Elements(elements.angle, elements.sign, gates)
-
-    def _offset(
-        self,
-        images: int,
-        device: torch.device,
-        dtype: torch.dtype,
-        fixed: bool,
-        shared_offset: Tensor | None,
-        rows: BatchRows | None,
-    ) -> Tensor:
-        """Return the offset [] for all images, or one for each [images]."""
-        if fixed:
-            return torch.full((), self.eval_offset, device=device, dtype=dtype)
-        if shared_offset is not None:
-            return shared_offset
-        if self.plan.sets == "image":
-            return batch_uniform(images, rows=rows, device=device, dtype=dtype)
-        return torch.rand((), device=device, dtype=dtype)
 
     def _gates(self, logits: Tensor, images: int, rows: BatchRows | None) -> Tensor:
         """Draw gates [images, n], 0 or 1, with the derivative of the soft gate."""
@@ -145,15 +111,10 @@ class GroupSampler(LearnedSymmetry):
         return torch.cat([gates.new_ones(images, always), gates], -1)
 
     def _split(self) -> tuple[int, int]:
-        """Return how many elements are always present, the first ones, and how many are gated.
-
-        Always present are the identity of a finite group, and rotations of a continuous one.
-        """
+        """Return how many elements are always present (identity or rotations), how many gated."""
         if self.stabiliser.order is not None:
             return 1, self.plan.samples - 1
         return self._count, self._count
-
-    # --- numbers that the host needs
 
     @torch.no_grad()
     def _refresh(self) -> None:
@@ -171,7 +132,6 @@ class GroupSampler(LearnedSymmetry):
             self._present = [*range(always), *(always + i for i in present)]
 
     def _fraction(self) -> float:
-        """Return theta, clamped to [0, 1]."""
         return 1.0 if self.theta is None else min(max(float(self.theta.detach()), 0.0), 1.0)
 
     def train(self, mode: bool = True) -> "GroupSampler":
@@ -182,8 +142,6 @@ class GroupSampler(LearnedSymmetry):
     def _load_from_state_dict(self, *arguments: object) -> None:
         super()._load_from_state_dict(*arguments)
         self._refresh()
-
-    # --- training
 
     def anneal(self, fraction: float) -> None:
         """Set the temperature, linear in the fraction of the training in [0, 1]."""
@@ -201,18 +159,15 @@ class GroupSampler(LearnedSymmetry):
         """Return the fraction of the rotations, and of the mirror images, that are present."""
         if self.stabiliser.trivial:
             return []
-        fractions = {"rotation": self._fraction()}
-        if self.stabiliser.has_mirror:
-            fractions["reflection"] = 1.0
+        n, mirror = self.stabiliser.rotations, self.stabiliser.has_mirror
+        fractions = {"rotation": self._fraction()} | ({"reflection": 1.0} if mirror else {})
         if self.logits is not None:
             probabilities = self.logits.detach().sigmoid().tolist()
-            if self.stabiliser.rotations is None:
-                fractions["reflection"] = probabilities[0]
-            else:
-                n = self.stabiliser.rotations
+            if n is not None:
                 fractions["rotation"] = (1 + sum(probabilities[: n - 1])) / n
-                if self.stabiliser.has_mirror:
-                    fractions["reflection"] = sum(probabilities[n - 1 :]) / n
+            if mirror:
+                own = probabilities if n is None else probabilities[n - 1 :]
+                fractions["reflection"] = sum(own) / len(own)
         return [LearnedRange(g, f, "fraction", self.learned) for g, f in fractions.items()]
 
     def extra_repr(self) -> str:

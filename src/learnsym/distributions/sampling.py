@@ -11,14 +11,7 @@ _SampleSets = Literal["network", "layer", "image"]
 
 @dataclass(frozen=True)
 class ResolvedSampling:
-    """The settings as they apply to one stabiliser.
-
-    Attributes:
-        stabiliser: H, or the finite subgroup of it that is sampled.
-        samples: elements in a set.
-        random: whether every set has a random offset.
-        sets: who shares a set.
-    """
+    """The settings as they apply to H, or to the finite subgroup of it that is sampled."""
 
     stabiliser: Stabiliser
     samples: int
@@ -33,11 +26,9 @@ class FullSampling:
     Attributes:
         samples: elements in a set; None: 8, or all of a finite group.
         sampling: "random": a random offset for every set; "deterministic": the finite subgroup with
-            so many elements, always the same. None: deterministic for a finite group, random
-            otherwise.
+            so many elements. None: deterministic for a finite group, random otherwise.
         sample_sets: who shares a set: all layers of the "network", all images in a "layer", or
-            none: one for each "image" and layer. None: layer if the sampling is random, network if
-            it is deterministic.
+            none: one for each "image" and layer. None: layer if random, else network.
         evaluation: "even": one fixed, evenly spaced set in evaluation; "random": as in training.
     """
 
@@ -56,11 +47,7 @@ class FullSampling:
             )
 
     def resolve(self, stabiliser: Stabiliser) -> ResolvedSampling:
-        """Return the settings as they apply to a stabiliser.
-
-        Raises:
-            ValueError: a setting makes no sense with it.
-        """
+        """Return the settings as they apply to a stabiliser; refuse what makes no sense with it."""
         if stabiliser.order is not None:
             return self._resolve_finite(stabiliser)
         samples, sampling = self.samples or 8, self.sampling or "random"
@@ -76,22 +63,17 @@ class FullSampling:
 
     def _resolve_finite(self, stabiliser: Stabiliser) -> ResolvedSampling:
         """Return the settings for a finite stabiliser, which is always sampled whole."""
+        assert stabiliser.order is not None
         if self.samples not in (None, stabiliser.order):
             raise ValueError(
                 f"samples={self.samples}, but {stabiliser} has {stabiliser.order} elements: "
                 "leave samples null"
             )
+        finite = f"has no effect on {stabiliser}, which is finite and sampled whole: leave it null"
         if self.sampling == "random":
-            raise ValueError(
-                f"sampling=random has no effect on {stabiliser}, which is finite: "
-                "leave it null, or take se2 or e2"
-            )
+            raise ValueError(f"sampling=random {finite}, or take se2 or e2")
         if self.sample_sets in ("layer", "image"):
-            raise ValueError(
-                f"sample_sets={self.sample_sets} has no effect on {stabiliser}, which is always "
-                "sampled whole: leave it null"
-            )
-        assert stabiliser.order is not None
+            raise ValueError(f"sample_sets={self.sample_sets} {finite}")
         return ResolvedSampling(stabiliser, stabiliser.order, random=False, sets="network")
 
 
@@ -99,12 +81,8 @@ class FullSampling:
 class PartialSampling(FullSampling):
     """How the layers sample a subset of the stabiliser, which every group convolution learns.
 
-    Attributes:
-        initial_arc: theta at the start.
-        initial_keep: probability at the start of a mirror image, and of the elements of a finite
-            group.
-        temperature: of the Gumbel-sigmoid, at the start of the training.
-        last_temperature: at its end.
+    At the start theta is `initial_arc`, and the probability of a mirror image, and of the elements
+    of a finite group, `initial_keep`. The temperatures are those of the Gumbel-sigmoid.
     """
 
     initial_arc: Fraction = 1.0
@@ -116,8 +94,6 @@ class PartialSampling(FullSampling):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.sampling == "random":
-            self._check_sets(self.sample_sets)
         if not 0 < self.initial_keep < 1:
             raise ValueError(
                 f"initial_keep={self.initial_keep}: to be learned it must lie between 0 and 1, "
@@ -125,26 +101,17 @@ class PartialSampling(FullSampling):
             )
 
     def resolve(self, stabiliser: Stabiliser) -> ResolvedSampling:
-        """Return the settings as they apply to a stabiliser.
-
-        Raises:
-            ValueError: a setting makes no sense with it.
-        """
+        """Return the settings as they apply to a stabiliser, which must not be trivial."""
         resolved = super().resolve(stabiliser)
         if stabiliser.trivial:
             raise ValueError(
                 "conv=partial has nothing to learn on translation2, whose stabiliser is trivial: "
                 "take conv=full"
             )
-        if resolved.random:
-            self._check_sets(resolved.sets)
-        return resolved
-
-    def _check_sets(self, sets: _SampleSets | None) -> None:
-        """Refuse one random set for all layers."""
-        if sets == "network":
+        if resolved.random and resolved.sets == "network":
             raise ValueError(
                 "conv=partial with sampling=random and sample_sets=network: every layer learns "
                 "which subset of the group it needs, so one set cannot serve all; take "
                 "sample_sets=layer or image, or sampling=deterministic"
             )
+        return resolved

@@ -1,7 +1,7 @@
 """Augerino's learned distribution, uniform on a box in a Lie algebra (Benton et al. 2020)."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -15,13 +15,7 @@ from learnsym.utils.rng import BatchRows, batch_uniform
 
 
 def inverse_softplus(width: float) -> float:
-    """Return the raw number with softplus(raw) = log(1 + e^raw) = `width` > 0.
-
-    Exact for tiny and for large widths.
-
-    >>> round(inverse_softplus(math.log(2)), 12)
-    0.0
-    """
+    """Return raw with softplus(raw) = log(1 + e^raw) = `width` > 0, exact for any width."""
     if not 0 < width < math.inf:
         raise ValueError(f"Expected a finite width above 0 for a learned generator, got {width}.")
     return width + math.log(-math.expm1(-width))
@@ -35,10 +29,10 @@ class UniformLieAlgebra(LearnedSymmetry):
     never acts) and has no parameter.
 
     Args:
-        group: the group; its generators are the sides of the box.
+        group: its generators are the sides of the box.
         learn: names of the generators whose widths are trained, or "all".
-        initial_width: width w at the start; the default is softplus(-5), practically off.
-        initial_widths: widths of single generators by name, instead of `initial_width`.
+        initial_width: w at the start; the default is softplus(-5), practically off.
+        initial_widths: of single generators by name, instead of `initial_width`.
         center: the box is centred at the identity. False is [0, w] per side and, in space, what was
             published for molecules: rows of coordinates are multiplied by the linear part, x L + t,
             so that rotations are reversed.
@@ -65,15 +59,19 @@ class UniformLieAlgebra(LearnedSymmetry):
         reflection: Fraction | None = None,
     ) -> None:
         super().__init__()
-        self.group = group
         if isinstance(learn, str) and learn != "all":
             raise ValueError(
                 f"learn must be 'all' or a list of {', '.join(group.names)}, got {learn!r}"
             )
+        self.group = group
         self.learned = group.names if learn == "all" else tuple(learn)
         widths = dict(initial_widths or {})
-        _check_names("learn", self.learned, group)
-        _check_names("initial_widths", widths, group)
+        for argument, names in (("learn", self.learned), ("initial_widths", widths)):
+            if unknown := [name for name in names if name not in group.names]:
+                raise ValueError(
+                    f"{argument}: {unknown[0]!r} is no generator of {type(group).__name__}; "
+                    f"it has {', '.join(group.names)}"
+                )
         start = [widths.get(name, initial_width) for name in group.names]
         if bad := [w for w in start if not 0 <= w < math.inf]:
             raise ValueError(f"widths must be at least 0 and finite, got {bad[0]}")
@@ -81,11 +79,18 @@ class UniformLieAlgebra(LearnedSymmetry):
         raw = torch.tensor([inverse_softplus(start[i]) for i in index])
         self.raw_widths = nn.Parameter(raw) if index else None
         self.register_buffer("initial_widths", torch.tensor(start))
-        index_buffer = torch.tensor(index, dtype=torch.long)
-        self.register_buffer("learned_index", index_buffer, persistent=False)
+        positions = torch.tensor(index, dtype=torch.long)
+        self.register_buffer("learned_index", positions, persistent=False)
         self.offset = 0.5 if center else 0.0
         self.acts_on_rows = not center and group.space_dim == 3
-        self.reflection = _mirror_probability(group, reflection)
+        if group.connected and reflection is not None:
+            raise ValueError(
+                f"{reflection=} needs a group with a mirror; {type(group).__name__} is connected"
+            )
+        if not 0 <= (reflection or 0.0) <= 1:
+            raise ValueError(f"reflection must lie in [0, 1], got {reflection}")
+        default = None if group.connected else 0.5
+        self.reflection = default if reflection is None else float(reflection)
         if self.reflection is not None:
             mirror = group.components[1].to(torch.get_default_dtype())
             self.register_buffer("mirror", mirror, persistent=False)
@@ -104,22 +109,12 @@ class UniformLieAlgebra(LearnedSymmetry):
     def sample(
         self, count: int, device: torch.device | str | None = None, rows: BatchRows | None = None
     ) -> Tensor:
-        """Draw elements [count, d + 1, d + 1], one per example (see `learnsym.utils.rng`).
-
-        Args:
-            count: number of examples.
-            device: of the elements; None: that of the widths.
-            rows: which rows of a global batch the examples are; None: all.
-        """
+        """Draw elements [count, d + 1, d + 1], one per example (see `learnsym.utils.rng`)."""
         widths = self.widths() if device is None else self.widths().to(device)
         n = self.group.dim
-        drawn = batch_uniform(
-            count,
-            n + (self.reflection is not None),
-            rows=rows,
-            device=widths.device,
-            dtype=widths.dtype,
-        )
+        numbers = n + (self.reflection is not None)
+        device, dtype = widths.device, widths.dtype
+        drawn = batch_uniform(count, numbers, rows=rows, device=device, dtype=dtype)
         # Half precision would know angles to three digits.
         with torch.autocast(widths.device.type, enabled=False):
             elements = self.group.exp((drawn[:, :n] - self.offset) * widths)
@@ -145,39 +140,10 @@ class UniformLieAlgebra(LearnedSymmetry):
         return torch.where(widths < cap, widths, 0.0)
 
     def ranges(self) -> list[LearnedRange]:
-        """Return the width per generator, and a mirror's share.
-
-        The share is 1 if both components are equally likely, 0 if one never occurs.
-        """
+        """Return the width per generator, and a mirror's share: 1 if as likely as not."""
         widths = zip(self.group.names, self.widths().tolist(), self.group.units, strict=True)
-        ranges = [
-            LearnedRange(name, width, unit, learned=name in self.learned)
-            for name, width, unit in widths
-        ]
+        ranges = [LearnedRange(name, w, unit, name in self.learned) for name, w, unit in widths]
         if self.reflection is not None:
             share = 2 * min(self.reflection, 1 - self.reflection)
             ranges.append(LearnedRange("reflection", share, "fraction", learned=False))
         return ranges
-
-
-def _check_names(argument: str, names: Iterable[str], group: LieGroup) -> None:
-    """Refuse names that are no generators of the group."""
-    if unknown := [name for name in names if name not in group.names]:
-        raise ValueError(
-            f"{argument}: {unknown[0]!r} is no generator of {type(group).__name__}; "
-            f"it has {', '.join(group.names)}"
-        )
-
-
-def _mirror_probability(group: LieGroup, reflection: float | None) -> float | None:
-    """Return the probability of the mirror; None where the group has none."""
-    if group.connected:
-        if reflection is not None:
-            raise ValueError(
-                f"reflection={reflection} needs a group with a mirror; "
-                f"{type(group).__name__} is connected"
-            )
-        return None
-    if reflection is not None and not 0 <= reflection <= 1:
-        raise ValueError(f"reflection must lie in [0, 1], got {reflection}")
-    return 0.5 if reflection is None else float(reflection)

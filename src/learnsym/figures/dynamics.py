@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from learnsym.figures.style import COLOURS, label_axes, new_figure, save
+from learnsym.figures import style
+from learnsym.figures.style import COLOURS, Axes
 from learnsym.schema import PlainDict
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
     from learnsym.dynamics.records import Records
 
 _COLOUR_OF = {"equivariant": COLOURS[2], "augmented": COLOURS[0], "nominal": COLOURS[1]}
@@ -22,12 +21,8 @@ def draw_flows(
 ) -> None:
     """Draw the paper's two panels, scaled to the nominal and to the augmented arm, loss and metric.
 
-    Args:
-        path: of the PNG.
-        records: of the three arms.
-        title: of the group.
-        convention: "published" draws squared distances, and the nominal arm at the change of the
-            augmented one.
+    The published convention draws squared distances, and the nominal arm at the change of the
+    augmented one.
     """
     change, distance = records.total("change").numpy(), records.total("distance").numpy()
     x, y, index_of = "||A - A₀||", "||A - ΠA||", records.arms.index
@@ -36,16 +31,19 @@ def draw_flows(
         change[index_of("nominal")] = change[index_of("augmented")]
         distance = distance**2
         x, y = f"{x} (nominal: of augmented)", f"{y}²"
-    figure = new_figure(9.2, 6.4)
+
+    def draw_arms(axes: Axes, x: np.ndarray, y: np.ndarray) -> None:
+        for arm, colour in _COLOUR_OF.items():
+            _draw_members(axes, x[index_of(arm)], y[index_of(arm)], colour, arm)
+
+    figure = style.new_figure(9.2, 6.4)
     upper, lower = figure.subplots(2, 2)
     for axes, arm in zip(upper, ("nominal", "augmented"), strict=True):
-        for name, colour in _COLOUR_OF.items():
-            _draw_members(axes, change[index_of(name)], distance[index_of(name)], colour, name)
+        draw_arms(axes, change, distance)
         top = np.nanmax(distance[index_of(arm)])
-        if top > 0:
-            axes.set_ylim(-0.04 * top, 1.08 * top)
-        label_axes(axes, f"{title}: scaled to the {arm} arm", x, y)
-    upper[0].legend(fontsize=8, frameon=False)
+        limits = {"ylim": (-0.04 * top, 1.08 * top)} if top > 0 else {}
+        legend = style.LEGEND if arm == "nominal" else {}
+        style.finish(axes, f"{title}: scaled to the {arm} arm", x, y, legend, **limits)
     is_metric = (n for n in records.series if n.startswith("test_") and "accuracy" in n)
     titles = {"loss": "loss on the training set", next(is_metric, None): "test accuracy"}
     for axes, (series, what) in zip(lower, titles.items(), strict=True):
@@ -53,19 +51,16 @@ def draw_flows(
             axes.set_visible(False)
             continue
         values = records.total(series).numpy()
-        steps = np.broadcast_to(np.arange(records.steps + 1), values.shape[1:])
-        for name, colour in _COLOUR_OF.items():
-            _draw_members(axes, steps, values[index_of(name)], colour, name)
-        label_axes(axes, f"{what} (median bold)", "step", series.replace("_", " "))
-    save(figure, path)
+        draw_arms(axes, np.broadcast_to(np.arange(records.steps + 1), values.shape), values)
+        style.finish(axes, f"{what} (median bold)", "step", series.replace("_", " "), {})
+    style.save(figure, path)
 
 
 def _draw_members(
-    axes: "Axes", x: np.ndarray, y: np.ndarray, colour: str, label: str, line: str = "-"
+    axes: Axes, x: np.ndarray, y: np.ndarray, colour: str, label: str, line: str = "-"
 ) -> None:
     """Draw series [members, steps]: one thin line each, and their median in bold."""
-    for a, b in zip(x, y, strict=True):
-        axes.plot(a, b, line, color=colour, linewidth=0.5, alpha=0.35)
+    axes.plot(x.T, y.T, line, color=colour, linewidth=0.5, alpha=0.35)
     median = np.median(x, axis=0), np.median(y, axis=0)
     axes.plot(*median, line, color=colour, linewidth=2.2, label=label)
 
@@ -73,15 +68,12 @@ def _draw_members(
 def draw_drift(path: Path, runs: Mapping[str, Sequence[PlainDict]]) -> None:
     """Draw the distance from E per epoch and per step of a free training from equivariant weights.
 
-    Args:
-        path: of the PNG.
-        runs: label -> curves of `learnsym.modes.drift` (per_epoch and per_step, [members][...]),
-            one for each seed.
+    Of each label there is a curve of `learnsym.modes.drift` for each seed: per_epoch and per_step,
+    [members][...].
     """
-    cases = list(dict.fromkeys(case_of(label) for label in runs))
-    figure = new_figure(9.6, 3.8)
-    panels = figure.subplots(1, 2)
-    for axes, what in zip(panels, ("epoch", "step"), strict=True):
+    cases = list(dict.fromkeys(map(case_of, runs)))
+    figure = style.new_figure(9.6, 3.8)
+    for axes, what in zip(figure.subplots(1, 2), ("epoch", "step"), strict=True):
         for label, curves in runs.items():
             members = [member for curve in curves for member in curve[f"per_{what}"]]
             length = min(map(len, members))
@@ -91,10 +83,9 @@ def draw_drift(path: Path, runs: Mapping[str, Sequence[PlainDict]]) -> None:
             colour = COLOURS[cases.index(case_of(label)) % len(COLOURS)]
             line = "--" if label.endswith("whole_orbits") else "-"
             _draw_members(axes, steps, distances, colour, label, line)
-        axes.set_yscale("log")
-        label_axes(axes, f"distance from E per {what} (median bold)", what, "||A - ΠA||")
-    panels[0].legend(fontsize=7, frameon=False)
-    save(figure, path)
+        title, legend = f"distance from E per {what} (median bold)", what == "epoch"
+        style.finish(axes, title, what, "||A - ΠA||", style.LEGEND if legend else {}, yscale="log")
+    style.save(figure, path)
 
 
 def case_of(label: str) -> str:

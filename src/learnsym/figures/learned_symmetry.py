@@ -2,29 +2,18 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from learnsym.figures.response import draw_response
-from learnsym.figures.style import (
-    COLOURS,
-    FIXED,
-    GREY,
-    Look,
-    add_legend,
-    draw_arc,
-    label_axes,
-    new_figure,
-    save,
-)
-from learnsym.figures.width import Rows
+from learnsym.figures import style
+from learnsym.figures.style import COLOURS, Axes, Look
+from learnsym.figures.width import Rows, draw_response
 from learnsym.results.collect import Run
 from learnsym.results.symmetry import short_name
 from learnsym.schema import PlainDict
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure, SubFigure
     from torch import nn
 
     from learnsym.distributions.group_sampler import GroupSampler
@@ -52,41 +41,34 @@ def draw_learned_layers(
 ) -> None:
     """Draw what every layer learned, and below how it came about and the response to rotations."""
     samplers = layers_that_learn(net)
-    panels = ["rotation"] if rows else []
-    panels += ["reflection"] if rows and _any_mirror(samplers) else []
-    panels += ["response"] if response else []
+    has_mirror = any(m.stabiliser.has_mirror for m in samplers.values())
+    panels: list[style.Panel] = [
+        partial(draw_fractions, rows=rows, layers=list(samplers), generator=generator)
+        for generator in (["rotation", "reflection"] if has_mirror else ["rotation"])
+        if rows
+    ]
+    panels += [partial(draw_response, curve=response)] if response else []
     per_row = min(len(samplers), _PER_ROW)
     heights = [0.35 + 1.65 * math.ceil(len(samplers) / per_row), 2.9 if panels else 0.0]
-    figure = new_figure(max(1.35 * per_row, 3.6 * len(panels), 5.0), sum(heights))
+    figure = style.new_figure(max(1.35 * per_row, 3.6 * len(panels), 5.0), sum(heights))
     halves: Any = figure.subfigures(2, 1, height_ratios=heights) if panels else [figure]
-    _draw_circles(halves[0], samplers, per_row)
-    drawn = halves[1].subplots(1, len(panels), squeeze=False)[0] if panels else []
-    for axes, name in zip(drawn, panels, strict=True):
-        if name == "response" and response:
-            draw_response(axes, response)
-        else:
-            draw_fractions(axes, rows, list(samplers), name)
-    save(figure, path)
-
-
-def _any_mirror(samplers: "Mapping[str, GroupSampler]") -> bool:
-    return any(m.stabiliser.has_mirror for m in samplers.values())
-
-
-# --- circles
+    _draw_circles(halves[0], samplers, per_row, has_mirror)
+    if panels:
+        style.draw_panels(halves[1], panels)
+    style.save(figure, path)
 
 
 def _draw_circles(
-    figure: "Figure | SubFigure", samplers: "Mapping[str, GroupSampler]", per_row: int
+    figure: style.Figure, samplers: "Mapping[str, GroupSampler]", per_row: int, has_mirror: bool
 ) -> None:
     """Draw one small circle for each layer, and say what its marks mean."""
     finite = any(m.stabiliser.order for m in samplers.values())
-    remarks = ["inner ring: mirror images"] if _any_mirror(samplers) else []
+    remarks = ["inner ring: mirror images"] if has_mirror else []
     if remarks and not finite:
         remarks[0] += ", present with probability m"
     remarks += ["hollow: left out in evaluation"] if finite else []
     title = "learned part of the group" + (f" ({'; '.join(remarks)})" if remarks else "")
-    figure.suptitle(title, fontsize=10, x=0.01, ha="left")
+    figure.suptitle(title, **style.HEADING)
     grid = figure.subplots(math.ceil(len(samplers) / per_row), per_row, squeeze=False).flatten()
     for axes in grid:
         axes.set_axis_off()
@@ -95,34 +77,33 @@ def _draw_circles(
         axes.set_title(short_name(name), fontsize=8, pad=2)
 
 
-def draw_circle(axes: "Axes", sampler: "GroupSampler") -> None:
+def draw_circle(axes: Axes, sampler: "GroupSampler") -> None:
     """Draw one layer: its arc of rotations, or its elements; mirror images on an inner ring.
 
     Upwards is the identity, angles grow clockwise, as on a screen where y runs down.
     """
-    colours = COLOURS[:2] if sampler.learned else (FIXED, FIXED)
+    colours = COLOURS[:2] if sampler.learned else (style.FIXED, style.FIXED)
     mirror = sampler.stabiliser.has_mirror
     for radius in (1.0, INNER) if mirror else (1.0,):
-        draw_arc(axes, math.pi, radius, color=GREY, linewidth=1.0)
+        style.draw_arc(axes, math.pi, radius, color=style.GREY, linewidth=1.0)
     axes.plot([0, 0], [1.0, 1.14], color="black", linewidth=0.8)
     if sampler.stabiliser.order is None:
         extents = {r.generator: r.value for r in sampler.ranges()}
         fraction, probability = extents["rotation"], extents.get("reflection", 0.0)
         half = max(math.pi * fraction, 0.02)  # the identity alone is seen as well
-        thick: Look = {"linewidth": 5, "solid_capstyle": "butt"}
-        draw_arc(axes, half, color=colours[0], alpha=1.0, **thick)
+        style.draw_arc(axes, half, color=colours[0], alpha=1.0, **style.THICK)
         if mirror:
-            draw_arc(axes, half, INNER, color=colours[1], alpha=max(0.06, probability), **thick)
+            style.draw_arc(
+                axes, half, INNER, color=colours[1], alpha=max(0.06, probability), **style.THICK
+            )
         label = f"{100 * fraction:.0f} %" + (f"\nm {probability:.2f}" if mirror else "")
     else:
         label = _draw_elements(axes, sampler, colours)
     axes.text(0, 0, label, ha="center", va="center", fontsize=7)
-    axes.set_xlim(-1.25, 1.25)
-    axes.set_ylim(-1.25, 1.25)
-    axes.set_aspect("equal")
+    axes.set(xlim=(-1.25, 1.25), ylim=(-1.25, 1.25), aspect="equal")
 
 
-def _draw_elements(axes: "Axes", sampler: "GroupSampler", colours: Sequence[str]) -> str:
+def _draw_elements(axes: Axes, sampler: "GroupSampler", colours: Sequence[str]) -> str:
     """Draw the elements of a finite group as opaque as they are probable; return how many stay.
 
     Those that evaluation leaves out are hollow.
@@ -142,26 +123,20 @@ def _draw_elements(axes: "Axes", sampler: "GroupSampler", colours: Sequence[str]
     return f"{sum(p >= 0.5 for p in probabilities)} of {len(probabilities)}"
 
 
-# --- over training
-
-
-def draw_fractions(axes: "Axes", rows: Rows, layers: Sequence[str], generator: str) -> None:
+def draw_fractions(axes: Axes, rows: Rows, layers: Sequence[str], generator: str) -> None:
     """Draw the fraction of every layer over training; the lifting, which is whole, dotted."""
     epochs = [row["epoch"] for row in rows]
     alone = f"learned_{generator}_fraction"  # its name where nothing else learns
     for index, layer in enumerate(layers):
-        names = (f"{alone}/{layer}", alone)
-        values = [next((row[name] for name in names if name in row), math.nan) for row in rows]
+        own = f"{alone}/{layer}"
+        values: list[Any] = [row.get(own, row.get(alone, math.nan)) for row in rows]
         look: Look = {"color": COLOURS[(index - 1) % len(COLOURS)]}
         if index == 0 and all(v == 1.0 for v in values):
             look = {"color": "grey", "linestyle": ":"}
         axes.plot(epochs, values, linewidth=1.4, label=short_name(layer), **look)
-    axes.set_ylim(-0.03, 1.03)
-    add_legend(axes, 6.5, loc="best", ncols=1 + len(layers) // 7)
-    label_axes(axes, f"{_TITLES[generator]} over training", "epoch", "fraction")
-
-
-# --- sweeps
+    title = f"{_TITLES[generator]} over training"
+    legend = style.LEGEND | {"fontsize": 6.5, "ncols": 1 + len(layers) // 7}
+    style.finish(axes, title, "epoch", "fraction", legend, ylim=(-0.03, 1.03))
 
 
 def final_fractions(runs: Sequence[Run]) -> dict[str, list[float]]:
@@ -178,25 +153,13 @@ def final_fractions(runs: Sequence[Run]) -> dict[str, list[float]]:
 
 
 def draw_final_fractions(
-    axes: "Axes", groups: Mapping[str, Mapping[str, Sequence[float]]], colours: Mapping[str, str]
+    axes: Axes, groups: Mapping[str, Mapping[str, Sequence[float]]], colours: Mapping[str, str]
 ) -> None:
-    """Draw the fraction of every layer at the end: a line through the means, a dot for each run.
-
-    Args:
-        axes: where.
-        groups: label -> layer -> values.
-        colours: of the labels, as in the other panels of the figure.
-    """
+    """Draw the fractions at the end, label -> layer -> values, in the colours of the labels."""
     layers = list(dict.fromkeys(layer for values in groups.values() for layer in values))
     for label, values in groups.items():
-        colour = colours[label]
         x = [layers.index(layer) for layer in values]
-        means = [sum(v) / len(v) for v in values.values()]
-        axes.plot(x, means, color=colour, linewidth=1.4, label=label)
-        for index, fractions in zip(x, values.values(), strict=True):
-            axes.plot([index] * len(fractions), fractions, "o", color=colour, markersize=3)
+        style.draw_means(axes, x, list(values.values()), colours[label], label)
     names = [short_name(layer) for layer in layers]
     axes.set_xticks(range(len(layers)), names, rotation=30, ha="right", rotation_mode="anchor")
-    axes.set_ylim(-0.03, 1.03)
-    add_legend(axes)
-    label_axes(axes, f"{_TITLES['rotation']} at the end", "", "fraction")
+    style.finish(axes, f"{_TITLES['rotation']} at the end", "", "fraction", ylim=(-0.03, 1.03))

@@ -1,33 +1,27 @@
 """Draw several groups of runs in one figure: what the papers draw of a sweep."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from learnsym.figures import style
 from learnsym.figures.dynamics import draw_drift
 from learnsym.figures.learned_symmetry import draw_final_fractions, final_fractions
-from learnsym.figures.response import draw_responses
 from learnsym.figures.spectrum import draw_spectra
-from learnsym.figures.style import Look, colours, label_axes, new_figure, save
-from learnsym.figures.width import draw_bands
+from learnsym.figures.style import Axes
+from learnsym.figures.width import draw_bands, draw_responses
 from learnsym.results.collect import Run
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 Groups = Mapping[str, Sequence[Run]]
+"""Label -> runs."""
 _WIDTH = "learned_rotation_width_rad"
 
 
 def draw_sweep(path: Path, groups: Groups) -> bool:
     """Draw learned rotations, fractions and responses of groups of runs, or drifts, or spectra.
 
-    Args:
-        path: of the PNG.
-        groups: label -> runs.
-
-    Returns:
-        False if there is nothing to draw.
+    Return False if there is nothing to draw.
     """
     for name, draw_all in (("drift", draw_drift), ("spectrum", draw_spectra)):
         curves = _curves(groups, name)
@@ -35,13 +29,11 @@ def draw_sweep(path: Path, groups: Groups) -> bool:
             draw_all(path, curves)
             return True
     panels = _panels(groups)
-    if not panels:
-        return False
-    figure = new_figure(4.2 * len(panels), 3.4)
-    for axes, draw in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        draw(axes)
-    save(figure, path)
-    return True
+    if panels:
+        figure = style.new_figure(4.2 * len(panels), 3.4)
+        style.draw_panels(figure, panels)
+        style.save(figure, path)
+    return bool(panels)
 
 
 def _curves(groups: Groups, name: str) -> dict[str, list[Any]]:
@@ -50,41 +42,36 @@ def _curves(groups: Groups, name: str) -> dict[str, list[Any]]:
     return {label: own for label, own in curves.items() if own}
 
 
-def _panels(groups: Groups) -> "list[Callable[[Axes], None]]":
-    colour_of = dict(zip(groups, colours(len(groups)), strict=True))
+def _panels(groups: Groups) -> list[style.Panel]:
+    colour_of = dict(zip(groups, style.colours(len(groups)), strict=True))
+    panels: list[style.Panel] = []
     rows = {
         x: [r.rows for r in runs if r.rows and _WIDTH in r.rows[-1]] for x, runs in groups.items()
     }
-    rows = {label: own for label, own in rows.items() if own}
-    fractions = {label: own for label, runs in groups.items() if (own := final_fractions(runs))}
-    responses = _curves(groups, "angle_response")
-    truths = {x: runs[0].section("true_widths").get("rotation") for x, runs in groups.items()}
-    panels: list[Callable[[Axes], None]] = []
-    if rows:
-        shared = {truths[label] for label in rows}
-        truth = shared.pop() if len(shared) == 1 else None
+    if rows := {label: own for label, own in rows.items() if own}:
+        truths = {x: groups[x][0].section("true_widths").get("rotation") for x in rows}
+        truth = truths[next(iter(rows))] if len(set(truths.values())) == 1 else None
         widths = {label: [run[-1][_WIDTH] for run in own] for label, own in rows.items()}
-        panels.append(lambda axes: draw_bands(axes, rows, _WIDTH, truth))
-        panels.append(lambda axes: _draw_final_widths(axes, widths, truths))
-    if fractions:
-        panels.append(lambda axes: draw_final_fractions(axes, fractions, colour_of))
-    if responses:
+        panels.append(partial(draw_bands, runs=rows, key=_WIDTH, truth=truth))
+        panels.append(partial(_draw_final_widths, widths=widths, truths=truths))
+    if fractions := {x: own for x, runs in groups.items() if (own := final_fractions(runs))}:
+        panels.append(partial(draw_final_fractions, groups=fractions, colours=colour_of))
+    if responses := _curves(groups, "angle_response"):
         chosen = [colour_of[label] for label in responses]
-        panels.append(lambda axes: draw_responses(axes, responses, chosen))
+        panels.append(partial(draw_responses, curves=responses, colours_of=chosen))
     return panels
 
 
 def _draw_final_widths(
-    axes: "Axes", widths: Mapping[str, Sequence[float]], truths: Mapping[str, float | None]
+    axes: Axes, widths: Mapping[str, Sequence[float]], truths: Mapping[str, float | None]
 ) -> None:
     """Draw the final rotation width of every run, the mean as a bar, the truth as a dash."""
-    for index, (colour, (label, values)) in enumerate(
-        zip(colours(len(widths)), widths.items(), strict=True)
+    for x, (colour, (label, values)) in enumerate(
+        zip(style.colours(len(widths)), widths.items(), strict=True)
     ):
-        axes.bar(index, sum(values) / len(values), color=colour, alpha=0.3, width=0.7)
-        axes.plot([index] * len(values), values, "o", color=colour, markersize=4)
+        axes.bar(x, sum(values) / len(values), color=colour, alpha=0.3, width=0.7)
+        axes.plot([x] * len(values), values, "o", color=colour, markersize=4)
         if (truth := truths[label]) is not None:
-            dash: Look = {"color": "black", "linestyle": "--", "linewidth": 1}
-            axes.hlines(truth, index - 0.42, index + 0.42, **dash)
+            axes.hlines(truth, x - 0.42, x + 0.42, **style.TRUTH)
     axes.set_xticks(range(len(widths)), list(widths), rotation=20, ha="right", fontsize=7)
-    label_axes(axes, "final width of the rotation (dashes: truth)", "", "width (rad)")
+    style.finish(axes, "final width of the rotation (dashes: truth)", "", "width (rad)")

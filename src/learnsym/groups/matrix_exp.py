@@ -31,7 +31,7 @@ def matrix_exp(matrices: Tensor) -> Tensor:
 
 
 class _MatrixExp(torch.autograd.Function):
-    """The series, differentiated by one series of twice the size: autograd would walk each product."""
+    """The series, differentiated by a series of twice the size, not product by product."""
 
     generate_vmap_rule = True
 

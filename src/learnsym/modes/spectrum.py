@@ -26,7 +26,7 @@ from learnsym.distributions.base import penalty
 from learnsym.dynamics import ensemble
 from learnsym.dynamics.records import ProgressLines
 from learnsym.errors import ConfigError, RunError
-from learnsym.figures.spectrum import draw_spectrum
+from learnsym.figures.spectrum import draw_spectra
 from learnsym.modes.ensemble_mode import check_one_process
 from learnsym.nets.augerino import Augerino
 from learnsym.run.context import RunContext
@@ -179,7 +179,7 @@ class Spectrum(Mode):
             "regularisation": context.cfg.net.get("regularisation"),
         }
         write_atomically(folder.path / "curves.json", json.dumps({"spectrum": curve}))
-        draw_spectrum(folder.figures / "spectrum.png", curve)
+        draw_spectra(folder.figures / "spectrum.png", {"": [curve]})
         shutil.rmtree(folder.checkpoints / "spectrum", ignore_errors=True)
         metrics |= {f"n_eff_at_{z_at}": value for z_at, value in by_z.items()}
         metrics |= {

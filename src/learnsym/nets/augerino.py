@@ -16,7 +16,36 @@ from learnsym.schema import Fraction, NonNegative, Positive, Size, Task
 from learnsym.utils.rng import BatchRows
 
 
-class Augerino(nn.Module):
+class AveragingNetwork(nn.Module):
+    """Base of networks that average a backbone over transformations of its input."""
+
+    def __init__(self, net: str, backbone: nn.Module, task: Task) -> None:
+        super().__init__()
+        if task == "segmentation":
+            raise ValueError(
+                f"task=segmentation: net={net} averages outputs over transformations of the input, "
+                "and masks would move with it. Try net=projected_linear, or a data set of "
+                "classification or regression."
+            )
+        stabiliser = getattr(backbone, "stabiliser", None)
+        if stabiliser is not None and not stabiliser.trivial:
+            raise ValueError(
+                f"net={net} around a backbone that is not planar (its stabiliser is {stabiliser}). "
+                "Learn the symmetry at the input, with a backbone on translation2, or in the "
+                "layers, with net=ckresnet alone."
+            )
+        self.backbone = backbone
+        self._backbone_takes_context = takes_context(backbone)
+
+    def outputs(self, inputs: Tensor, copies: int, context: ForwardContext | None) -> Tensor:
+        """Map copies side by side [B * copies, ...] to [B, copies, K], in float32 or better."""
+        arguments = (inputs, context) if self._backbone_takes_context else (inputs,)
+        outputs = self.backbone(*arguments)
+        outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+        return outputs.unflatten(0, (-1, copies))
+
+
+class Augerino(AveragingNetwork):
     """Average a network over transformations whose extent is learned.
 
         h(x) = E_g f(g x) ~ (1/J) sum_j f(g_j x)
@@ -30,19 +59,11 @@ class Augerino(nn.Module):
     A point of which all C features are 0 is padding.
 
     Args:
-        backbone: the network f, [B, C, H, W] -> [B, K] or [B, N, 3 + C] -> [B, K].
-        group: of the plane for images, of space for point clouds.
-        task: "classification" or "regression"; not "segmentation", since masks move with the image
-            and cannot be averaged so.
-        regularisation: lambda, the reward for wide distributions.
+        backbone: the network f, to [B, K]; without a symmetry of its own.
         regulariser: R(w) over the learned generators: "norm" is ||w||_2, "squares" is sum_i w_i^2.
         learn, initial_width, initial_widths, center, reflection: see `UniformLieAlgebra`.
         width_cap: a width that has reached it stops being rewarded; None: every width is.
         train_copies, test_copies: J, transformations per input, in training and in testing.
-
-    Raises:
-        ValueError: the backbone has a symmetry of its own, or the group fits neither images nor
-            point clouds.
 
     >>> from learnsym.groups.planar import SE2
     >>> from learnsym.nets.plain_cnn import SimpleConv
@@ -67,99 +88,48 @@ class Augerino(nn.Module):
         train_copies: Size = 1,
         test_copies: Size = 4,
     ) -> None:
-        super().__init__()
-        check_averaged("augerino", backbone, task)
-        self.dimensions = group.generators.shape[-1] - 1
-        if self.dimensions not in (2, 3):
+        super().__init__("augerino", backbone, task)
+        if group.space_dim not in (2, 3):
             raise ValueError(
                 f"images need a group of the plane and point clouds one of space; {group} acts on "
-                f"{self.dimensions} dimensions."
+                f"{group.space_dim} dimensions."
             )
         if min(train_copies, test_copies) < 1:
-            raise ValueError(
-                f"copies must be at least 1, got train_copies={train_copies}, "
-                f"test_copies={test_copies}."
-            )
-        self.backbone = backbone
+            raise ValueError(f"copies must be at least 1, got {train_copies=}, {test_copies=}.")
         self.augmentation = UniformLieAlgebra(
             group, learn, initial_width, initial_widths, center, reflection
         )
         self.task = task
-        self.regularisation = regularisation
-        self.regulariser = regulariser
-        self.width_cap = width_cap
-        self.train_copies = train_copies
-        self.test_copies = test_copies
-        self._backbone_takes_context = takes_context(backbone)
+        self.regularisation, self.regulariser = regularisation, regulariser
+        self.width_cap = math.inf if width_cap is None else width_cap
+        self.train_copies, self.test_copies = train_copies, test_copies
 
     def forward(self, inputs: Tensor, context: ForwardContext | None = None) -> Tensor:
         """Map inputs to log-probabilities or, in regression, values [B, K], at least float32."""
         copies = self.train_copies if self.training else self.test_copies
-        transformed = self.augment(inputs, copies, rows_of(context))
-        outputs = (
-            self.backbone(transformed, context)
-            if self._backbone_takes_context
-            else self.backbone(transformed)
-        )
-        outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+        outputs = self.outputs(self.augment(inputs, copies, rows_of(context)), copies, context)
         if self.task == "classification":
             outputs = F.log_softmax(outputs, dim=-1)
-        return outputs.unflatten(0, (len(inputs), copies)).mean(dim=1)
+        return outputs.mean(dim=1)
 
     def augment(self, inputs: Tensor, copies: int = 1, rows: BatchRows | None = None) -> Tensor:
-        """Transform inputs to [B * copies, ...], the copies of one input side by side.
-
-        Args:
-            inputs: see the class.
-            copies: of each input.
-            rows: which examples of a global batch the inputs are; None: all.
-
-        Raises:
-            ValueError: images with a group of space, or point clouds with one of the plane.
-        """
-        if inputs.ndim != 6 - self.dimensions:
-            wanted = "images [B, C, H, W]" if self.dimensions == 2 else "point clouds [B, N, 3 + C]"
+        """Transform inputs to [B * copies, ...], the copies of one input side by side."""
+        group = self.augmentation.group
+        if inputs.ndim != 6 - group.space_dim:
+            wanted = "images [B, C, H, W]" if group.space_dim == 2 else "point clouds [B, N, 3 + C]"
             raise ValueError(
-                f"{self.augmentation.group} transforms {wanted}, not inputs of shape "
-                f"{list(inputs.shape)}."
+                f"{group} transforms {wanted}, not inputs of shape {list(inputs.shape)}."
             )
         if copies > 1:
             inputs = inputs.repeat_interleave(copies, dim=0)
         elements = self.augmentation.sample(len(inputs), inputs.device, rows)
-        if self.dimensions == 2:
+        if group.space_dim == 2:
             return warp(inputs, elements)
         points, features = inputs[..., :3], inputs[..., 3:]
         return torch.cat([act_on_points(elements, points, (features != 0).any(-1)), features], -1)
 
     def penalty(self) -> Tensor:
         """Return -regularisation * R(w), a scalar to add to the loss."""
-        reward = (
-            self.augmentation.norm
-            if self.regulariser == "norm"
-            else self.augmentation.sum_of_squares
-        )
-        return -self.regularisation * reward(
-            cap=math.inf if self.width_cap is None else self.width_cap
-        )
-
-
-def check_averaged(net: str, backbone: nn.Module, task: Task) -> None:
-    """Check that outputs can be averaged over transformations of the input.
-
-    Raises:
-        ValueError: masks, which would move with the input, or a backbone that has a symmetry of its
-            own.
-    """
-    if task == "segmentation":
-        raise ValueError(
-            f"task=segmentation: net={net} averages outputs over transformations of the input, and "
-            "masks would move with it. Try net=projected_linear, or a data set of classification "
-            "or regression."
-        )
-    stabiliser = getattr(backbone, "stabiliser", None)
-    if stabiliser is not None and not stabiliser.trivial:
-        raise ValueError(
-            f"net={net} around a backbone that is not planar (its stabiliser is {stabiliser}). "
-            "Learn the symmetry at the input, with a backbone on translation2, or in the layers, "
-            "with net=ckresnet alone."
-        )
+        widths = self.augmentation
+        reward = widths.norm if self.regulariser == "norm" else widths.sum_of_squares
+        return -self.regularisation * reward(self.width_cap)

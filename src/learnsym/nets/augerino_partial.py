@@ -8,31 +8,19 @@ from learnsym.distributions.group_sampler import GroupSampler
 from learnsym.distributions.sampling import FullSampling
 from learnsym.groups.actions import warp
 from learnsym.groups.point_groups import SemidirectProduct
-from learnsym.layers.forward_context import ForwardContext, rows_of, takes_context
-from learnsym.nets.augerino import check_averaged
+from learnsym.layers.forward_context import ForwardContext, rows_of
+from learnsym.nets.augerino import AveragingNetwork
 from learnsym.schema import Task
 
 
-class PartialAugerino(nn.Module):
-    """Average f(h x) over elements h of the learned part of the stabiliser.
-
-    (h x)(p) = x(h^-1 p); the elements come from a `GroupSampler`.
+class PartialAugerino(AveragingNetwork):
+    """Average f(h x), (h x)(p) = x(h^-1 p), over the learned part of the stabiliser.
 
     `Augerino` draws every transformation independently from a box, and rewards wide ones. Here the
-    set is that of a layer of a partial group convolution: evenly spaced rotations on an arc 2 pi
-    theta, behind one random offset for the batch (or for each image), and, for a group with mirror
-    images, as many of these, present with a learned probability. Only the task drives it. The mean
-    is over plain outputs: logits of a classifier. With `conv=full` it is the fixed average over the
-    whole group.
-
-    Args:
-        backbone: a planar network f, [B, C, H, W] -> [B, K].
-        group: R^2 x| H; the elements of H turn (and mirror) the input.
-        conv: how H is sampled; partial: which part of H is learned. In evaluation the set is fixed
-            and evenly spaced.
-        task: "classification" or "regression".
-
-    Shape: [B, C, H, W] to [B, K], in float32 or better.
+    set is that of a layer of a partial group convolution (see `GroupSampler`): evenly spaced
+    rotations, and, for a group with mirror images, as many of these. Only the task drives it. The
+    mean is over plain outputs: logits of a classifier. With `conv=full` it is the fixed average
+    over the whole stabiliser H of the group R^2 x| H. The backbone f must be planar.
     """
 
     images_only = True
@@ -44,11 +32,8 @@ class PartialAugerino(nn.Module):
         conv: FullSampling,
         task: Task = "classification",
     ) -> None:
-        super().__init__()
-        check_averaged("augerino_partial", backbone, task)
-        self.backbone = backbone
+        super().__init__("augerino_partial", backbone, task)
         self.augmentation = GroupSampler(conv, group.stabiliser, learned=True)
-        self._backbone_takes_context = takes_context(backbone)
 
     def forward(self, images: Tensor, context: ForwardContext | None = None) -> Tensor:
         """Map [B, C, H, W] to [B, K], in float32 or better."""
@@ -59,14 +44,7 @@ class PartialAugerino(nn.Module):
             maps = F.pad(elements.inverse().matrices(), (0, 1))  # [*L, n, 2, 3]
         copies = images.repeat_interleave(count, dim=0)  # those of one image side by side
         copies = warp(copies, maps.expand(len(images), count, 2, 3).flatten(0, 1))
-        outputs = (
-            self.backbone(copies, context)
-            if self._backbone_takes_context
-            else self.backbone(copies)
-        )
-        outputs = outputs.to(torch.promote_types(outputs.dtype, torch.float32)).unflatten(
-            0, (-1, count)
-        )
+        outputs = self.outputs(copies, count, context)
         if elements.weight is None:
             return outputs.mean(1)
         weight = elements.weight.to(outputs.dtype).unsqueeze(-1)

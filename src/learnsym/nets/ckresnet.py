@@ -1,5 +1,7 @@
 """CKResNet, the residual network of Partial G-CNNs (Romero and Lohit 2022, section 5)."""
 
+from itertools import pairwise
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -11,14 +13,7 @@ from learnsym.layers.forward_context import ForwardContext
 from learnsym.layers.group_conv import PointwiseGroupConv
 from learnsym.layers.input_checks import check_images
 from learnsym.layers.norms import ElementNorm, NormName
-from learnsym.nets.group_network import (
-    GroupNetwork,
-    block_channels,
-    check_blocks,
-    mask_absent,
-    mean_over_elements,
-    spatial_max_pool,
-)
+from learnsym.nets.group_network import GroupNetwork, halve, mask_absent, mean_over_elements
 from learnsym.schema import Count, Fraction, NonNegative, Positive, Size
 
 
@@ -31,23 +26,19 @@ class CKResNet(GroupNetwork):
     and the channels stay), norm, ReLU. Where a pooling is due it comes before the last ReLU.
 
     Args:
-        in_channels: channels of the images.
-        num_outputs: classes, or 1 for a regression.
-        group: a planar group R^2 x| H; translation2 makes a planar network, one element.
+        group: R^2 x| H; translation2 makes a planar network, one element.
         conv: how the layers sample H; partial: every group convolution learns on which part of H
             its output lives.
-        kernel: the kind of kernel network.
-        channels: after the lifting.
-        block_width_factors: pairs of a multiple of `channels` and a number of blocks that have it.
-        kernel_size: side of the kernels, odd.
+        block_width_factors: pairs of a multiple of `channels` (those after the lifting) and a
+            number of blocks that have it.
         pool_blocks: after which blocks space is halved; 0 is the lifting.
-        dropout: probability of dropout inside the blocks.
-        norm: of lifting, blocks and last convolution: "batch" or "instance" or "none".
+        norm: of lifting, blocks and last convolution.
         last_conv_t2: mean over the group before the last convolution, which then is planar.
-        learnable_final_pooling: a learned linear map of elements and pixels instead of the maximum;
-            only with conv=full.
-        final_spatial_dim: side of the last feature map, which learnable_final_pooling must know.
-        monotonic_decay, kernel_decay: see `GroupNetwork`.
+        learnable_final_pooling: a learned linear map of elements and pixels (`final_spatial_dim` is
+            the side of the last feature map) instead of the maximum; only with conv=full.
+        monotonic_decay: weight of sum_l relu(theta_(l+1) - theta_l): a later layer shall not live
+            on more than an earlier one.
+        kernel_decay: of the sampled kernels and the biases, see `ContinuousGroupConv`.
 
     Shape: [B, in_channels, H, W] to [B, num_outputs].
 
@@ -82,42 +73,36 @@ class CKResNet(GroupNetwork):
         super().__init__(
             in_channels, group, conv, kernel, kernel_size, monotonic_decay, kernel_decay
         )
-        sizes = block_channels(channels, block_width_factors)
-        check_blocks("pool_blocks", pool_blocks, len(sizes))
-        self.pool_blocks = frozenset(pool_blocks)
+        self.plan_blocks(channels, block_width_factors, pool_blocks)
         self.smallest_side = kernel_size * 2 ** len(self.pool_blocks)
-        self.lift = self.lifting(in_channels, channels)
         self.lift_norm = ElementNorm(channels, norm)
-        before = [channels, *sizes[:-1]]
         self.blocks = nn.ModuleList(
             _Block(self, 2 * index + 1, c, k, dropout, norm)
-            for index, (c, k) in enumerate(zip(before, sizes, strict=True))
+            for index, (c, k) in enumerate(pairwise(self.sizes))
         )
         self.last_conv_t2 = last_conv_t2
-        last = 2 * len(sizes) + 1
-        self.last = self.group_conv(last, sizes[-1], sizes[-1], valid=True, planar=last_conv_t2)
-        self.last_norm = ElementNorm(sizes[-1], norm)
+        layer, last = 2 * len(self.blocks) + 1, self.sizes[-1]
+        self.last = self.group_conv(layer, last, last, valid=True, planar=last_conv_t2)
+        self.last_norm = ElementNorm(last, norm)
         self.pooling = self._final_pooling(learnable_final_pooling, final_spatial_dim)
-        self.head = nn.Linear(sizes[-1], num_outputs)
+        self.head = nn.Linear(last, num_outputs)
 
     def _final_pooling(self, learnable: bool, side: int | None) -> nn.Linear | None:
-        if not learnable:
-            if side is not None:
-                raise ValueError(
-                    f"final_spatial_dim={side} has no effect without learnable_final_pooling=true. "
-                    "Set it to null."
-                )
+        if not learnable and side is None:
             return None
+        if not learnable:
+            raise ValueError(
+                f"final_spatial_dim={side} has no effect without learnable_final_pooling=true. "
+                "Set it to null."
+            )
         if self.conv.partial:
             raise ValueError(
                 "learnable_final_pooling=true goes with conv=full: a partial network has no fixed "
-                "number of elements to weigh. Set learnable_final_pooling=false, which takes the "
-                "maximum."
+                "number of elements to weigh. Set it to false, which takes the maximum."
             )
         if side is None:
             raise ValueError(
-                "learnable_final_pooling=true needs final_spatial_dim, the side of the last "
-                "feature map."
+                "learnable_final_pooling=true needs final_spatial_dim, the last feature map's side."
             )
         return nn.Linear((1 if self.last_conv_t2 else self.plan.samples) * side * side, 1)
 
@@ -127,11 +112,12 @@ class CKResNet(GroupNetwork):
         context = self.with_offset(images, context)
         x, elements = self.lift(images, context)
         x = self.lift_norm(x)
-        x = F.relu(spatial_max_pool(x) if 0 in self.pool_blocks else x)
+        x = F.relu(halve(x) if 0 in self.pool_blocks else x)
         for index, block in enumerate(self.blocks, start=1):
             x, elements = block(x, elements, context, index in self.pool_blocks)
         if self.last_conv_t2:
-            x, elements = mean_over_elements(x, elements).unsqueeze(2), _identity_element(x)
+            x = mean_over_elements(x, elements).unsqueeze(2)
+            elements = Elements(x.new_zeros(1), x.new_ones(1))  # the identity
         x, elements = self.last(x, elements, context)
         x = mask_absent(F.relu(self.last_norm(x, elements.weight)), elements)
         return self.head(self._pool(x))
@@ -183,8 +169,4 @@ class _Block(nn.Module):
         y = F.relu(self.norm2(y, out.weight))
         shortcut = x if self.shortcut is None else self.shortcut(x, elements, out, context)
         y = self.norm(y + shortcut, out.weight)
-        return mask_absent(F.relu(spatial_max_pool(y) if pool else y), out), out
-
-
-def _identity_element(x: Tensor) -> Elements:
-    return Elements(x.new_zeros(1), x.new_ones(1))
+        return mask_absent(F.relu(halve(y) if pool else y), out), out

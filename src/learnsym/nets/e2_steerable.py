@@ -28,29 +28,20 @@ class E2Steerable(nn.Module):
       under O2) to `max_frequency`; ReLU acts on norms, and pooling takes norms.
 
     Quarter turns (where the group has them) and, for DN and O2, mirror images are exact up to
-    rounding on images of any size:
-    every step commutes with the symmetries of the pixel grid. So the average pool has stride 1
-    here; with stride 3 and 32 pixels it would leave out the last two rows, and with them the
-    symmetry. The mean over space follows anyway. Other angles are approximate, as the grid is
+    rounding on images of any size: every step commutes with the symmetries of the pixel grid. So
+    the average pool has stride 1 here; with stride 3 and 32 pixels it would leave out the last two
+    rows, and with them the symmetry. Other angles are approximate, as the grid is
     (tests/nets/test_e2_steerable.py holds the tolerances). The published baseline is another
-    network:
-    share_hidden=True, padding=0, pool_stride=3.
+    network: share_hidden=True, padding=0, pool_stride=3.
 
     Args:
-        in_channels: channels of the images, scalars under the group.
-        num_outputs: classes, or 1 for a regression.
         group: CN (rotations by 2 pi / N), DN (and mirror images), SO2 (all rotations), O2 (and
             mirror images).
         order: N, at least 2, for CN and DN; None for SO2 and O2.
-        max_frequency: largest frequency of the irreps in a field for SO2 and O2; None for CN and
-            DN.
-        fields: fields after each of the first three convolutions (8 in the paper).
-        last_fields: fields after the fourth (2 in the paper).
-        hidden: width of the linear layer (64 in the paper).
+        max_frequency: of the irreps in a field, for SO2 and O2; None for CN and DN.
         share_hidden: apply one hidden convolution with its normalisation twice, instead of two with
             weights of their own.
-        padding: zeros around the maps before every convolution; 0 shrinks a map by two pixels.
-        pool_stride: of the average over 3 x 3 pixels.
+        padding: 0 shrinks a map by two pixels with every convolution.
 
     Shape: [B, in_channels, H, W] to [B, num_outputs], with H, W >= 3, or >= 11 without padding.
     """
@@ -73,11 +64,10 @@ class E2Steerable(nn.Module):
         pool_stride: Size = 1,
     ) -> None:
         super().__init__()
-        _check_group(group, order, max_frequency)
+        self.check_arguments(group, order, max_frequency)
         self.pool_stride = pool_stride
-        self.smallest_side = (
-            3 if padding else 11
-        )  # the average pool, and four convolutions before it
+        # The average pool, and four convolutions before it.
+        self.smallest_side = 3 if padding else 11
         self.in_channels = in_channels
         self.group, self.order, self.max_frequency = group, order, max_frequency
         space, field = _fields_of(group, order, max_frequency)
@@ -92,24 +82,33 @@ class E2Steerable(nn.Module):
         layers += [*hidden_block, *(hidden_block if share_hidden else block(field, fields))]
         layers.append(_steerable_conv(space, field, fields, field, last_fields, padding))
         self.features = nn.Sequential(*layers)
-        self.group_pool = (
-            RegularPool(last_fields) if order else NormPool(last_fields, sizes, trivial)
-        )
-        invariants = last_fields if order else last_fields * len(sizes)
-        self.head = nn.Sequential(
-            nn.Linear(invariants, hidden), nn.ELU(), nn.Linear(hidden, num_outputs)
-        )
+        norms = NormPool(last_fields, sizes, trivial)
+        self.group_pool = RegularPool(last_fields) if order else norms
+        invariants = nn.Linear(last_fields if order else last_fields * len(sizes), hidden)
+        self.head = nn.Sequential(invariants, nn.ELU(), nn.Linear(hidden, num_outputs))
 
     @staticmethod
     def check_arguments(
         group: PlanarGroup, order: int | None, max_frequency: int | None, **others: object
     ) -> None:
-        """Check as the constructor does, without the seconds that e2cnn takes to build.
+        """Check what the constructor does, without the seconds that e2cnn takes to build.
 
-        Raises:
-            ValueError: order and largest frequency do not fit the group.
+        A finite group has an order and no largest frequency, a continuous one the reverse.
         """
-        _check_group(group, order, max_frequency)
+        if group not in ("CN", "DN", "SO2", "O2"):
+            raise ValueError(f"group is {group!r}; choose CN, DN, SO2 or O2")
+        values = {"order": order, "max_frequency": max_frequency}
+        kind, needed, least, other = "continuous", "max_frequency", 1, "order"
+        if group in ("CN", "DN"):
+            kind, needed, least, other = "finite", "order", 2, "max_frequency"
+        if (values[needed] or 0) < least:
+            raise ValueError(
+                f"{needed} is {values[needed]} for the group {group}, which needs at least {least}"
+            )
+        if values[other] is not None:
+            raise ValueError(
+                f"{other} is {values[other]}, but the group {group} is {kind}: leave it null"
+            )
 
     def forward(self, images: Tensor) -> Tensor:
         """Map [B, in_channels, H, W] to [B, num_outputs]."""
@@ -118,35 +117,8 @@ class E2Steerable(nn.Module):
         return self.head(self.group_pool(x).mean((-2, -1)))
 
     def extra_repr(self) -> str:
-        """Return the group, for print(network)."""
+        """Show the group in print(network)."""
         return f"group={self.group}, order={self.order}, max_frequency={self.max_frequency}"
-
-
-def _check_group(group: str, order: int | None, max_frequency: int | None) -> None:
-    # A finite group has an order and no largest frequency, a continuous one the other way round.
-    if group in ("CN", "DN"):
-        if order is None or order < 2:
-            raise ValueError(
-                f"order is {order} for the group {group}, which needs a number of rotations of at "
-                "least 2"
-            )
-        if max_frequency is not None:
-            raise ValueError(
-                f"max_frequency is {max_frequency}, but the group {group} has no such setting: "
-                "leave it null"
-            )
-    elif group in ("SO2", "O2"):
-        if max_frequency is None or max_frequency < 1:
-            raise ValueError(
-                f"max_frequency is {max_frequency} for the group {group}, which needs a number "
-                "of at least 1"
-            )
-        if order is not None:
-            raise ValueError(
-                f"order is {order}, but the group {group} is continuous: set it to null"
-            )
-    else:
-        raise ValueError(f"group is {group!r}; choose CN, DN, SO2 or O2")
 
 
 def _fields_of(

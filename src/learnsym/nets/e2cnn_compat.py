@@ -1,18 +1,10 @@
 """Import e2cnn 0.2.3 (Weiler and Cesa, 2019) so that it works with today's numpy.
 
-Other modules import e2cnn through this one only. What breaks, and the patch (in memory; the
-installed files stay as they are):
-
-* `ndarray.tostring` is gone since numpy 2.3: four hashes of kernel bases (D_N, SO(2), O(2)) use it.
-  They hash `tobytes` instead.
-* `np.array(x, copy=False)` raises since numpy 2.0 where a copy is needed, which D_N meets. There it
-  means what it used to.
-* `np.float` is gone since numpy 1.24: representations of O(2) induced from SO(2) use it.
-* Its sources contain invalid escapes, and it indexes by uint8 masks: the warnings of these two, and
-  no others, are silenced.
-
-Importing this takes seconds (scipy, and e2cnn itself), so `e2_steerable` does it only when a
-network is built.
+Other modules import e2cnn through this one only, and when a network is built: it takes seconds.
+Patched in memory: `ndarray.tostring`, gone since numpy 2.3, in four hashes of kernel bases;
+`np.array(x, copy=False)`, which raises since numpy 2.0 where D_N needs a copy; `np.float`, gone
+since numpy 1.24, in representations of O(2). Warnings of invalid escapes in its sources and of
+indexing by uint8 masks, and no others, are silenced.
 """
 
 import warnings
@@ -67,11 +59,7 @@ _kernel_utils.np = _o2group.np = _NumpyAsItWas()
 
 @contextmanager
 def building() -> Iterator[None]:
-    """Build e2cnn modules within this context: bases in float64, no uint8 warning.
-
-    e2cnn samples its bases in torch's default dtype; float32 rounding would be the limit of a
-    network's symmetry.
-    """
+    """Sample bases of e2cnn in float64, whose rounding limits a network's symmetry, quietly."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:

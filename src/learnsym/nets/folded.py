@@ -7,6 +7,7 @@ n' channels it needs neither the kernel network nor samples.
 
 import copy
 import dataclasses
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -20,13 +21,7 @@ from learnsym.nets.group_network import GroupNetwork
 
 
 class FrozenConv(nn.Module):
-    """Convolve with a constant kernel; called like the layer that it stands for.
-
-    Args:
-        conv: a lifting or group convolution.
-        kernel: its kernel at fixed elements, [C', n', C, n, taps].
-        out: the n' elements on which its output lives.
-    """
+    """Convolve with a constant kernel [C', n', C, n, taps]; called like the layer it stands for."""
 
     weight: Tensor
     bias: Tensor | None
@@ -38,43 +33,30 @@ class FrozenConv(nn.Module):
         bias = None if conv.bias is None else conv.bias.detach().repeat_interleave(len(out))
         self.shape = (conv.out_channels, len(out))
         self.padding = conv.padding
+        self.is_shortcut = isinstance(conv, PointwiseGroupConv)
         self.register_buffer("weight", conv.conv2d_weight(kernel))
         self.register_buffer("bias", bias)
         self.register_buffer("angle", out.angle.clone())
         self.register_buffer("sign", out.sign.clone())
 
-    def forward(self, features: Tensor, *_: object) -> tuple[Tensor, Elements]:
-        """Map images [B, C, H, W], or features [B, C, n, H, W], to [B, C', n', H', W'] and n'."""
-        return self.convolve(features), Elements(self.angle, self.sign)
-
-    def convolve(self, features: Tensor) -> Tensor:
-        """Return the features alone."""
+    def forward(self, features: Tensor, *_: object) -> Tensor | tuple[Tensor, Elements]:
+        """Map images [B, C, H, W], or features [B, C, n, H, W], to [B, C', n', H', W'] (and n')."""
         flat = features.flatten(1, 2) if features.ndim == 5 else features
-        return F.conv2d(flat, self.weight, self.bias, padding=self.padding).unflatten(1, self.shape)
+        flat = F.conv2d(flat, self.weight, self.bias, padding=self.padding)
+        out = flat.unflatten(1, self.shape)
+        return out if self.is_shortcut else (out, Elements(self.angle, self.sign))
 
     def extra_repr(self) -> str:
-        """Return the sizes, for print(network)."""
+        """Show the sizes in print(network)."""
         return f"{list(self.weight.shape)}, padding={self.padding}"
-
-
-class FrozenShortcut(FrozenConv):
-    """Convolve with the constant kernel of a pointwise group convolution."""
-
-    def forward(self, features: Tensor, *_: object) -> Tensor:  # type: ignore[override]
-        """Map [B, C, n, H, W] to [B, C', n', H, W]."""
-        return self.convolve(features)
 
 
 @torch.no_grad()
 def freeze(net: nn.Module) -> nn.Module:
     """Copy a network of group convolutions for inference alone, with the same outputs.
 
-    The copy is in evaluation mode and has no kernel networks and nothing to sample; norms and the
-    last linear layer stay what they are, without gradients. Settings with random sets in evaluation
-    (`evaluation: random`) are frozen at the even ones.
-
-    Raises:
-        ValueError: `net` is no `GroupNetwork`.
+    The copy is in evaluation mode and has no kernel networks and nothing to sample; random sets in
+    evaluation (`evaluation: random`) are frozen at the even ones.
     """
     if not isinstance(net, GroupNetwork):
         raise ValueError(
@@ -89,8 +71,7 @@ def freeze(net: nn.Module) -> nn.Module:
     for name, (kernel, out) in _record(frozen).items():
         conv = frozen.get_submodule(name)
         assert isinstance(conv, ContinuousGroupConv)
-        frozen_type = FrozenShortcut if isinstance(conv, PointwiseGroupConv) else FrozenConv
-        frozen.set_submodule(name, frozen_type(conv, kernel, out))
+        frozen.set_submodule(name, FrozenConv(conv, kernel, out))
     return frozen
 
 
@@ -108,18 +89,15 @@ def _record(net: GroupNetwork) -> dict[str, tuple[Tensor, Elements]]:
     def record_kernel(kernel_network: nn.Module, _inputs: object, kernel: Tensor) -> None:
         kernels[kernel_network] = kernel
 
+    def record(name: str, conv: ContinuousGroupConv, inputs: tuple, output: tuple) -> None:
+        # A shortcut takes the elements of its output; the others return them.
+        out = inputs[2] if isinstance(conv, PointwiseGroupConv) else output[1]
+        records[name] = kernels[conv.kernel], out
+
     for name, conv in net.named_modules():
         if isinstance(conv, ContinuousGroupConv):
-
-            def record(
-                conv: ContinuousGroupConv, inputs: tuple, output: tuple, name: str = name
-            ) -> None:
-                # A shortcut takes the elements of its output; the others return them.
-                out = inputs[2] if isinstance(conv, PointwiseGroupConv) else output[1]
-                records[name] = kernels[conv.kernel], out
-
             conv.kernel.register_forward_hook(record_kernel)
-            conv.register_forward_hook(record)
+            conv.register_forward_hook(partial(record, name))
     like = next(net.parameters())
     net(like.new_zeros(1, net.in_channels, net.smallest_side, net.smallest_side))
     return records

@@ -1,7 +1,6 @@
-"""GCNN, the 13-layer network of Laine and Aila (2017) with group convolutions.
+"""GCNN, Laine and Aila's (2017) 13 layers, of group convolutions (Romero and Lohit 2022)."""
 
-As in Partial G-CNNs (Romero and Lohit 2022, section 5).
-"""
+from itertools import pairwise
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,14 +12,7 @@ from learnsym.layers.dropout import Dropout
 from learnsym.layers.forward_context import ForwardContext
 from learnsym.layers.input_checks import check_images
 from learnsym.layers.norms import ElementNorm, NormName
-from learnsym.nets.group_network import (
-    GroupNetwork,
-    block_channels,
-    check_blocks,
-    mask_absent,
-    mean_over_elements,
-    spatial_max_pool,
-)
+from learnsym.nets.group_network import GroupNetwork, halve, mask_absent, mean_over_elements
 from learnsym.schema import Count, Fraction, NonNegative, Positive, Size
 from learnsym.utils.rng import BatchRows
 
@@ -28,21 +20,9 @@ from learnsym.utils.rng import BatchRows
 class GCNN(GroupNetwork):
     """Classify images by a plain chain of group convolutions.
 
-    Lifting, norm, ReLU; blocks of group convolution, norm, ReLU; mean over elements and space;
-    linear.
-
-    Args:
-        in_channels, num_outputs, group, conv, kernel, norm, monotonic_decay, kernel_decay: see
-            `CKResNet`.
-        channels: after the lifting.
-        block_width_factors: pairs of a multiple of `channels` and a number of blocks that have it;
-            eight blocks in the paper.
-        kernel_size: side of the kernels, odd.
-        pool_blocks: after which blocks space is halved by a maximum; 0 is the lifting.
-        dropout_blocks: after which blocks dropout acts.
-        dropout: its probability.
-
-    Shape: [B, in_channels, H, W] to [B, num_outputs].
+    Lifting, norm, ReLU; blocks of group convolution, norm, ReLU (eight in the paper); mean over
+    elements and space; linear. Dropout acts after `dropout_blocks`; the other arguments are those
+    of `CKResNet`.
     """
 
     def __init__(
@@ -65,20 +45,15 @@ class GCNN(GroupNetwork):
         super().__init__(
             in_channels, group, conv, kernel, kernel_size, monotonic_decay, kernel_decay
         )
-        sizes = block_channels(channels, block_width_factors)
-        check_blocks("pool_blocks", pool_blocks, len(sizes))
-        check_blocks("dropout_blocks", dropout_blocks, len(sizes))
-        self.pool_blocks, self.dropout_blocks = frozenset(pool_blocks), frozenset(dropout_blocks)
+        self.plan_blocks(channels, block_width_factors, pool_blocks)
+        self.dropout_blocks = self.checked_blocks("dropout_blocks", dropout_blocks)
         self.smallest_side = 2 ** len(self.pool_blocks)
-        self.lift = self.lifting(in_channels, channels)
-        before = [channels, *sizes[:-1]]
         self.convs = nn.ModuleList(
-            self.group_conv(layer, c, k)
-            for layer, (c, k) in enumerate(zip(before, sizes, strict=True), start=1)
+            self.group_conv(layer, c, k) for layer, (c, k) in enumerate(pairwise(self.sizes), 1)
         )
-        self.norms = nn.ModuleList(ElementNorm(c, norm) for c in [channels, *sizes])
+        self.norms = nn.ModuleList(ElementNorm(c, norm) for c in self.sizes)
         self.dropout = Dropout(dropout)
-        self.head = nn.Linear(sizes[-1], num_outputs)
+        self.head = nn.Linear(self.sizes[-1], num_outputs)
 
     def forward(self, images: Tensor, context: ForwardContext | None = None) -> Tensor:
         """Map [B, in_channels, H, W] to [B, num_outputs]."""
@@ -93,5 +68,5 @@ class GCNN(GroupNetwork):
         return self.head(mean_over_elements(x, elements).mean((-2, -1)))
 
     def _finish_block(self, x: Tensor, block: int, rows: BatchRows | None) -> Tensor:
-        x = F.relu(spatial_max_pool(x) if block in self.pool_blocks else x)
+        x = F.relu(halve(x) if block in self.pool_blocks else x)
         return self.dropout(x, rows) if block in self.dropout_blocks else x

@@ -7,13 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from learnsym.distributions.group_sampler import GroupSampler
+from learnsym.distributions.group_sampler import GroupSampler, group_samplers
 from learnsym.distributions.sampling import FullSampling
-from learnsym.groups.point_groups import Elements, SemidirectProduct, Stabiliser, Trivial
+from learnsym.groups.point_groups import Elements, SemidirectProduct, Trivial
 from learnsym.kernels.base import KernelSpec
 from learnsym.layers.forward_context import ForwardContext
 from learnsym.layers.group_conv import GroupConv, LiftingConv
-from learnsym.schema import NonNegative, Size
 
 _GOLDEN_RATIO = (5**0.5 - 1) / 2
 
@@ -21,32 +20,25 @@ _GOLDEN_RATIO = (5**0.5 - 1) / 2
 class GroupNetwork(nn.Module):
     """Base of networks whose layers live on sampled elements of the stabiliser of a planar group.
 
-    Args:
-        in_channels: channels of the images.
-        group: R^2 x| H; its stabiliser H decides over what the layers convolve.
-        conv: full, or partial: every group convolution learns on which part of H its output lives.
-        kernel: the kind of kernel network.
-        kernel_size: side of the kernels, odd.
-        monotonic_decay: weight of sum_l relu(theta_(l+1) - theta_l): a later layer shall not live
-            on more than an earlier one.
-        kernel_decay: weight decay of the sampled kernels and the biases (see
-            `ContinuousGroupConv`).
+    The arguments are those of `CKResNet`. After `plan_blocks`, `sizes` are the channels after the
+    lifting and after every block.
     """
 
     smallest_side: int
 
     def __init__(
         self,
-        in_channels: Size,
+        in_channels: int,
         group: SemidirectProduct,
         conv: FullSampling,
         kernel: KernelSpec,
-        kernel_size: Size,
-        monotonic_decay: NonNegative,
-        kernel_decay: NonNegative,
+        kernel_size: int,
+        monotonic_decay: float,
+        kernel_decay: float,
     ) -> None:
         super().__init__()
         self.in_channels = in_channels
+        self.stabiliser = group.stabiliser
         self.conv, self.kernel, self.kernel_size = conv, kernel, kernel_size
         self.plan = conv.resolve(group.stabiliser)
         self.monotonic_decay, self.kernel_decay = monotonic_decay, kernel_decay
@@ -55,19 +47,26 @@ class GroupNetwork(nn.Module):
                 f"monotonic_decay={monotonic_decay} has no effect without learned arcs. Set it to 0"
                 ", or take conv=partial, se2."
             )
-        self._group = group
 
-    @property
-    def stabiliser(self) -> Stabiliser:
-        """H; trivial for a planar network."""
-        return self._group.stabiliser
-
-    def lifting(self, in_channels: int, out_channels: int) -> LiftingConv:
-        """Build the first convolution, over the whole of H."""
+    def plan_blocks(
+        self, channels: int, factors: Sequence[float], pool_blocks: Sequence[int]
+    ) -> None:
+        """Set the channels of the blocks and where space is halved; build the lifting."""
+        self.sizes = [channels, *block_channels(channels, factors)]
+        self.pool_blocks = self.checked_blocks("pool_blocks", pool_blocks)
         elements = GroupSampler(self.conv, self.stabiliser, eval_offset=self._eval_offset(0))
-        return LiftingConv(
-            in_channels, out_channels, self.kernel, elements, self.kernel_size, self.kernel_decay
-        )
+        size, decay = self.kernel_size, self.kernel_decay
+        self.lift = LiftingConv(self.in_channels, channels, self.kernel, elements, size, decay)
+
+    def checked_blocks(self, name: str, indices: Sequence[int]) -> frozenset[int]:
+        """Return the indices if there are such blocks; 0 is the lifting."""
+        last = len(self.sizes) - 1
+        if bad := [b for b in indices if not 0 <= b <= last]:
+            raise ValueError(
+                f"{name}={list(indices)}: there is no block {bad[0]}; 0 is the lifting, {last} the "
+                "last block."
+            )
+        return frozenset(indices)
 
     def group_conv(
         self,
@@ -79,24 +78,13 @@ class GroupNetwork(nn.Module):
     ) -> GroupConv:
         """Build a convolution with a (perhaps learned) set of elements of its own.
 
-        Args:
-            layer: its index in the network; 0 is the lifting.
-            in_channels: see `GroupConv`, as for the next two.
-            out_channels: C'.
-            valid: no padding.
-            planar: on the identity alone.
+        Its index in the network is `layer`; 0 is the lifting. A planar one has the identity alone.
         """
         conv, stabiliser = (FullSampling(), Trivial()) if planar else (self.conv, self.stabiliser)
         offset = self._eval_offset(layer)
-        return GroupConv(
-            in_channels,
-            out_channels,
-            self.kernel,
-            GroupSampler(conv, stabiliser, learned=not planar, eval_offset=offset),
-            self.kernel_size,
-            valid,
-            self.kernel_decay,
-        )
+        elements = GroupSampler(conv, stabiliser, learned=not planar, eval_offset=offset)
+        size, decay = self.kernel_size, self.kernel_decay
+        return GroupConv(in_channels, out_channels, self.kernel, elements, size, valid, decay)
 
     def _eval_offset(self, layer: int) -> float:
         """Return a layer's offset in evaluation.
@@ -119,9 +107,7 @@ class GroupNetwork(nn.Module):
         """Return monotonic_decay * sum over group convolutions of relu(theta_(l+1) - theta_l)."""
         if not self.monotonic_decay:
             return 0.0
-        theta = torch.stack(
-            [m.theta for m in self.modules() if isinstance(m, GroupSampler) and m.theta is not None]
-        )
+        theta = torch.stack([m.theta for m in group_samplers(self) if m.theta is not None])
         return self.monotonic_decay * theta.diff().relu().sum()
 
 
@@ -132,12 +118,7 @@ def block_channels(channels: int, factors: Sequence[float]) -> list[int]:
     [32, 64]
     """
     counts = factors[1::2]
-    if (
-        not factors
-        or len(factors) % 2
-        or any(n != int(n) or n < 1 for n in counts)
-        or min(factors) <= 0
-    ):
+    if not factors or len(factors) % 2 or any(n % 1 or n < 1 for n in counts) or min(factors) <= 0:
         raise ValueError(
             f"Expected pairs of a factor and a number of blocks, got block_width_factors="
             f"{list(factors)}. Try [1, 1, 2, 1]."
@@ -146,20 +127,7 @@ def block_channels(channels: int, factors: Sequence[float]) -> list[int]:
     return [round(factor * channels) for factor, n in pairs for _ in range(int(n))]
 
 
-def check_blocks(name: str, indices: Sequence[int], blocks: int) -> None:
-    """Check that all indices are those of blocks; 0 is the lifting.
-
-    Raises:
-        ValueError: one is not; `name` is that of the argument.
-    """
-    if bad := [b for b in indices if not 0 <= b <= blocks]:
-        raise ValueError(
-            f"{name}={list(indices)}: there is no block {bad[0]}; 0 is the lifting, {blocks} the "
-            "last block."
-        )
-
-
-def spatial_max_pool(features: Tensor) -> Tensor:
+def halve(features: Tensor) -> Tensor:
     """Take the maximum over 2 x 2 pixels, [B, C, n, H, W] to [B, C, n, H // 2, W // 2]."""
     return F.max_pool2d(features.flatten(1, 2), 2).unflatten(1, features.shape[1:3])
 

@@ -1,7 +1,4 @@
-"""LieConvNet, the residual network of LieConv on molecules.
-
-Finzi et al. 2020; Benton et al. 2020, appendix on QM9.
-"""
+"""LieConvNet on molecules (Finzi et al. 2020; Benton et al. 2020, appendix on QM9)."""
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +7,7 @@ from learnsym.groups.rotations import uniform_rotations
 from learnsym.layers.forward_context import ForwardContext, rows_of
 from learnsym.layers.input_checks import check_clouds
 from learnsym.layers.lie_conv import LieConv
-from learnsym.layers.lifting import LIFTS, Lifted, PointGroup, even_numbers
+from learnsym.layers.lifting import LIFTS, PointGroup, even_numbers
 from learnsym.layers.neighbourhoods import (
     Neighbourhoods,
     clouds_by_size,
@@ -30,29 +27,21 @@ class LieConvNet(nn.Module):
     swish, linear k/4 -> k. Padding never enters: what is computed are the P points of all clouds,
     laid end to end.
 
-    Equivariance: t3 does not change under translations, trivial3 under nothing; so3 (about the
-    origin of the coordinates) and se3 not in the mean over the rotations drawn in lifting, and less
-    from draw to draw the more samples there are. In training the rotations are random, uniform and
-    independent; in evaluation a fixed even sequence goes over the points of a cloud in their order,
-    so that the outputs are the same each time (of a cloud whose points come in another order: up to
-    this sampling).
+    Outputs do not change under translations on t3; on so3 (about the origin of the coordinates) and
+    se3 not in the mean over the rotations drawn in lifting, and less from draw to draw the more
+    samples there are. In training these are random, uniform and independent; in evaluation a fixed
+    even sequence goes over the points of a cloud in their order, so that the outputs are the same
+    each time (of a cloud whose points come in another order: up to this sampling).
 
     Args:
-        in_channels: C, features of a point (QM9: 15).
-        num_outputs: numbers to predict, or classes.
-        task: "regression" or "classification" of whole clouds, not "segmentation".
-        group: trivial3, t3, so3 or se3; see `learnsym.layers.lifting`.
-        width: k. With k = 1536 and six blocks: 21 315 553 parameters at C = 15 and one output on
-            t3.
-        blocks: how many.
+        task: "regression" or "classification" of whole clouds.
+        group: see `learnsym.layers.lifting`.
+        width: k; 1536 makes 21 315 553 parameters on t3, at C = 15 and one output.
         bottleneck: 4, the factor by which blocks are narrower inside; divides the width.
-        mixing: numbers that the weight network gives for each pair.
-        weight_widths: its hidden widths.
-        fill: part of a cloud that is a point's neighbourhood: the nearest points, rounded up; above
-            0.
-        max_neighbours: but at most so many.
-        lift_samples: rotations drawn for each point on so3 and se3; 1 on the others, where there
-            are none to draw.
+        mixing, weight_widths: outputs for each pair, and hidden widths, of the weight network.
+        fill: part of a cloud that is a point's neighbourhood: the nearest points, rounded up, but
+            at most `max_neighbours`.
+        lift_samples: rotations drawn for each point on so3 and se3; 1 on the others.
 
     Shape: [B, N, 3 + C] to [B, num_outputs]. Columns: x, y, z in angstrom, features; a point whose
         features are all 0 is padding, wherever in its cloud.
@@ -78,7 +67,26 @@ class LieConvNet(nn.Module):
         lift_samples: Size = 1,
     ) -> None:
         super().__init__()
-        _check_settings(task, group, width, bottleneck, fill, lift_samples)
+        if task == "segmentation":
+            raise ValueError(
+                "task=segmentation: net=lieconv gives numbers for whole clouds. Try regression or "
+                "classification."
+            )
+        if group not in LIFTS:
+            raise ValueError(f"group={group!r}: net=lieconv knows {', '.join(LIFTS)}.")
+        if width % bottleneck:
+            raise ValueError(
+                f"{width=} is no multiple of {bottleneck=}, by which blocks are narrower inside."
+            )
+        if not 0 < fill <= 1:
+            raise ValueError(f"{fill=}: a neighbourhood is a part of a cloud above 0, up to 1.")
+        if lift_samples < 1:
+            raise ValueError(f"{lift_samples=}: a point takes at least one.")
+        if lift_samples > 1 and not LIFTS[group].sampled:
+            raise ValueError(
+                f"{lift_samples=} has no effect on group={group}, with one element over each "
+                "point. Set 1."
+            )
         self.in_channels, self.group, self.lift_samples = in_channels, group, lift_samples
         self.fill, self.max_neighbours = fill, max_neighbours
         self.lift = LIFTS[group]
@@ -118,10 +126,7 @@ class LieConvNet(nn.Module):
     ) -> Tensor | None:
         """Return rotations [P, lift_samples, 3, 3] that lift the points; None if none are needed.
 
-        Args:
-            mask: [B, N], where there are points.
-            index: [P], which of the B N these are.
-            rows: which examples of a global batch the clouds are.
+        The mask [B, N] says where there are points, the index [P] which of the B N they are.
         """
         if not self.lift.sampled:
             return None
@@ -139,20 +144,14 @@ class LieConvNet(nn.Module):
         self, positions: Tensor, rotations: Tensor | None, sizes: list[tuple[int, int]]
     ) -> Neighbourhoods:
         """Lift positions [P, 3] of clouds (number, points of each); find neighbours."""
-        samples = self.lift_samples
-        with torch.autocast(
-            positions.device.type, enabled=False
-        ):  # bfloat16 knows positions to one part in 256 only
-            positions = positions.to(
-                torch.promote_types(positions.dtype, torch.float32)
-            ).repeat_interleave(samples, 0)
-            rotations = (
-                positions.new_empty(len(positions), 0)
-                if rotations is None
-                else rotations.flatten(0, 1)
-            )
-            split = [b * n * samples for b, n in sizes]
-            lifted: list[Lifted] = [
+        split = [b * n * self.lift_samples for b, n in sizes]
+        # bfloat16 knows positions to one part in 256 only.
+        with torch.autocast(positions.device.type, enabled=False):
+            positions = positions.to(torch.promote_types(positions.dtype, torch.float32))
+            positions = positions.repeat_interleave(self.lift_samples, 0)
+            none = positions.new_empty(len(positions), 0)
+            rotations = none if rotations is None else rotations.flatten(0, 1)
+            lifted = [
                 self.lift.elements(x.unflatten(0, (b, -1)), h.unflatten(0, (b, -1)))
                 for x, h, (b, _) in zip(
                     positions.split(split), rotations.split(split), sizes, strict=True
@@ -161,7 +160,7 @@ class LieConvNet(nn.Module):
             return neighbourhoods(self.lift, lifted, self.fill, self.max_neighbours)
 
     def extra_repr(self) -> str:
-        """Return the group and what neighbourhoods depend on, for print(network)."""
+        """Show the group and what neighbourhoods depend on in print(network)."""
         return (
             f"group={self.group}, lift_samples={self.lift_samples}, fill={self.fill}, "
             f"max_neighbours={self.max_neighbours}"
@@ -169,7 +168,7 @@ class LieConvNet(nn.Module):
 
 
 class _Block(nn.Module):
-    """A bottleneck block, see `LieConvNet`."""
+    """A bottleneck block [P, k] to [P, k], see `LieConvNet`."""
 
     def __init__(self, width: int, inner: int, conv: tuple[int, int, tuple[int, ...]]) -> None:
         super().__init__()
@@ -178,35 +177,5 @@ class _Block(nn.Module):
         self.norm3, self.widen = SwishNorm(inner), nn.Linear(inner, width)
 
     def forward(self, features: Tensor, hoods: Neighbourhoods) -> Tensor:
-        """Map [P, k] to [P, k]."""
         inner = self.conv(self.norm2(self.norm1(features, self.narrow)), hoods)
         return features + self.norm3(inner, self.widen)
-
-
-def _check_settings(
-    task: str, group: str, width: int, bottleneck: int, fill: float, lift_samples: int
-) -> None:
-    """Check that the network can be built and every setting has an effect."""
-    if task == "segmentation":
-        raise ValueError(
-            "task=segmentation: net=lieconv gives numbers for whole clouds. Try regression or "
-            "classification."
-        )
-    if group not in LIFTS:
-        raise ValueError(f"group={group!r}: net=lieconv knows {', '.join(LIFTS)}.")
-    if width % bottleneck:
-        raise ValueError(
-            f"width={width} is no multiple of bottleneck={bottleneck}, by which blocks are "
-            "narrower inside."
-        )
-    if not 0 < fill <= 1:
-        raise ValueError(
-            f"fill={fill}: the part of a cloud that is a neighbourhood lies above 0, up to 1."
-        )
-    if lift_samples < 1:
-        raise ValueError(f"lift_samples={lift_samples}: a point takes at least one.")
-    if lift_samples > 1 and not LIFTS[group].sampled:
-        raise ValueError(
-            f"lift_samples={lift_samples} has no effect on group={group}, with one element over "
-            "each point. Set 1."
-        )

@@ -26,6 +26,7 @@ from learnsym.training.settings import TrainSettings
 from learnsym.training.tasks import task_for
 from learnsym.utils.rng import BatchRows
 
+
 @dataclass(eq=False, repr=False)
 class Training:
     """One training of one network on one data set.
