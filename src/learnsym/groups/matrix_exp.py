@@ -10,11 +10,11 @@ where `torch.linalg.matrix_exp` sorts a batch by its norms.
 
 import math
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import FunctionCtx
 
 _SQUARINGS = 6
 
@@ -40,16 +40,16 @@ class _MatrixExp(torch.autograd.Function):
         return _series(matrices)
 
     @staticmethod
-    def setup_context(ctx: FunctionCtx, inputs: tuple[Tensor], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
         ctx.save_for_backward(*inputs)
         ctx.save_for_forward(*inputs)
 
     @staticmethod
-    def backward(ctx: FunctionCtx, grad: Tensor) -> Tensor:
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
         return _derivative(ctx.saved_tensors[0].mT, grad)
 
     @staticmethod
-    def jvp(ctx: FunctionCtx, tangent: Tensor) -> Tensor:
+    def jvp(ctx: Any, tangent: Tensor) -> Tensor:
         return _derivative(ctx.saved_tensors[0], tangent)
 
 
