@@ -12,7 +12,7 @@ from learnsym.analysis.curvature import Curvature, Examples
 from learnsym.analysis.lanczos import Lanczos
 from learnsym.distributions.base import penalty
 from learnsym.dynamics.c4_conv import C4Conv
-from learnsym.dynamics.ensemble import EquivariantSubspace
+from learnsym.dynamics.equivariant_projection import EquivariantSubspace
 from learnsym.dynamics.projected_linear import ProjectedLinear
 from learnsym.errors import ConfigError
 from learnsym.groups.permutation import QuarterTurns

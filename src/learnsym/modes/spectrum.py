@@ -23,7 +23,8 @@ from learnsym.analysis.evaluation import evaluating
 from learnsym.analysis.lanczos import Lanczos, Ritz
 from learnsym.config.allowed_classes import get_class
 from learnsym.distributions.base import penalty
-from learnsym.dynamics import ensemble
+from learnsym.dynamics import equivariant_projection as onto_e
+from learnsym.dynamics.ensemble import EnsembleNet
 from learnsym.dynamics.records import ProgressLines
 from learnsym.errors import ConfigError, RunError
 from learnsym.figures.spectrum import draw_spectra
@@ -55,7 +56,7 @@ class Spectrum(Mode):
     batch_size: Size = 50
     copies: Size | None = None
     penalty: bool = True
-    restrict: ensemble.Restriction = "none"
+    restrict: onto_e.Restriction = "none"
     project_weights: bool = False
     z: tuple[Positive, ...] = (0.1, 1.0, 10.0)
     broadening: Positive = 0.01
@@ -76,7 +77,7 @@ class Spectrum(Mode):
             )
         for key, idle in (("restrict", "none"), ("project_weights", False)):
             if mode[key] != idle:
-                ensemble.check_projection(net, cfg.net.get("basis"), f"mode.{key}={mode[key]}")
+                onto_e.check_projection(net, cfg.net.get("basis"), f"mode.{key}={mode[key]}")
 
     def __call__(self, context: RunContext) -> Outcome:
         """Compute n_eff_at_<z>, largest_eigenvalue and others; write spectrum.npz and figure."""
@@ -95,8 +96,8 @@ class Spectrum(Mode):
         )
         with evaluating(net, copies=lambda augerino: self.copies or augerino.train_copies):
             if self.project_weights:
-                assert isinstance(net, ensemble.EnsembleNet)
-                ensemble.project_module(net)
+                assert isinstance(net, EnsembleNet)
+                onto_e.project_module(net)
             # Vectors live on a GPU of CUDA's, or on the CPU, which know float64.
             vectors = device if device.type == "cuda" else torch.device("cpu")
             reward = partial(penalty, net) if self.penalty else None
@@ -140,7 +141,7 @@ class Spectrum(Mode):
 
         net, size, seed = context.net, curvature.size, context.cfg.seed
         dtype, device, restrict = curvature.precision, curvature.device, self.restrict
-        space = None if restrict == "none" else ensemble.EquivariantSubspace(net, restrict)
+        space = None if restrict == "none" else onto_e.EquivariantSubspace(net, restrict)
         dimension = size if space is None else space.dimension
         lanczos = partial(Lanczos, size, seed=seed, project=space, precision=dtype, device=device)
         leading = lanczos(order=order, name="leading", dimension=dimension)
