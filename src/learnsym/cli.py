@@ -96,7 +96,7 @@ def _single_job(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) 
 
 def _job_of_sweep(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> None:
     settings = HydraConfig.get()
-    own = Path(settings.sweep.dir) / "jobs" / str(settings.job.num)
+    record_path = Path(settings.sweep.dir) / "jobs" / str(settings.job.num)
     record: PlainDict = {"overrides": overrides, "status": "finished"}
     try:
         record |= {"directory": str(_run(cfg, overrides, choices)), "error": None}
@@ -105,9 +105,9 @@ def _job_of_sweep(cfg: DictConfig, overrides: list[str], choices: dict[str, str]
         text = str(error) if known else f"{type(error).__name__}: {error}"
         record |= {"status": "failed", "directory": directory, "error": text}
         details = f"{error}\n" if known else traceback.format_exc()
-        write_atomically(Path(directory or own) / "error.txt", details)
+        write_atomically(Path(directory or record_path) / "error.txt", details)
         print(f"failed: {' '.join(overrides)}: {text}", file=sys.stderr)
-    write_atomically(own.with_suffix(".json"), json.dumps(record, indent=2))
+    write_atomically(record_path.with_suffix(".json"), json.dumps(record, indent=2))
 
 
 def _run(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> Path:

@@ -91,8 +91,10 @@ class SlurmLauncher(SweepLauncher):
 
     def parameters(self) -> PlainDict:
         """Return the settings by the names that submitit has for them."""
-        own = ("cluster", "max_num_timeout")
-        settings = {k: v for k, v in self.settings.items() if v is not None and k not in own}
+        not_submitit = ("cluster", "max_num_timeout")
+        settings = {
+            k: v for k, v in self.settings.items() if v is not None and k not in not_submitit
+        }
         if "setup" in settings:
             settings["setup"] = list(settings["setup"])  # submitit takes no ListConfig
         return {k if k in _GENERAL else f"slurm_{k}": v for k, v in settings.items()}

@@ -45,8 +45,8 @@ def get_class(path: str, target: str) -> type:
     """Return the class that the `_target_` of the node at `path` names, if it may be built."""
     import torch
 
-    key, own = f"{path}._target_={target}", ["learnsym", *plugins()]
-    if not isinstance(target, str) or not _inside(target, [*own, *FOREIGN]):
+    key, allowed = f"{path}._target_={target}", ["learnsym", *plugins()]
+    if not isinstance(target, str) or not _inside(target, [*allowed, *FOREIGN]):
         raise _refused(key)
     module, _, name = target.rpartition(".")
     try:
@@ -57,8 +57,8 @@ def get_class(path: str, target: str) -> type:
         raise ConfigError(f"{key}: expected a class, got a {type(cls).__name__}.")
     # What a module has imported from elsewhere is not of that module.
     imported = not _inside(cls.__module__, [target.partition(".")[0]])
-    kinds = (torch.nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
-    if imported or not (_inside(target, own) or issubclass(cls, kinds)):
+    bases = (torch.nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
+    if imported or not (_inside(target, allowed) or issubclass(cls, bases)):
         raise _refused(key)
     return cls
 
@@ -68,9 +68,9 @@ def _inside(name: str, packages: list[str]) -> bool:
 
 
 def _refused(key: str) -> ConfigError:
-    own = f" and classes of {', '.join(plugins())}" if plugins() else ""
+    allowed = f" and classes of {', '.join(plugins())}" if plugins() else ""
     return ConfigError(
-        f"{key}: only classes of learnsym{own}, and networks, optimisers and schedules of "
+        f"{key}: only classes of learnsym{allowed}, and networks, optimisers and schedules of "
         f"{', '.join(FOREIGN)}, may be built. Try plugins=[PACKAGE] on the command line for a "
         "package of your own."
     )

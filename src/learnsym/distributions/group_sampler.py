@@ -166,8 +166,8 @@ class GroupSampler(LearnedSymmetry):
             if n is not None:
                 fractions["rotation"] = (1 + sum(probabilities[: n - 1])) / n
             if mirror:
-                own = probabilities if n is None else probabilities[n - 1 :]
-                fractions["reflection"] = sum(own) / len(own)
+                mirrored = probabilities if n is None else probabilities[n - 1 :]
+                fractions["reflection"] = sum(mirrored) / len(mirrored)
         return [LearnedRange(g, f, "fraction", self.learned) for g, f in fractions.items()]
 
     def extra_repr(self) -> str:

@@ -128,8 +128,8 @@ def draw_fractions(axes: Axes, rows: Rows, layers: Sequence[str], generator: str
     epochs = [row["epoch"] for row in rows]
     alone = f"learned_{generator}_fraction"  # its name where nothing else learns
     for index, layer in enumerate(layers):
-        own = f"{alone}/{layer}"
-        values: list[Any] = [row.get(own, row.get(alone, math.nan)) for row in rows]
+        series = f"{alone}/{layer}"
+        values: list[Any] = [row.get(series, row.get(alone, math.nan)) for row in rows]
         look: Look = {"color": COLOURS[(index - 1) % len(COLOURS)]}
         if index == 0 and all(v == 1.0 for v in values):
             look = {"color": "grey", "linestyle": ":"}

@@ -69,8 +69,8 @@ def _draw_augmented_images(figure: style.Figure, net: Any, data: "Data") -> None
         samples = net.augment(images.repeat_interleave(7, dim=0)).unflatten(0, (len(images), 7))
     figure.suptitle("test images and samples of the learned augmentation", **style.HEADING)
     panels = figure.subplots(len(images), 8, squeeze=False)
-    for row, image, own in zip(panels, images, samples, strict=True):
-        for axes, shown in zip(row, [image, *own], strict=True):
+    for row, image, copies in zip(panels, images, samples, strict=True):
+        for axes, shown in zip(row, [image, *copies], strict=True):
             style.draw_image(axes, shown.cpu())
         row[0].set_xlabel("original", fontsize=8)
 

@@ -87,8 +87,8 @@ def draw_means(
 ) -> None:
     """Draw a line through the means over runs at every x, and a dot for each run."""
     axes.plot(x, [np.mean(v) for v in values], color=colour, linewidth=1.4, label=label)
-    for at, own in zip(x, values, strict=True):
-        axes.plot([at] * len(own), own, "o", color=colour, markersize=3.5)
+    for at, ys in zip(x, values, strict=True):
+        axes.plot([at] * len(ys), ys, "o", color=colour, markersize=3.5)
 
 
 def draw_image(

@@ -39,7 +39,7 @@ def draw_sweep(path: Path, groups: Groups) -> bool:
 def _curves(groups: Groups, name: str) -> dict[str, list[Any]]:
     """Return the curves of one name by label, for the labels that have some."""
     curves = {x: [r.curves[name] for r in runs if name in r.curves] for x, runs in groups.items()}
-    return {label: own for label, own in curves.items() if own}
+    return {label: of_label for label, of_label in curves.items() if of_label}
 
 
 def _panels(groups: Groups) -> list[style.Panel]:
@@ -48,13 +48,15 @@ def _panels(groups: Groups) -> list[style.Panel]:
     rows = {
         x: [r.rows for r in runs if r.rows and _WIDTH in r.rows[-1]] for x, runs in groups.items()
     }
-    if rows := {label: own for label, own in rows.items() if own}:
+    if rows := {label: of_label for label, of_label in rows.items() if of_label}:
         truths = {x: groups[x][0].section("true_widths").get("rotation") for x in rows}
         truth = truths[next(iter(rows))] if len(set(truths.values())) == 1 else None
-        widths = {label: [run[-1][_WIDTH] for run in own] for label, own in rows.items()}
+        widths = {label: [run[-1][_WIDTH] for run in of_label] for label, of_label in rows.items()}
         panels.append(partial(draw_bands, runs=rows, key=_WIDTH, truth=truth))
         panels.append(partial(_draw_final_widths, widths=widths, truths=truths))
-    if fractions := {x: own for x, runs in groups.items() if (own := final_fractions(runs))}:
+    if fractions := {
+        x: of_label for x, runs in groups.items() if (of_label := final_fractions(runs))
+    }:
         panels.append(partial(draw_final_fractions, groups=fractions, colours=colour_of))
     if responses := _curves(groups, "angle_response"):
         chosen = [colour_of[label] for label in responses]

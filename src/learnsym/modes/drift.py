@@ -77,8 +77,8 @@ class Drift(EnsembleMode):
                 # The free training may have another basis.
                 draws = ensemble.member_generators(cfg.seed, members, "basis")
                 on_cpu = {name: w.cpu() for name, w in weights.items()}
-                own = [ensemble.slice_members(on_cpu, m, m + 1) for m in range(len(members))]
-                weights = ensemble.concat_members(list(map(net.to_basis, own, draws)))
+                singles = [ensemble.slice_members(on_cpu, m, m + 1) for m in range(len(members))]
+                weights = ensemble.concat_members(list(map(net.to_basis, singles, draws)))
                 weights = ensemble.weights_like(weights, train.inputs[:1])
             after = free(weights=weights, members=members)
             after.step_number = max(step - steps_before, 0)

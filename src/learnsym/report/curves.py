@@ -46,12 +46,12 @@ def make_curves(groups: Sequence[Group], runs: Sequence[Run]) -> PlainDict:
     rows: list[Rows] = []
     labels = [_label_of(run, groups) for run in runs]
     for index, label in enumerate(dict.fromkeys([*(g.label for g in groups), *labels])):
-        own = [run for run, other in zip(runs, labels, strict=True) if other == label]
-        if not own:
+        members = [run for run, other in zip(runs, labels, strict=True) if other == label]
+        if not members:
             continue
-        means = _mean_rows([run.rows for run in own if run.status == "finished"])
+        means = _mean_rows([run.rows for run in members if run.status == "finished"])
         look = {"color": COLOURS[index % len(COLOURS)]}
-        for run in own:
+        for run in members:
             text = f"{label}, seed {run.seed}, {run.status}<br>{run.path.name}"
             lines.append(_line(label, text, look | {"width": 1}, opacity=0.5 if means else 1.0))
             rows.append([r for i, r in enumerate(run.rows) if i % step == 0 or r is run.rows[-1]])

@@ -170,19 +170,21 @@ def _section_blocks(name: str, section: PlainDict, measured: pd.DataFrame) -> It
 
 def _entries(preset: str, sweep: Sequence[Key], measured: pd.DataFrame) -> list[pd.DataFrame]:
     """Return the lines of each command of a preset: those of the sweep first, run or not."""
-    own = measured[measured["preset"] == preset]
+    table = measured[measured["preset"] == preset]
     expected = [key.changes for key in sweep if key.preset == preset] or [frozenset()]
     path, header = CONFIG_DIR / "experiment" / f"{preset}.yaml", ""
     if preset != "none":
         header = re.findall(r"(?m)^#\s+(python main\.py experiment=.*)$", path.read_text())[0]
-    missing = [changes for changes in expected if changes not in set(own["changes"])]
+    missing = [changes for changes in expected if changes not in set(table["changes"])]
     words = [canonical([*read_command(header), *sorted(changes)]) for changes in missing]
     stated = {"command": map(command_line, words), "changes": missing, "scale": "full"}
-    own = pd.concat([own, pd.DataFrame(stated, dtype=object)], ignore_index=True).fillna("")
-    own["rank"] = [expected.index(c) if c in expected else len(expected) for c in own["changes"]]
-    own["size"] = own["scale"].map(("full", "cpu", "smoke").index)
-    own = own.sort_values(["rank", "size", "hardware", "date"], kind="stable")
-    return [lines for _, lines in own.groupby(["changes", "scale", "hardware"], sort=False)]
+    table = pd.concat([table, pd.DataFrame(stated, dtype=object)], ignore_index=True).fillna("")
+    table["rank"] = [
+        expected.index(c) if c in expected else len(expected) for c in table["changes"]
+    ]
+    table["size"] = table["scale"].map(("full", "cpu", "smoke").index)
+    table = table.sort_values(["rank", "size", "hardware", "date"], kind="stable")
+    return [lines for _, lines in table.groupby(["changes", "scale", "hardware"], sort=False)]
 
 
 def _rows(section: PlainDict, preset: str, entry: pd.DataFrame) -> Iterator[dict[str, str]]:

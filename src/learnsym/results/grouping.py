@@ -101,11 +101,11 @@ def _labelled(groups: Sequence[Group]) -> list[Group]:
     """
     typed = [_typed(g.runs[0]) for g in groups]
     common = set.intersection(*map(set, typed))
-    words = _shortened([[w for w in own if w not in common] for own in typed])
+    words = _shortened([[w for w in ws if w not in common] for ws in typed])
     slugs = [slug_of(g.runs[0]) for g in groups]
-    labels = [_joined(own) for own in words]
+    labels = [_joined(ws) for ws in words]
     if len(set(slugs)) == 1:
-        keys = dict.fromkeys(_key(w) for own in words for w in own)
+        keys = dict.fromkeys(_key(w) for ws in words for w in ws)
         defaults = [", ".join(_setting(k, g) for k in keys if k in g.settings) for g in groups]
         labels = [label or default for label, default in zip(labels, defaults, strict=True)]
     labels = [label or slug for label, slug in zip(labels, slugs, strict=True)]
@@ -127,13 +127,13 @@ def _typed(run: Run) -> list[str]:
 
 def _shortened(words: list[list[str]]) -> list[list[str]]:
     """Leave out overrides of a single value from long labels, if they are told apart without."""
-    flat = dict.fromkeys(w for own in words for w in own)
+    flat = dict.fromkeys(w for ws in words for w in ws)
     keys = [_key(w) for w in flat]
     for word in [w for w in flat if keys.count(_key(w)) == 1 and _key(w) != "experiment"]:
-        if max(len(_joined(own)) for own in words) <= _LONG:
+        if max(len(_joined(ws)) for ws in words) <= _LONG:
             break
-        shorter = [[w for w in own if w != word] for own in words]
-        is_named = [bool(own) for own in shorter] == [bool(own) for own in words]
+        shorter = [[w for w in ws if w != word] for ws in words]
+        is_named = [bool(ws) for ws in shorter] == [bool(ws) for ws in words]
         if is_named and len(set(map(tuple, shorter))) == len(set(map(tuple, words))):
             words = shorter
     return words

@@ -91,14 +91,14 @@ def measurements(group: Group) -> list[Measurement]:
 
 
 def _extents(group: Group) -> Iterator[Measurement]:
-    found: dict[tuple[str, str, str], list[tuple[float, bool]]] = {}
+    by_range: dict[tuple[str, str, str], list[tuple[float, bool]]] = {}
     for run in group.runs:
         for layer, extents in run.section("learned_symmetry").items():
             for e in extents.values():
                 key = (short_name(layer), e["generator"], e["unit"])
-                found.setdefault(key, []).append((float(e["value"]), bool(e["learned"])))
-    if any(of_seeds[-1][1] for of_seeds in found.values()):
-        for (where, what, unit), of_seeds in found.items():
+                by_range.setdefault(key, []).append((float(e["value"]), bool(e["learned"])))
+    if any(of_seeds[-1][1] for of_seeds in by_range.values()):
+        for (where, what, unit), of_seeds in by_range.items():
             values, learned = zip(*of_seeds, strict=True)
             yield Measurement(group.label, where, what, values, unit, learned[-1])
 

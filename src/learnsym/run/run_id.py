@@ -86,8 +86,8 @@ def versions() -> dict[str, str | None]:
     """Return the versions of libraries and Python, the hash of the source and its commit."""
     names = ("learnsym", "torch", "torchvision", "numpy", "lightning-fabric", "hydra-core")
     libraries: dict[str, str | None] = {name: metadata.version(name) for name in names}
-    own = {"python": platform.python_version(), "code": code_hash(), "commit": commit()}
-    return libraries | own
+    ours = {"python": platform.python_version(), "code": code_hash(), "commit": commit()}
+    return libraries | ours
 
 
 @cache

@@ -55,9 +55,9 @@ def result_of(
 def published(config: PlainMapping) -> list[PlainDict]:
     """Return what the preset's paper reports for this run's target and class of data."""
     dataset = config["dataset"]
-    own = {"target": dataset.get("target"), "dataset": dataset["_target_"].rpartition(".")[2]}
+    wanted = {"target": dataset.get("target"), "dataset": dataset["_target_"].rpartition(".")[2]}
     entries = [dict(entry) for entry in config.get("paper") or []]
-    return [e for e in entries if all(e.get(key, value) == value for key, value in own.items())]
+    return [e for e in entries if all(e.get(key, value) == value for key, value in wanted.items())]
 
 
 def device_name(fabric: "Fabric") -> str:

@@ -141,9 +141,11 @@ class Regression(Task):
         """Return loss, mse and mae, and mse as a fraction of that of predicting the mean."""
         squared, absolute, deviation, count = sums
         unit, of_square = (f"_{self.unit}", f"_{self.unit}2") if self.unit else ("", "")
-        found = {"loss": squared / count, f"mse{of_square}": squared / count}
-        found |= {f"mae{unit}": absolute / count}
-        return found | {"mse_over_predicting_mean": squared / deviation if deviation else math.nan}
+        numbers = {"loss": squared / count, f"mse{of_square}": squared / count}
+        numbers |= {f"mae{unit}": absolute / count}
+        return numbers | {
+            "mse_over_predicting_mean": squared / deviation if deviation else math.nan
+        }
 
 
 @dataclass(frozen=True)
@@ -189,8 +191,8 @@ class AbsoluteError(Task):
         """Return loss (in units of `scale`), mae, and median_mae, that of predicting the median."""
         loss, absolute, deviation, count = sums
         unit = f"_{self.unit}" if self.unit else ""
-        found = {"loss": loss / count, f"mae{unit}": absolute / count}
-        return found | {f"median_mae{unit}": deviation / count}
+        numbers = {"loss": loss / count, f"mae{unit}": absolute / count}
+        return numbers | {f"median_mae{unit}": deviation / count}
 
 
 @lru_cache(maxsize=16)
@@ -227,8 +229,8 @@ class Segmentation(Task):
     def metrics(self, sums: list[float]) -> dict[str, float]:
         """Return loss, pixel_accuracy and iou (not a number where no mask can be judged)."""
         loss, right, iou, judged, count = sums
-        found = {"loss": loss / count, "pixel_accuracy": right / count}
-        return found | {"iou": iou / judged if judged else math.nan}
+        numbers = {"loss": loss / count, "pixel_accuracy": right / count}
+        return numbers | {"iou": iou / judged if judged else math.nan}
 
 
 def task_for(data: Data, loss: LossName | nn.Module = "likelihood") -> Task:

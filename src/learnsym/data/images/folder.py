@@ -45,9 +45,9 @@ class ImageFolder(SplitImages):
                 f"dataset.val_size={self.val_size} has no use as {folders['val']} is the "
                 "validation set. Try 0."
             )
-        found = {p: _read_folder(path, self.size, self.channels) for p, path in folders.items()}
-        parts = {part: examples for part, (examples, _) in found.items()}
-        self._classes = _common_classes({folders[p]: names for p, (_, names) in found.items()})
+        contents = {p: _read_folder(path, self.size, self.channels) for p, path in folders.items()}
+        parts = {part: examples for part, (examples, _) in contents.items()}
+        self._classes = _common_classes({folders[p]: names for p, (_, names) in contents.items()})
         self._val = {"val": parts["val"]} if "val" in parts else {}
         if "test" in parts:
             return parts["train"], parts["test"], f"Pictures in {root}."

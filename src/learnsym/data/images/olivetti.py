@@ -49,8 +49,8 @@ class Olivetti(ImageData):
         augment: Literal["none"] = "none",
         seed: Count = 0,
     ) -> None:
-        found = find(data_dir, ("", "olivetti"), ("olivetti.npz",))
-        path = find_named(file, data_dir)[0] if file else found or fetch_faces(data_dir)
+        stored = find(data_dir, ("", "olivetti"), ("olivetti.npz",))
+        path = find_named(file, data_dir)[0] if file else stored or fetch_faces(data_dir)
         arrays = read_npz(path, ("images", "labels"))
         faces = as_images(arrays["images"], path)
         if faces.shape[1] != 1 or faces.shape[2] != faces.shape[3]:

@@ -86,8 +86,8 @@ class MarioIggy(Sprites):
 
     def load_sprites(self) -> tuple[Tensor, str]:
         """Read them."""
-        found = find(self.data_dir, ("", "mario_iggy"), FILES)
-        path = find_named(self.file, self.data_dir)[0] if self.file else found
+        stored = find(self.data_dir, ("", "mario_iggy"), FILES)
+        path = find_named(self.file, self.data_dir)[0] if self.file else stored
         if path is None:
             raise DataError(
                 f"mario_iggy needs the file {FILES[0]} (arrays mario and iggy): put it into "
