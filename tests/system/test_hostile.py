@@ -113,6 +113,16 @@ PRESETS = {
         "_args_: [executed]}}}}",
         "hydra.callbacks.x",
     ),
+    "a callback by an interpolation": (
+        "net: {backbone: {evil: {_target_: pathlib.Path.mkdir, self: {_target_: pathlib.Path, "
+        "_args_: [executed]}}}}\nhydra: {callbacks: {x: '${net.backbone.evil}'}}",
+        "hydra.callbacks.x",
+    ),
+    "a log handler by an interpolation": (
+        "net: {backbone: {evil: {(): pathlib.Path.mkdir, self: executed}}}\nhydra: {job_logging: "
+        "{version: 1, root: {handlers: [x]}, handlers: {x: '${net.backbone.evil}'}}}",
+        "hydra.job_logging.handlers.x",
+    ),
     "a log handler": (
         "hydra: {job_logging: {version: 1, root: {handlers: [x]}, handlers: {x: {(): "
         "pathlib.Path.mkdir, self: executed}}}}",

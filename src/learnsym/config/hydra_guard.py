@@ -6,9 +6,11 @@ environment.
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from learnsym.config.allowed_classes import VARIABLE
 from learnsym.errors import ConfigError
@@ -61,12 +63,17 @@ def check_hydra(config: DictConfig) -> None:
 
 
 def _targets(config: Any, path: str, names: list[str]) -> Iterator[tuple[str, str]]:
-    """Yield keys of these names anywhere in a node, with their values."""
-    node = OmegaConf.select(config, path)
-    nodes = [(path, OmegaConf.to_container(node) if OmegaConf.is_config(node) else node)]
-    for above, value in nodes:  # to which those inside are added
-        items = dict(enumerate(value)) if isinstance(value, list) else value
-        for key, inner in items.items() if isinstance(items, dict) else ():
-            nodes.append((f"{above}.{key}", inner))
-            if key in names:
+    """Yield keys of these names anywhere in a node, interpolated ones too, with their values."""
+    nodes = [(path, OmegaConf.select(config, path))]
+    for above, node in nodes:  # to which those inside are added
+        keys = range(len(node)) if isinstance(node, ListConfig) else node
+        for key in keys if OmegaConf.is_config(node) else ():
+            inner = OmegaConf.to_container(node)[key]
+            with suppress(OmegaConfBaseException):
+                inner = node[key]
+            # What cannot be resolved yet may become a node: a text around it makes it a text.
+            unknown = isinstance(inner, str) and inner.startswith("${") and inner.endswith("}")
+            if key in names or unknown:
                 yield f"{above}.{key}", str(inner)
+            if not any(inner is known for _, known in nodes):
+                nodes.append((f"{above}.{key}", inner))
