@@ -1,6 +1,7 @@
 """Images that stay in an HDF5 file: only what is indexed is read."""
 
 import os
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -66,14 +67,16 @@ class Hdf5Images:
             self._open = os.getpid(), open_array(self.path, self.key)
         array = self._open[1]
         sorted_rows, inverse = rows.unique(return_inverse=True)
+        images = np.empty((len(sorted_rows), *array.shape[1:]), array.dtype)
         # Neighbours are read at once: h5py reads a list of rows slowly where an array is chunked.
         gaps = (sorted_rows.diff() != 1).nonzero()[:, 0] + 1
-        runs = [run for run in sorted_rows.tensor_split(gaps) if len(run)]
+        ends = [0, *gaps.tolist(), len(sorted_rows)] if len(sorted_rows) else []
         try:
-            pieces = [array[int(run[0]) : int(run[-1]) + 1] for run in runs]
+            for start, stop in pairwise(ends):
+                first = int(sorted_rows[start])
+                images[start:stop] = array[first : first + stop - start]
         except OSError as error:
             raise DataError(f"{self.path} cannot be read ({error}). Try a fresh copy.") from error
-        images = np.concatenate([array[:0], *pieces])
         return torch.from_numpy(images).permute(0, 3, 1, 2)[inverse].contiguous()
 
 
