@@ -150,7 +150,7 @@ def test_files_that_are_not_right_are_named(tmp_path, pair):
 
 def test_neighbours_are_read_at_once_and_no_list_of_rows(tmp_path, twins):
     """h5py reads a list of rows a hundred times as slowly where the array is chunked."""
-    images = twins["blobs"](16, 3, 8, 2)[0].transpose(0, 2, 3, 1)
+    images = twins["blobs"](16, 3, 96, 2)[0].transpose(0, 2, 3, 1)
     write(tmp_path / "x.h5", "x", images, **LAYOUTS["one per chunk"])
     lazy = Hdf5Images(tmp_path / "x.h5", "x")
     lazy[0]
