@@ -20,3 +20,5 @@ decides the shape of the outputs, the loss, the metrics and how test-time copies
 AngleCut = Literal["half_turn", "identity"]  # where the circle is cut open: an angle is a number
 PlainDict = dict[str, Any]  # as in JSON: rows, results, configurations, checkpoints
 PlainMapping = Mapping[str, Any]  # the same, only read
+SECTIONS = ("base_group", "conv", "kernel", "net", "dataset", "train")
+"""What a checkpoint was trained with, and what a mode that reads one takes from it."""

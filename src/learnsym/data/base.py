@@ -1,8 +1,11 @@
 """Interface of all data sets: description, splits, preparation of examples."""
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Protocol, Self
 
 import torch
@@ -79,6 +82,7 @@ class DataInfo:
             generator's units (rotation: radians).
         target_error: "squared" in the target's unit, or "absolute" of targets standardised by
             median and mean absolute deviation of the training split.
+        center_targets: squared errors are of targets less their mean over the training split.
     """
 
     name: str
@@ -93,6 +97,7 @@ class DataInfo:
     provenance: str
     true_widths: Mapping[str, float] = field(default_factory=dict)
     target_error: Literal["squared", "absolute"] = "squared"
+    center_targets: bool = False
 
     @classmethod
     def of(cls, name: str, splits: Mapping[str, Split], provenance: str, **fields: Any) -> Self:
@@ -122,7 +127,20 @@ class ExampleSpec:
 
 
 class Data(ABC):
-    """A data set: `info`, `splits`, and `prepare`, from stored examples to a network's input."""
+    """A data set: `info`, `splits`, and `prepare`, from stored examples to a network's input.
+
+    `remarks` are sentences on what is odd about it; `untrainable` says why no training can be made
+    of it (None: nothing), though a trained network may be tested on it.
+    """
+
+    remarks: tuple[str, ...] = ()
+    untrainable: str | None = None
+    held_out = False
+    """Whether the test part was drawn from the same examples as the training part."""
+    redrawn = False
+    """Whether another seed makes other examples, none of them those of the training."""
+    trained_targets: Mapping[str, tuple[float, ...]] = MappingProxyType({})
+    """Fields of the task, such as centre and scale, of a network that was trained on other data."""
 
     kind: Literal["images", "points"]
     spec: ClassVar[ExampleSpec | None] = None
@@ -134,12 +152,37 @@ class Data(ABC):
     in_channels: int
     """Channels of an image, or numbers per point besides its coordinates."""
 
+    @cached_property
+    def hashes(self) -> dict[str, Tensor]:
+        """A number [N], int64, for the content of each example of each split."""
+        return {name: row_hashes(split.inputs) for name, split in self.splits.items()}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits that tell the content, wherever it was read from."""
+        whole = hashlib.sha256()
+        for name in sorted(self.splits):
+            whole.update(name.encode())
+            whole.update(self.hashes[name].numpy().tobytes())
+            whole.update(self.splits[name].targets.contiguous().numpy().tobytes())
+        return whole.hexdigest()[:16]
+
     @abstractmethod
     def prepare(self, inputs: Tensor, train: bool = False, rows: BatchRows | None = None) -> Tensor:
         """Return what a network sees of stored examples [B, ...], augmented if `train`.
 
         `rows` says which of a global batch they are (None: all).
         """
+
+
+def row_hashes(inputs: Tensor | FileInputs) -> Tensor:
+    """Return 64 bits of a hash of each example's bytes [N], int64."""
+    hashes: list[int] = []
+    for start in range(0, len(inputs), CHUNK):
+        for example in inputs[start : start + CHUNK].contiguous().flatten(1).numpy():
+            digest = hashlib.blake2b(example, digest_size=8).digest()
+            hashes.append(int.from_bytes(digest, "little", signed=True))
+    return torch.tensor(hashes, dtype=torch.int64)
 
 
 class ImageData(Data):

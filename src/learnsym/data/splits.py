@@ -24,11 +24,16 @@ class SplitSettings:
     seed: Count = 0
     val_last: ClassVar[bool] = False
     """Whether the validation examples are the last ones of the training part, not random ones."""
+    stratify = False
+    """Whether every split has its share of each class; a setting of those that can."""
 
-    def choose(self, train_count: int, test_count: int) -> dict[str, Tensor]:
+    def choose(
+        self, train_count: int, test_count: int, labels: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
         """Draw sorted rows of "train" and "val", and of "test" in the test part.
 
         With one seed a smaller `train_size` is a subset of a larger one, whatever `val_size`.
+        Labels of the parts "train" and "test" [N] are for `stratify`.
         """
         left = train_count - self.val_size
         if left < 1:
@@ -47,9 +52,10 @@ class SplitSettings:
                 f"at most {test_count}."
             )
         shuffled = left if self.val_last else train_count
-        order = torch.randperm(shuffled, generator=generator(self.seed, "train"))
+        of_train, of_test = (labels["train"], labels["test"]) if labels else (None, None)
+        order = self._shuffle(shuffled, "train", of_train)
         order = torch.cat([order, torch.arange(shuffled, train_count)])
-        test = torch.randperm(test_count, generator=generator(self.seed, "test"))
+        test = self._shuffle(test_count, "test", of_test)
         chosen = {"train": order[:left][: self.train_size], "val": order[left:]}
         chosen["test"] = test[: self.test_size]
         return {name: rows.sort().values for name, rows in chosen.items() if len(rows)}
@@ -64,10 +70,29 @@ class SplitSettings:
                 f"{self.test_fraction} leaves {count - test_count} for training and {test_count} "
                 "for testing. Try a fraction that leaves some for each."
             )
-        order = torch.randperm(count, generator=generator(self.seed, "test split"))
+        self.held_out = True
+        order = self._shuffle(count, "test split", examples.targets)
         train, test = order[test_count:].sort().values, order[:test_count].sort().values
         how = f"(fraction {self.test_fraction:g}, seed {self.seed})"
-        return examples[train], examples[test], f" The test set was held out at random {how}."
+        by_class = " by class" if self.stratify else ""
+        told = f" The test set was held out at random{by_class} {how}."
+        return examples[train], examples[test], told
+
+    def _shuffle(self, count: int, purpose: str, labels: Tensor | None) -> Tensor:
+        """Return `count` rows in random order.
+
+        Stratified, the first m of them have their share of each class, for every m; the example of
+        a class of one is in the middle.
+        """
+        order = torch.randperm(count, generator=generator(self.seed, purpose))
+        if labels is None or not self.stratify or labels.is_floating_point():
+            return order
+        shuffled = labels[order]
+        position = torch.empty(count, dtype=torch.float64)
+        for label in shuffled.unique():
+            rows = (shuffled == label).nonzero()[:, 0]
+            position[rows] = (torch.arange(len(rows), dtype=torch.float64) + 0.5) / len(rows)
+        return order[position.argsort(stable=True)]
 
 
 def draw_rows(count: int, size: int | None, seed: int, purpose: str, key: str) -> Tensor:

@@ -3,7 +3,6 @@
 An equivariant training comes first, then a free one on all transforms of the data.
 """
 
-import json
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,7 +19,7 @@ from learnsym.modes.ensemble_mode import EnsembleMode, EnsembleRun, check_descen
 from learnsym.run.context import RunContext
 from learnsym.run.mode import Outcome
 from learnsym.schema import Positive, Size
-from learnsym.utils.files import write_atomically
+from learnsym.utils.files import to_json, write_atomically
 
 
 @dataclass
@@ -95,7 +94,7 @@ class Drift(EnsembleMode):
             "per_epoch": distance[:, ::per_epoch].tolist(),
             "per_step": distance[:, : self.steps_shown + 1].tolist(),
         }
-        write_atomically(folder.path / "curves.json", json.dumps({"drift": curve}))
+        write_atomically(folder.path / "curves.json", to_json({"drift": curve}))
         rows = [
             {name.removesuffix("_augmented"): value for name, value in row.items()}
             | {"epoch": row["step"] // per_epoch}

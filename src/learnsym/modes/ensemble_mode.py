@@ -1,6 +1,5 @@
 """Share checks, loop and records between mode=dynamics and mode=drift."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,7 +18,7 @@ from learnsym.errors import ConfigError, RunError
 from learnsym.run.context import RunContext
 from learnsym.run.mode import Mode
 from learnsym.schema import Size
-from learnsym.utils.files import write_atomically
+from learnsym.utils.files import to_json, write_atomically
 
 _WITHOUT_EFFECT: dict[str, tuple[object, ...]] = {
     "train.max_steps": (None,),
@@ -142,7 +141,7 @@ class EnsembleMode(Mode):
 
     def write_rows(self, context: RunContext, rows: Sequence[Mapping[str, object]]) -> None:
         """Write metrics.jsonl."""
-        lines = "".join(json.dumps(row) + "\n" for row in rows)
+        lines = "".join(to_json(row) + "\n" for row in rows)
         write_atomically(context.directory.path / "metrics.jsonl", lines)
 
 

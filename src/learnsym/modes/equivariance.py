@@ -3,7 +3,6 @@
 With `analysis.equivariance_angles` a training measures its network before and after.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from learnsym.figures.layers import draw_features, draw_kernels, draw_layer_erro
 from learnsym.run.context import RunContext
 from learnsym.run.mode import Mode, Outcome
 from learnsym.schema import Size
-from learnsym.utils.files import write_atomically
+from learnsym.utils.files import to_json, write_atomically
 
 
 @dataclass
@@ -58,7 +57,7 @@ class Equivariance(Mode):
         rows = layers.errors_on_data(net, data, transforms, self.images, context.fabric.device)
         count = min(self.images, len(data.splits["test"]))
         curves = {"images": count, "group": self.group, "errors": rows}
-        write_atomically(path / "curves.json", json.dumps({"layer_equivariance": curves}))
+        write_atomically(path / "curves.json", to_json({"layer_equivariance": curves}))
         figures = [str(figure.relative_to(path)) for figure in self._draw(context, rows)]
         return Outcome(layers.error_metrics(rows), figures)
 

@@ -4,7 +4,6 @@ Augerino compares networks by N_eff(z) = sum_i lambda_i / (lambda_i + z) over th
 eigenvalues on transformed inputs.
 """
 
-import json
 import math
 import shutil
 from dataclasses import dataclass
@@ -33,7 +32,7 @@ from learnsym.nets.augerino import Augerino
 from learnsym.run.context import RunContext
 from learnsym.run.mode import Mode, Outcome
 from learnsym.schema import Count, Positive, Size
-from learnsym.utils.files import write_atomically
+from learnsym.utils.files import to_json, write_atomically
 
 
 @dataclass
@@ -179,7 +178,7 @@ class Spectrum(Mode):
             "n_eff_at": by_z,
             "regularisation": context.cfg.net.get("regularisation"),
         }
-        write_atomically(folder.path / "curves.json", json.dumps({"spectrum": curve}))
+        write_atomically(folder.path / "curves.json", to_json({"spectrum": curve}))
         draw_spectra(folder.figures / "spectrum.png", {"": [curve]})
         shutil.rmtree(folder.checkpoints / "spectrum", ignore_errors=True)
         metrics |= {f"n_eff_at_{z_at}": value for z_at, value in by_z.items()}

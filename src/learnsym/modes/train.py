@@ -1,6 +1,5 @@
 """`mode=train`: train a network, test it, and draw what it learned."""
 
-import json
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +11,7 @@ from learnsym.run.context import RunContext
 from learnsym.run.mode import Mode, Outcome
 from learnsym.schema import Count, PlainDict, Size
 from learnsym.training.tasks import AbsoluteError
-from learnsym.utils.files import write_atomically
+from learnsym.utils.files import to_json, write_atomically
 
 
 @dataclass
@@ -41,7 +40,7 @@ class Train(Mode):
         metrics |= {"epochs": epoch} | tested | rotation_std(context, self.turned_molecules)
         metrics |= {f"initial_{k}": v for k, v in before.items()} | training_errors(context)
         curves = self._response(context)
-        write_atomically(context.directory.path / "curves.json", json.dumps(curves))
+        write_atomically(context.directory.path / "curves.json", to_json(curves))
         figures = draw_run(context.directory, context.net, context.data, curves)
         return Outcome(metrics, [str(f) for f in figures])
 

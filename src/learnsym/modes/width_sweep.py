@@ -1,7 +1,6 @@
 """`mode=width_sweep`: loss, its gradient and accuracy at forced widths (Augerino, section 5)."""
 
 import copy
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from learnsym.figures.width import draw_width_sweep
 from learnsym.run.context import RunContext
 from learnsym.run.mode import Mode, Outcome
 from learnsym.schema import Size
-from learnsym.utils.files import write_atomically
+from learnsym.utils.files import to_json, write_atomically
 
 
 @dataclass
@@ -55,7 +54,7 @@ class WidthSweep(Mode):
         if not context.fabric.is_global_zero:
             return Outcome({})
         folder, true_widths = context.directory, context.data.info.true_widths
-        write_atomically(folder.path / "curves.json", json.dumps({"width_sweep": curve}))
+        write_atomically(folder.path / "curves.json", to_json({"width_sweep": curve}))
         figure = folder.figures / "width_sweep.png"
         draw_width_sweep(figure, curve, self.generator, true_widths.get(self.generator))
         for w in self.at:

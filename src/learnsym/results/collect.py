@@ -18,6 +18,7 @@ from learnsym.config.former_names import with_current_names
 from learnsym.errors import ConfigError, RunError
 from learnsym.run.directory import read_rows
 from learnsym.schema import PlainDict
+from learnsym.utils.files import with_nan
 
 Status = Literal["finished", "failed", "unfinished", "unreadable", "missing"]
 PLANNED = "planned.json"
@@ -169,4 +170,6 @@ def _read_mapping(path: Path) -> PlainDict:
     for name, kind in _SECTIONS.items() if path.name == "result.json" else ():
         if not isinstance(content.get(name, kind()), kind):
             raise ValueError(f"its {name} is a {type(content[name]).__name__}")
+        if name == "metrics":
+            content[name] = with_nan(content.get(name, {}))
     return content

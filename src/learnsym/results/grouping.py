@@ -70,6 +70,8 @@ def settings_of(run: Run) -> PlainDict:
         inside = [f for f in folders if isinstance(value, str) and f"{value}/".startswith(f"{f}/")]
         if inside:
             flat[key] = folders[inside[0]] + value[len(inside[0]) :]
+    if fingerprint := run.section("data").get("fingerprint"):
+        flat["data.fingerprint"] = fingerprint
     return flat
 
 

@@ -1,6 +1,5 @@
 """Where the numbers of a training go: the console, metrics.jsonl, the chosen logger."""
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from learnsym.run.directory import RunDirectory
 from learnsym.run.loggers import Logger
 from learnsym.schema import PlainDict
 from learnsym.training.progress import Recorder
-from learnsym.utils.files import append_line
+from learnsym.utils.files import append_line, to_json
 
 
 class RunRecorder(Recorder):
@@ -52,7 +51,7 @@ class RunRecorder(Recorder):
 
     def log(self, row: PlainDict) -> None:
         """Keep one epoch's numbers; print those that a person follows, at most once a second."""
-        append_line(self.directory.rows_path, json.dumps(row))
+        append_line(self.directory.rows_path, to_json(row))
         if row["epoch"] == self._epochs or time.monotonic() - self._last_line >= 1:
             self._last_line = time.monotonic()
             shown = [k for k in row if k.endswith(("loss", "accuracy")) or "learned_rotation" in k]

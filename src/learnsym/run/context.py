@@ -12,10 +12,11 @@ from torch import nn
 
 from learnsym.config.build import build, to_plain
 from learnsym.data.base import Data
-from learnsym.errors import ConfigError
+from learnsym.errors import ConfigError, DataError
 from learnsym.run.console import RunRecorder
 from learnsym.run.directory import RunDirectory
 from learnsym.training import checkpoint
+from learnsym.training.adoption import adopt
 from learnsym.training.progress import Recorder
 from learnsym.training.settings import TrainerSettings
 from learnsym.utils.malloc import disable_malloc_trim
@@ -53,6 +54,14 @@ def build_context(fabric: "Fabric", cfg: DictConfig, directory: RunDirectory) ->
     trainer: TrainerSettings = build(cfg, "trainer")
     _prepare_cpu(fabric, trainer)
     data: Data = build(cfg, "dataset")
+    if cfg.checkpoint is not None:
+        path = Path(cfg.checkpoint)
+        adopt(data, cfg.dataset, checkpoint.load(path), path)
+    elif data.untrainable:
+        raise DataError(f"dataset={data.info.name}: {data.untrainable}")
+    if fabric.is_global_zero:
+        for remark in data.remarks:
+            print(f"remark: {remark}", flush=True)
     random.seed(cfg.seed)  # all processes alike (see `learnsym.utils.rng`)
     np.random.seed(cfg.seed)  # noqa: NPY002 - libraries may draw from the global generator
     torch.manual_seed(cfg.seed)

@@ -8,20 +8,21 @@ from filelock import BaseFileLock, FileLock, Timeout
 
 from learnsym.errors import RunError
 from learnsym.schema import PlainDict, PlainMapping
-from learnsym.utils.files import make_folder, unwritable, write_atomically
+from learnsym.utils.files import make_folder, to_json, unwritable, with_nan, write_atomically
 
 REQUIRED = ("status", "metrics", "data", "versions")
 """Keys without which a file is no result.json."""
 
 
 class RunDirectory:
-    """config.yaml, metrics.jsonl, checkpoints/, figures/, result.json, error.txt of one run."""
+    """config.yaml, data.json, metrics.jsonl, checkpoints/, figures/ and the result of one run."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.checkpoints = path / "checkpoints"
         self.figures = path / "figures"
         self.config_path = path / "config.yaml"
+        self.data_path = path / "data.json"
         self.rows_path = path / "metrics.jsonl"
         self.result_path = path / "result.json"
         self.error_path = path / "error.txt"
@@ -52,7 +53,7 @@ class RunDirectory:
                 f"{epochs}; fresh=true starts over."
             )
         if self.rows_path.exists():
-            write_atomically(self.rows_path, "".join(json.dumps(row) + "\n" for row in kept))
+            write_atomically(self.rows_path, "".join(to_json(row) + "\n" for row in kept))
 
     def result(self) -> PlainDict | None:
         """Return the result of a finished run, or None; a RunError if it cannot be read."""
@@ -68,11 +69,11 @@ class RunDirectory:
             raise RunError(f"{path} holds no JSON object; {advice}.")
         if missing := [key for key in REQUIRED if key not in result]:
             raise RunError(f"{path} has no {', '.join(missing)}; {advice}.")
-        return result
+        return result | {"metrics": with_nan(result["metrics"])}
 
     def finish(self, result: PlainMapping) -> None:
         """Write result.json; an earlier error is past."""
-        write_atomically(self.result_path, json.dumps(result, indent=2) + "\n")
+        write_atomically(self.result_path, to_json(result, indent=2) + "\n")
         self.error_path.unlink(missing_ok=True)
 
     def fail(self, text: str) -> None:
@@ -121,5 +122,5 @@ def read_rows(path: Path, whole: bool = False) -> list[PlainDict]:
                 f"{path}, line {number} cannot be read as a row of numbers; delete the folder "
                 f"{path.parent}, or start over with fresh=true."
             ) from error
-        rows.append(row)
+        rows.append(with_nan(row))
     return rows

@@ -5,7 +5,7 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,7 +100,7 @@ def exclusive_gpu(count: int, folder: Path = LOCKS) -> Iterator[int]:
 
 @contextmanager
 def held_directory(
-    fabric: "Fabric | None", path: Path, fresh: bool, debug: bool
+    fabric: "Fabric | None", locate: Callable[[], Path], fresh: bool, debug: bool
 ) -> Iterator[tuple[RunDirectory, PlainDict | None]]:
     """Yield the run's directory, held by rank 0, and the result that is there already.
 
@@ -112,6 +112,7 @@ def held_directory(
         def hold() -> tuple[RunDirectory, PlainDict | None]:
             if debug:
                 return RunDirectory(Path(stack.enter_context(tempfile.TemporaryDirectory()))), None
+            path = locate()
             stack.callback(lock_folder(path, "run").release)
             directory = RunDirectory(path)
             if fresh:

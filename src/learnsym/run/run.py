@@ -19,10 +19,17 @@ from learnsym.run.directory import RunDirectory
 from learnsym.run.distributed import devices_for, held_directory, make_fabric, shutdown
 from learnsym.run.launch_env import launch_env
 from learnsym.run.mode import ResultsMode
-from learnsym.run.run_id import code_hash, config_hash, run_name, versions, with_checkpoint_config
+from learnsym.run.run_id import (
+    code_hash,
+    config_hash,
+    directory_for,
+    run_name,
+    versions,
+    with_checkpoint_config,
+)
 from learnsym.run.summary import result_of, show
 from learnsym.schema import PlainDict, PlainMapping
-from learnsym.utils.files import write_atomically
+from learnsym.utils.files import to_json, write_atomically
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -52,8 +59,8 @@ def run(cfg: DictConfig, overrides: list[str], choices: dict[str, str]) -> Path:
     if launch_env().is_distributed:  # join the processes that torchrun or srun has started
         fabric = make_fabric(cfg.trainer, cfg.trainer.devices)
         fabric.launch()
-    folder = Path(cfg.paths.out).absolute() / name
-    with held_directory(fabric, folder, bool(cfg.fresh), bool(cfg.debug)) as (directory, result):
+    locate = partial(directory_for, cfg, Path(cfg.paths.out).expanduser().absolute() / name)
+    with held_directory(fabric, locate, bool(cfg.fresh), bool(cfg.debug)) as (directory, result):
         is_new = result is None
         if result is None:
             made_by = {"config_hash": digest, "command": "main.py " + " ".join(overrides)}
@@ -108,6 +115,8 @@ def _work(
     context = build_context(fabric, cfg, directory)
     if fabric.is_global_zero:
         write_atomically(directory.config_path, OmegaConf.to_yaml(cfg))
+        identity = {"fingerprint": context.data.fingerprint}
+        write_atomically(directory.data_path, to_json(identity))
     outcome = build(cfg, "mode")(context)
     if fabric.is_global_zero:
         context.training.recorder.finish(outcome.metrics)
@@ -119,6 +128,8 @@ def _rewrite_config(cfg: DictConfig, directory: RunDirectory, digest: str) -> No
     """Write config.yaml of a finished run again if it does not say what the run's name says."""
     try:
         stored = OmegaConf.load(directory.config_path)
+        if stored.dataset.get("data_dir") == stored.paths.data:  # of which a name knows nothing
+            stored.dataset.data_dir = "${paths.data}"
         if isinstance(stored, DictConfig) and config_hash(stored) == digest:
             return
     except Exception:  # whatever a YAML reader, or config_hash, makes of a damaged file

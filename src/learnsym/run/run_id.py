@@ -12,13 +12,13 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from learnsym.config.build import to_plain
+from learnsym.config.build import build, to_plain
 from learnsym.config.former_names import with_current_names, with_former_names
-from learnsym.errors import ConfigError
-from learnsym.schema import PlainDict
+from learnsym.data.base import Data
+from learnsym.errors import ConfigError, DataError
+from learnsym.run.directory import RunDirectory
+from learnsym.schema import SECTIONS, PlainDict
 
-SECTIONS = ("base_group", "conv", "kernel", "net", "dataset", "train")
-"""What a checkpoint was trained with, and what a mode that reads one takes from it."""
 IRRELEVANT = ("paths", "logger", "fresh", "launcher", "runs", "paper", "hydra", "plugins")
 """What decides no result."""
 
@@ -34,20 +34,45 @@ def with_checkpoint_config(cfg: DictConfig, overrides: list[str]) -> DictConfig:
     if cfg.checkpoint is None:
         return cfg
     stored = with_current_names(checkpoint.configuration(Path(cfg.checkpoint), SECTIONS))
-    if any(o.startswith("experiment=") for o in overrides):
+    typed = [override.lstrip("+~").partition("=")[0] for override in overrides]
+    if "experiment" in typed:
         return cfg
     merged = copy.deepcopy(cfg)
     for section in SECTIONS:
-        if any(re.match(rf"{section}(/[\w/]+)?=", o) for o in overrides):
+        if any(re.fullmatch(rf"{section}(/[\w/]+)?", key) for key in typed):
             continue
         merged[section] = OmegaConf.create(stored[section])
         if "data_dir" in merged.dataset:
             merged.dataset.data_dir = cfg.paths.data
-        for key in (o.split("=", 1)[0] for o in overrides if o.startswith(f"{section}.")):
+        for key in (key for key in typed if key.startswith(f"{section}.")):
             if OmegaConf.select(merged, key, default=ConfigError) is ConfigError:
-                raise ConfigError(f"{key}: the checkpoint's {section} has no such setting.")
+                valid = ", ".join(k for k in stored[section] if k != "_target_")
+                raise ConfigError(
+                    f"{key}: the checkpoint's {section} has no such setting. Valid: {valid}."
+                )
             OmegaConf.update(merged, key, OmegaConf.select(cfg, key))
     return merged
+
+
+def directory_for(cfg: DictConfig, path: Path) -> Path:
+    """Return a run's directory: `path`, or one beside it if the run there is on other data."""
+    try:
+        stored = json.loads(RunDirectory(path).data_path.read_text())["fingerprint"]
+    except (OSError, ValueError, KeyError, TypeError):  # there is none, or an early one
+        return path
+    try:
+        data: Data = build(cfg, "dataset")
+    except DataError as error:
+        print(f"remark: the data cannot be compared with those of {path}: {error}")
+        return path
+    if data.fingerprint == stored:
+        return path
+    other = path.with_name(f"{path.name}-data{data.fingerprint[:8]}")
+    print(
+        f"remark: the data are not those that {path} was run on (fingerprint {stored}, now "
+        f"{data.fingerprint}); the run on these is {other}."
+    )
+    return other
 
 
 def config_hash(cfg: DictConfig) -> str:

@@ -46,7 +46,12 @@ def result_of(
         "scale": cfg.scale,
         "seed": cfg.seed,
         "parameters": sum(p.numel() for p in context.net.parameters()),
-        "data": {"provenance": info.provenance, "sizes": dict(info.sizes)},
+        "data": {
+            "provenance": info.provenance,
+            "sizes": dict(info.sizes),
+            "fingerprint": context.data.fingerprint,
+            "remarks": list(context.data.remarks),
+        },
         "true_widths": dict(info.true_widths),
         "figures": outcome.figures,
     }
@@ -81,6 +86,8 @@ def show(
     if not same_code:
         print("remark: this result was made by another version of the code")
     print(f"data: {result['data']['provenance']}")
+    for remark in [] if is_new else result["data"].get("remarks", []):
+        print(f"remark: {remark}")
     values: dict[str, list[str]] = {}
     for entry in result.get("paper") or []:
         where = f", {entry['where']}" if entry.get("where") else ""

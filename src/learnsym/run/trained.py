@@ -15,10 +15,9 @@ from learnsym.data.base import Data, DataInfo, ImageData
 from learnsym.data.molecules.base import PointData
 from learnsym.errors import CheckpointError
 from learnsym.run.context import build_network
-from learnsym.run.run_id import SECTIONS
-from learnsym.schema import PlainDict
+from learnsym.schema import SECTIONS, PlainDict
 from learnsym.training import checkpoint
-from learnsym.training.tasks import AbsoluteError, task_for
+from learnsym.training.tasks import AbsoluteError, Regression, Task, task_for
 
 
 @dataclass(frozen=True)
@@ -29,14 +28,14 @@ class TrainedModel:
         net: in evaluation mode.
         info: of the data that it was trained on.
         data: whose `prepare` turns stored examples into what the network sees.
-        targets: centre and scale of standardised regression targets; None: as they are.
+        targets: the task, with centre and scale of regression targets.
         config: of the run, in plain containers.
     """
 
     net: nn.Module
     info: DataInfo
     data: Data
-    targets: AbsoluteError | None
+    targets: Task
     config: PlainDict
 
     @property
@@ -70,7 +69,8 @@ class TrainedModel:
             return outputs.softmax(-1)
         if self.info.task == "segmentation":
             return outputs.sigmoid()
-        return outputs if self.targets is None else self.targets.in_units(outputs.double())
+        is_scaled = isinstance(self.targets, Regression | AbsoluteError) and self.targets.centre
+        return self.targets.in_units(outputs.double()) if is_scaled else outputs
 
 
 def load(path: str | Path, device: str = "cpu", plugins: Iterable[str] = ()) -> TrainedModel:
@@ -96,15 +96,16 @@ def load(path: str | Path, device: str = "cpu", plugins: Iterable[str] = ()) -> 
     config: PlainDict = with_current_names(checkpoint.configuration(file, SECTIONS))
     state = checkpoint.load(file)
     cfg = OmegaConf.create(config)
-    if stored := state.get("data"):
-        data = _restored(stored)
+    stored = state.get("data") or {}
+    if stored.get("kind"):
+        data, unit = _restored(stored), stored["info"]["target_unit"]
         centre, scale = tuple(stored["centre"]), tuple(stored["scale"])
-        absolute = AbsoluteError(unit=data.info.target_unit, centre=centre, scale=scale)
-        targets = absolute if centre else None
+        targets: Task = Regression(unit=unit, centre=centre)
+        if scale:
+            targets = AbsoluteError(unit=unit, centre=centre, scale=scale)
     else:
         data = build(cfg, "dataset")
-        task = task_for(data, cfg.train.get("loss", "likelihood"))
-        targets = task if isinstance(task, AbsoluteError) else None
+        targets = task_for(data, cfg.train.get("loss", "likelihood"))
     net = build_network(cfg, data)
     checkpoint.load_weights(net, state, file)
     return TrainedModel(net.to(device).eval(), data.info, data, targets, config)

@@ -16,7 +16,7 @@ from learnsym.data.base import Data, ImageData
 from learnsym.data.molecules.base import PointData
 from learnsym.errors import CheckpointError
 from learnsym.schema import PlainDict
-from learnsym.training.tasks import AbsoluteError, Task
+from learnsym.training.tasks import Task
 from learnsym.utils.files import write_atomically
 
 FORMAT = 1
@@ -88,18 +88,21 @@ def _not_plain(node: object) -> Iterator[str]:
 
 
 def describe(data: Data, task: Task) -> PlainDict:
-    """Return what belongs to a network that was trained on a data set: names, normalisation.
+    """Return what belongs to a network that was trained on a data set.
 
-    Empty where the data set prepares its examples in a way of its own.
+    That is: names, normalisation, and which examples it saw; `kind` is None where the data set
+    prepares its examples in a way of its own.
     """
-    if type(data).prepare not in (ImageData.prepare, PointData.prepare):
-        return {}
+    is_plain = type(data).prepare in (ImageData.prepare, PointData.prepare)
     return {
         "info": asdict(data.info),
-        "kind": data.kind,
+        "kind": data.kind if is_plain else None,
         "center": data.center if isinstance(data, PointData) else None,
-        "centre": task.centre if isinstance(task, AbsoluteError) else (),
-        "scale": task.scale if isinstance(task, AbsoluteError) else (),
+        "centre": getattr(task, "centre", ()),
+        "scale": getattr(task, "scale", ()),
+        "mean": getattr(task, "mean", ()),
+        "fingerprint": data.fingerprint,
+        "hashes": data.hashes["train"],
     }
 
 

@@ -117,24 +117,42 @@ class SquaredError(Classification):
 
 @dataclass(frozen=True)
 class Regression(Task):
-    """Squared error of outputs [B, K] against targets [B, K], in the square of their unit ("deg").
+    """Squared error of outputs [B, K] from targets y - `centre`, in the square of y's unit ("deg").
 
-    The constant prediction to beat is `mean`, that of all targets of the training examples.
+    The constant prediction to beat is `mean`, of each of the K targets over the training examples.
     """
 
     unit: str = ""
-    mean: float = 0.0
+    mean: tuple[float, ...] = (0.0,)
+    centre: tuple[float, ...] = (0.0,)
+
+    def in_units(self, outputs: Tensor) -> Tensor:
+        """Return predictions of y of a network's outputs [..., K]."""
+        return outputs + _on(outputs.device, self.centre)[0]
+
+    def _centred(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        # In float64 up to here: a large offset would swallow the differences.
+        return (targets - _on(targets.device, self.centre)[0]).to(outputs.dtype)
+
+    def per_example(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the squared error, or the user's own loss, of every example [B]."""
+        if self.criterion is None:
+            return super().per_example(outputs, targets)
+        outputs = at_least_float32(outputs)
+        return self.criterion(outputs, self._centred(outputs, targets))
 
     def _mean(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return F.mse_loss(outputs, targets.to(outputs.dtype))
+        return F.mse_loss(outputs, self._centred(outputs, targets))
 
     def _per_example(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return (outputs - targets).square().flatten(1).mean(1)
+        return (outputs - self._centred(outputs, targets)).square().flatten(1).mean(1)
 
     def _sums(self, outputs: Tensor, targets: Tensor) -> list[Tensor]:
         """Return sums of squared errors, absolute errors, squared deviations from the mean."""
-        error = at_least_float32(outputs) - targets
-        terms = [error.square(), error.abs(), (targets - self.mean).square()]
+        outputs = at_least_float32(outputs)
+        error = outputs - self._centred(outputs, targets)
+        deviation = targets - _on(targets.device, self.mean)[0]
+        terms = [error.square().double(), error.abs().double(), deviation.square()]
         return [term.flatten(1).mean(1).sum() for term in terms]
 
     def metrics(self, sums: list[float]) -> dict[str, float]:
@@ -249,7 +267,10 @@ def task_for(data: Data, loss: LossName | nn.Module = "likelihood") -> Task:
         return SquaredError() if loss == "squared_error" else Classification()
     if info.task == "segmentation":
         return Segmentation()
-    targets = data.splits["train"].targets
+    targets = data.splits["train"].targets.double()
+    mean = tuple(targets.mean(0).tolist())
+    centre = mean if info.center_targets else (0.0,) * len(mean)
+    task: Task = Regression(unit=info.target_unit, mean=mean, centre=centre)
     if loss == "absolute_error" or info.target_error == "absolute":
-        return AbsoluteError.of(targets, info.target_unit)
-    return Regression(unit=info.target_unit, mean=float(targets.double().mean()))
+        task = AbsoluteError.of(targets, info.target_unit)
+    return replace(task, **{k: v for k, v in data.trained_targets.items() if hasattr(task, k)})

@@ -6,13 +6,16 @@ the disk. Whatever is written after that can rely on it.
 """
 
 import errno
+import json
+import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from learnsym.errors import RunError
+from learnsym.schema import PlainDict
 
 
 def write_atomically(path: Path, content: str | bytes | Callable[[BinaryIO], object]) -> None:
@@ -57,6 +60,24 @@ def append_line(path: Path, line: str) -> None:
             _sync_folder(path.parent)
     except OSError as error:
         raise unwritable(path, error) from error
+
+
+def to_json(content: object, indent: int | None = None) -> str:
+    """Return JSON that every reader takes: what is no finite number is null."""
+    return json.dumps(_finite(content), indent=indent, allow_nan=False)
+
+
+def _finite(node: object) -> object:
+    if isinstance(node, Mapping):
+        return {key: _finite(value) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return [_finite(value) for value in node]
+    return None if isinstance(node, float) and not math.isfinite(node) else node
+
+
+def with_nan(numbers: PlainDict) -> PlainDict:
+    """Return numbers that `to_json` wrote, not a number where it wrote null."""
+    return {key: math.nan if value is None else value for key, value in numbers.items()}
 
 
 def make_folder(path: Path) -> None:

@@ -12,8 +12,9 @@ from annotated_types import Ge, Le
 from torch import Tensor
 
 from learnsym.data.augment import AugmentName
-from learnsym.data.base import DataInfo, ImageData, Split, Splits
+from learnsym.data.base import DataInfo, ImageData, Split, Splits, row_hashes
 from learnsym.data.download import unpack
+from learnsym.data.oddities import odd_classes, odd_images
 from learnsym.data.readers.arrays import Labels, read_files
 from learnsym.data.rotation import describe_rotation, rotate_splits
 from learnsym.data.splits import SplitSettings, take
@@ -35,13 +36,28 @@ class SplitImages(SplitSettings, ImageData):
     class_names: ClassVar[tuple[str, ...]]
     channel_mean: ClassVar[tuple[float, ...]]
     channel_std: ClassVar[tuple[float, ...]]
+    named_by_data: ClassVar[bool] = False
+    """Whether the classes are those that occur in the data."""
 
     def __post_init__(self) -> None:
         train, test, source = self.load()
-        chosen = self.choose(len(train), len(test))
+        labels = {"train": train.targets, "test": test.targets}
+        chosen = self.choose(len(train), len(test), labels)
         counts = {"train": len(train), "test": len(test)}
-        splits = self.transform(take(train, test, chosen), chosen, counts)
+        untouched = take(train, test, chosen)
+        splits = self.transform(untouched, chosen, counts)
         ImageData.__init__(self, self.describe(splits, source), splits, self.augment)
+        if self.info.task == "classification":
+            self.untrainable, remarks = odd_classes(
+                self.info.class_names, (train, test), splits, self.named_by_data
+            )
+            self.remarks += remarks
+        # Of the images as they were read: a rotation that is drawn anew does not make a new one.
+        self.hashes = {
+            name: row_hashes((untouched.get(name) or split).inputs)
+            for name, split in splits.items()
+        }
+        self.remarks += odd_images(splits, self.hashes)
 
     @abstractmethod
     def load(self) -> Parts:

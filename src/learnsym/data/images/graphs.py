@@ -25,6 +25,8 @@ class Graphs(ImageData):
     published one call disconnected graphs connected.
     """
 
+    redrawn = True
+
     spec = ExampleSpec((1, 10, 10), 2)
 
     def __init__(

@@ -4,6 +4,7 @@ A network that ignores rotations altogether cannot tell a six from its half turn
 mirroring cannot tell it from its mirror image. A network with just enough symmetry can.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -65,7 +66,9 @@ class MNIST6(IdxImages):
                 )
         return sixes[0], sixes[1], source
 
-    def choose(self, train_count: int, test_count: int) -> dict[str, Tensor]:
+    def choose(
+        self, train_count: int, test_count: int, labels: Mapping[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
         """Draw digits for the numbers of pictures, two per digit."""
         if self.val_fraction:
             self.val_size = max(1, round(self.val_fraction * train_count))

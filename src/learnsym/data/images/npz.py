@@ -8,6 +8,9 @@ from learnsym.data.splits import channel_statistics
 from learnsym.errors import DataError
 from learnsym.schema import Count, Fraction, Size
 
+MOST_LABELS = 1000
+"""So many labels may be larger than the number of images."""
+
 
 class NpzImages(SplitImages):
     """Arrays images and labels, or images_train, labels_train, images_test and labels_test.
@@ -17,6 +20,7 @@ class NpzImages(SplitImages):
     """
 
     name = "npz"
+    named_by_data = True
 
     def __init__(
         self,
@@ -30,8 +34,10 @@ class NpzImages(SplitImages):
         test_size: Size | None = None,
         augment: AugmentName = "none",
         seed: Count = 0,
+        stratify: bool = False,
     ) -> None:
         self.file = file
+        self.stratify = stratify
         self.data_dir = data_dir
         self.task: Labels = kind
         self.target_unit = target_unit if kind == "regression" else ""
@@ -61,8 +67,11 @@ class NpzImages(SplitImages):
             self.num_outputs = widths[0]
         else:
             self.num_outputs = 1 + max(int(part.targets.max()) for part in parts)
-            if self.num_outputs < 2:
-                raise DataError(f"{source}: all labels are 0. Expected at least two classes.")
+            if self.num_outputs > MOST_LABELS + sum(map(len, parts)):
+                raise DataError(
+                    f"{source}: the largest label of {sum(map(len, parts))} images is "
+                    f"{self.num_outputs - 1}. Expected classes numbered from 0 on."
+                )
         if len(shapes) > 1:
             raise DataError(
                 f"{source}: Expected training and test images of one shape, got {list(shapes[0])} "
@@ -78,5 +87,6 @@ class NpzImages(SplitImages):
             "class_names": labels if self.task == "classification" else (),
             "num_outputs": self.num_outputs,
             "target_unit": self.target_unit,
+            "center_targets": self.task == "regression",
         }
         return DataInfo.of(self.name, splits, source, mean=mean, std=std, **form)

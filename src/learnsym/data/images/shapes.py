@@ -44,6 +44,8 @@ class Shapes(ImageData):
     value. `prepare` gives x - 0.5.
     """
 
+    redrawn = True
+
     task: Task = "segmentation"  # so that a network can be refused before the images are drawn
     spec = ExampleSpec((1, SIDE, SIDE), 2, "segmentation")
 

@@ -37,6 +37,8 @@ class Sprites(ImageData):
     is the zero that a rotation brings in.
     """
 
+    redrawn = True
+
     train_size: Size = 10_000
     val_size: Count = 0
     test_size: Size = 5_000

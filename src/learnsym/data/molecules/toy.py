@@ -28,6 +28,8 @@ class ToyMolecules(PointData):
     and all atoms j.
     """
 
+    redrawn = True
+
     train_size: Size = 1000
     val_size: Count = 0
     test_size: Size = 500

@@ -23,6 +23,7 @@ from learnsym.errors import DataError
 Labels = Literal["classification", "regression"]
 """Tasks of the labels in a user's file; masks are not among them."""
 MAX_DEFLATED = 1032  # bytes that one byte of a gzip file can stand for
+MAX_TARGET = 1e15  # its square, summed over a data set, is a number of float32
 # Raised for archives that are damaged, encrypted or packed in a strange way.
 _UNREADABLE: tuple[type[Exception], ...] = (OSError, EOFError, zipfile.BadZipFile, zlib.error)
 _UNREADABLE += (pickle.UnpicklingError, KeyError, AttributeError, RuntimeError, ValueError)
@@ -125,17 +126,23 @@ def as_images(array: np.ndarray, path: Path, name: str = "images") -> Tensor:
 
 
 def as_targets(array: np.ndarray, task: Labels, count: int, path: Path, name: str) -> Tensor:
-    """Return classes as int64 [N], or regression targets as float32 [N, K]."""
+    """Return classes as int64 [N], or regression targets as float64 [N, K]."""
     got = f"{path}: array {name!r} is {describe(array)}"
     if task == "classification":
         whole = array.dtype.kind in "iu" and array.shape == (count,)
-        if not whole or (array.size and array.min() < 0):
+        if not whole or (array.size and (array.min() < 0 or array.max() > 2**31)):
             raise DataError(f"{got}. Expected {count} whole numbers from 0 on, one per image.")
         return torch.from_numpy(array.astype(np.int64))
     numbers = array.dtype.kind in "iuf" and array.ndim in (1, 2) and len(array) == count
     if not numbers or not np.isfinite(array).all():
         raise DataError(f"{got}. Expected finite numbers of shape [{count}] or [{count}, K].")
-    return torch.from_numpy(array.astype(np.float32).reshape(count, -1))
+    if array.size and (largest := np.abs(array).max()) > MAX_TARGET:
+        row = int(np.abs(array.reshape(count, -1)).max(1).argmax())
+        raise DataError(
+            f"{path}: array {name!r} holds {largest:g} in row {row}. Expected numbers up to "
+            f"{MAX_TARGET:g}: try another unit."
+        )
+    return torch.from_numpy(array.astype(np.float64).reshape(count, -1))
 
 
 def describe(array: np.ndarray) -> str:
@@ -170,10 +177,10 @@ def find_named(file: str | Sequence[str], data_dir: str) -> list[Path]:
             matches += [path] if path.is_file() else map(Path, sorted(glob.glob(str(path))))
         if not matches:
             raise DataError(f"dataset.file: there is no file {name} here or in {data_dir}.")
-        paths += dict.fromkeys(path for path in matches if path.parent == matches[0].parent)
+        paths += [path for path in matches if path.parent == matches[0].parent]
     if not paths:
         raise DataError("dataset.file is an empty list. Expected the name of a file.")
-    return paths
+    return list({path.resolve(): path for path in reversed(paths)}.values())[::-1]  # each once
 
 
 def _read_pair(arrays: dict[str, np.ndarray], suffix: str, task: Labels, path: Path) -> Split:
