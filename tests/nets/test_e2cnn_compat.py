@@ -78,6 +78,7 @@ def test_induced_representations_of_o2():
     assert induced.size == 4
 
 
+@pytest.mark.long
 def test_imports_without_a_warning_and_leaves_no_file(tmp_path):
     code = (
         "import warnings; warnings.simplefilter('error'); import sys, torch, numpy, scipy.stats;"

@@ -168,6 +168,7 @@ def test_other_networks_are_refused():
         freeze(Conv5(1, 3, width=2))
 
 
+@pytest.mark.long
 def test_the_file_needs_torch_alone(tmp_path):
     """Loaded by a process that has not imported learnsym, with batches of other sizes than the one
     it was made with."""

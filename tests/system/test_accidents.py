@@ -142,6 +142,7 @@ def test_two_who_start_the_same_at_once(tmp_path, tiny, kind):
         assert len(list(tmp_path.glob("shared/sweeps/*/jobs/*.json"))) == 2
 
 
+@pytest.mark.long
 def test_a_sweep_that_another_process_is_at(main, tiny):
     """Its records of jobs stay: the other process counts on them."""
     sweep = ("-m", *tiny, "seed=0,1")

@@ -133,6 +133,7 @@ def test_tensorboard_has_the_numbers(main, tiny, recwarn):
     )
 
 
+@pytest.mark.long
 def test_wandb_writes_offline(process, tiny):
     """In a process of its own, which wandb's threads and atexit hooks ask for."""
     if importlib.util.find_spec("wandb") is None:

@@ -86,12 +86,13 @@ def check_mode(request: Request) -> None:
             "it from a configuration, which cannot allow itself anything."
         )
     mode, name = request.mode, request.choices["mode"]
-    needs_runs = getattr(mode, "needs_runs", False)
-    if cfg.runs and not needs_runs and not getattr(mode, "takes_runs", False):
+    on_results = issubclass(mode, ResultsMode)
+    needs_runs = on_results and mode.needs_runs
+    if cfg.runs and not (needs_runs or (on_results and mode.takes_runs)):
         raise request.no_effect(f"runs={cfg.runs}", "; it goes with mode=report")
     if needs_runs and not cfg.runs:
         raise ConfigError(f"mode={name} needs runs=<pattern>, such as runs='{cfg.paths.out}/*'.")
-    if issubclass(mode, ResultsMode):
+    if on_results:
         if idle := request.typed(r"(?!(mode|paths|runs|plugins)[.=])"):
             raise request.no_effect(idle, ", which trains nothing")
     elif cfg.checkpoint is not None and not mode.reads_checkpoint:
