@@ -451,3 +451,26 @@ def test_permutations_of_ten_nodes_are_projected_by_patterns():
 def test_configs_build_their_groups(name, expected):
     node = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
     assert repr(get_class(name, node.pop("_target_"))(**node)) == expected
+
+
+class MirrorX(PermutationGroup):
+    """A user's group, which knows its elements alone (docs/extending.md)."""
+
+    def __init__(self, side):
+        super().__init__(side, order=2)
+
+    def _all(self):
+        image = torch.arange(self.points).view(self.side, self.side)
+        return torch.stack([image, image.flip(-1)]).flatten(1)
+
+
+def test_a_group_needs_its_elements_alone():
+    group, weight = MirrorX(3), torch.randn(9, 2, 9, 2, dtype=torch.float64)
+    elements = group.elements()
+    assert torch.equal(elements[group.sample_indices(5).long()].sort(-1).values[0], elements[0])
+    mean = sum(weight[g][:, :, g] for g in elements) / 2
+    torch.testing.assert_close(group.project_equivariant(weight), mean, rtol=0, atol=1e-12)
+    rows = weight[0, 0]
+    mean = sum(rows[g] for g in elements) / 2
+    torch.testing.assert_close(group.project_invariant(rows), mean, rtol=0, atol=1e-12)
+    assert group.orbits().tolist() == [0, 1, 0, 2, 3, 2, 4, 5, 4]

@@ -49,9 +49,13 @@ class PermutationGroup(Group[Tensor]):
             )
         return self._at(torch.arange(self.order))
 
-    @abstractmethod
     def _at(self, index: Tensor) -> Tensor:
         """Return the elements [m, points] of these indices [m]."""
+        return self._all()[index]
+
+    def _all(self) -> Tensor:
+        """Return all elements [order, points], the identity first: what a group has to define."""
+        raise NotImplementedError
 
     def sample(self, count: int, generator: Generator | None = None) -> Tensor:
         """Draw independent, uniformly distributed elements, [count, points], on the CPU."""
@@ -123,13 +127,30 @@ class PermutationGroup(Group[Tensor]):
     def _orbits(self, arity: int, device: torch.device) -> Orbits:
         """Return the orbits of points (1) or of pairs (2), computed and copied once."""
         if (arity, device) not in self._orbits_on:
-            points = torch.cartesian_prod(*[torch.arange(self.side)] * 2)
-            p, q = points, points
-            if arity == 2:
-                p, q = p.repeat_interleave(self.points, 0), q.repeat(self.points, 1)
-            codes, _ = self.pair_codes(p, q, self.side, self.side)
-            self._orbits_on[arity, device] = Orbits.of(codes.view(-1, self.points)).to(device)
+            codes = self._codes(arity).view(-1, self.points)
+            self._orbits_on[arity, device] = Orbits.of(codes).to(device)
         return self._orbits_on[arity, device]
+
+    def _codes(self, arity: int) -> Tensor:
+        """Return a number for the orbit of each point [points], or pair [points, points]."""
+        codes = torch.full((self.points,) * arity, self.points**arity)
+        for g in self.elements():
+            moved = g if arity == 1 else g.unsqueeze(-1) * self.points + g
+            codes = torch.minimum(codes, moved)
+        return codes
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.side})"
+
+
+class _CodedGroup(PermutationGroup):
+    """A group whose orbits are known in closed form, without its elements."""
+
+    def _codes(self, arity: int) -> Tensor:
+        p = q = torch.cartesian_prod(*[torch.arange(self.side)] * 2)
+        if arity == 2:
+            p, q = p.repeat_interleave(self.points, 0), q.repeat(self.points, 1)
+        return self.pair_codes(p, q, self.side, self.side)[0]
 
     @classmethod
     @abstractmethod
@@ -140,11 +161,8 @@ class PermutationGroup(Group[Tensor]):
         group is not enumerated: it may have side! elements.
         """
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.side})"
 
-
-class SymmetricGroup(PermutationGroup):
+class SymmetricGroup(_CodedGroup):
     """S_n, which relabels the n nodes of a graph: (g A)[i, j] = A[g(i), g(j)].
 
     There are n! elements, 2 orbits of points (the diagonal and the rest) and 15 of pairs for n >= 4
@@ -179,7 +197,7 @@ class SymmetricGroup(PermutationGroup):
         return (first * 4 ** torch.arange(3, -1, -1)).sum(-1), sizes[different]
 
 
-class _ShiftsAndTurns(PermutationGroup):
+class _ShiftsAndTurns(_CodedGroup):
     """Quarter turns of a square image, followed by cyclic shifts along y and x.
 
     Element (turn * shifts_y + dy) * shifts_x + dx rotates the image by `torch.rot90(x, turn,

@@ -21,7 +21,7 @@ from torch import Tensor
 
 
 def planar_rotation(angle: Tensor) -> Tensor:
-    """Return R(a) = [[cos, -sin], [sin, cos]] [..., 2, 2] of angles [...] in radians."""
+    """Return R(a) = [[cos, -sin], [sin, cos]], of shape [..., 2, 2], of angles [...] (radians)."""
     cos, sin = angle.cos(), angle.sin()
     return torch.stack([cos, -sin, sin, cos], -1).unflatten(-1, (2, 2))
 
