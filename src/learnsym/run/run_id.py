@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from learnsym.config.build import build, to_plain
 from learnsym.config.former_names import with_current_names, with_former_names
 from learnsym.data.base import Data
-from learnsym.errors import ConfigError, DataError
+from learnsym.errors import ConfigError
 from learnsym.run.directory import RunDirectory
 from learnsym.schema import SECTIONS, PlainDict
 
@@ -60,11 +60,7 @@ def directory_for(cfg: DictConfig, path: Path) -> Path:
         stored = json.loads(RunDirectory(path).data_path.read_text())["fingerprint"]
     except (OSError, ValueError, KeyError, TypeError):  # there is none, or an early one
         return path
-    try:
-        data: Data = build(cfg, "dataset")
-    except DataError as error:
-        print(f"remark: the data cannot be compared with those of {path}: {error}")
-        return path
+    data: Data = build(cfg, "dataset")
     if data.fingerprint == stored:
         return path
     other = path.with_name(f"{path.name}-data{data.fingerprint[:8]}")
