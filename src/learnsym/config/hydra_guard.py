@@ -68,7 +68,8 @@ def _targets(config: Any, path: str, names: list[str]) -> Iterator[tuple[str, st
     for above, node in nodes:  # to which those inside are added
         keys = range(len(node)) if isinstance(node, ListConfig) else node
         for key in keys if OmegaConf.is_config(node) else ():
-            inner = OmegaConf.to_container(node)[key]
+            plain: Any = OmegaConf.to_container(node)
+            inner = plain[key]
             with suppress(OmegaConfBaseException):
                 inner = node[key]
             # What cannot be resolved yet may become a node: a text around it makes it a text.
