@@ -69,8 +69,9 @@ class TrainedModel:
             return outputs.softmax(-1)
         if self.info.task == "segmentation":
             return outputs.sigmoid()
-        is_scaled = isinstance(self.targets, Regression | AbsoluteError) and self.targets.centre
-        return self.targets.in_units(outputs.double()) if is_scaled else outputs
+        if isinstance(self.targets, Regression | AbsoluteError) and self.targets.centre:
+            return self.targets.in_units(outputs.double())
+        return outputs
 
 
 def load(path: str | Path, device: str = "cpu", plugins: Iterable[str] = ()) -> TrainedModel:

@@ -41,8 +41,8 @@ def adopt(data: Data, dataset: PlainMapping, state: PlainDict, path: Path) -> No
         info = {key: stored["info"][key] for key in fields}
         lists = {key: tuple(value) for key, value in info.items() if isinstance(value, list)}
         data.info = replace(data.info, **info | lists)
-        fields = ("centre", "scale", "mean")
-        data.trained_targets = {key: tuple(stored[key]) for key in fields if stored.get(key)}
+        of_task = ("centre", "scale", "mean")
+        data.trained_targets = {key: tuple(stored[key]) for key in of_task if stored.get(key)}
         shape, trained = data.info.input_shape, tuple(stored["info"]["input_shape"])
         if data.kind == "images" and shape != trained:
             data.remarks += (

@@ -7,7 +7,7 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -273,4 +273,5 @@ def task_for(data: Data, loss: LossName | nn.Module = "likelihood") -> Task:
     task: Task = Regression(unit=info.target_unit, mean=mean, centre=centre)
     if loss == "absolute_error" or info.target_error == "absolute":
         task = AbsoluteError.of(targets, info.target_unit)
-    return replace(task, **{k: v for k, v in data.trained_targets.items() if hasattr(task, k)})
+    known: dict[str, Any] = {k: v for k, v in data.trained_targets.items() if hasattr(task, k)}
+    return replace(task, **known)

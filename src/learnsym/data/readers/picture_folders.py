@@ -15,7 +15,8 @@ SPLITS = {
     **dict.fromkeys(("test", "testing", "tst", "holdout", "heldout", "evaluation"), "test"),
 }
 """What folders of the splits are called, in any case, with or without a word such as `set`."""
-SYSTEM = ("__macosx", "@eadir", "#recycle", "@recycle", "$recycle.bin", "lost+found", "__pycache__")
+SYSTEM: tuple[str, ...] = ("__macosx", "@eadir", "#recycle", "@recycle", "$recycle.bin")
+SYSTEM += ("lost+found", "__pycache__")
 SYSTEM += ("system volume information", "thumbnails", "thumbs.db", "ehthumbs.db", "desktop.ini")
 
 
