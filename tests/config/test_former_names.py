@@ -20,7 +20,14 @@ def test_a_former_name_leads_to_a_class(former):
 @pytest.mark.parametrize("former", CURRENT)
 def test_hashes_are_made_of_the_names_of_the_first_version(former):
     node = {"_target_": f"learnsym.{former}", "size": 3}
-    assert with_former_names(with_current_names(node)) == node
+    drawn = {"stratify": False} if former.endswith(("ImageFolder", "NpzImages")) else {}
+    assert with_former_names(with_current_names(node)) == node | drawn
+
+
+def test_splits_of_before_are_not_drawn_by_class():
+    node = {"_target_": "learnsym.data.images.npz.NpzImages"}
+    assert with_current_names(node)["stratify"] is False
+    assert with_current_names(node | {"stratify": True})["stratify"] is True
 
 
 def test_other_names_stay():

@@ -226,7 +226,9 @@ def data_of(task):
 def test_the_data_decide_the_task_and_the_settings_the_loss():
     assert task_for(data_of("classification")) == Classification()
     assert type(task_for(data_of("classification"), "squared_error")) is SquaredError
-    assert task_for(data_of("regression")) == Regression(unit="", mean=5.5)
+    assert task_for(data_of("regression")) == Regression(
+        unit="", mean=(5.0, 6.0), centre=(0.0, 0.0)
+    )
     assert task_for(data_of("segmentation")) == Segmentation()
     data = data_of("regression")
     assert task_for(data, "absolute_error") == AbsoluteError(

@@ -53,6 +53,8 @@ EARLIER = {
 }
 """Before the first version."""
 FORMER = {new: old for old, new in CURRENT.items()}
+STRATIFIED = (f"{PREFIX}data.images.npz.NpzImages", f"{PREFIX}data.images.folder.ImageFolder")
+"""Data sets whose splits may be drawn by class."""
 
 
 def with_current_names(node: PlainDict) -> PlainDict:
@@ -79,4 +81,6 @@ def _renamed(node: Any, names: dict[str, str]) -> Any:
     if target.startswith(PREFIX):
         name = target.removeprefix(PREFIX)
         copy["_target_"] = PREFIX + names.get(name, name)
+        if copy["_target_"] in STRATIFIED and names is not FORMER:
+            copy.setdefault("stratify", False)  # as every split was drawn before
     return copy

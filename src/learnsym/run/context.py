@@ -58,7 +58,8 @@ def build_context(fabric: "Fabric", cfg: DictConfig, directory: RunDirectory) ->
         path = Path(cfg.checkpoint)
         adopt(data, cfg.dataset, checkpoint.load(path), path)
     elif data.untrainable:
-        raise DataError(f"dataset={data.info.name}: {data.untrainable}")
+        source = data.info.provenance.partition(". ")[0].rstrip(".")
+        raise DataError(f"dataset={data.info.name} ({source}): {data.untrainable}")
     if fabric.is_global_zero:
         for remark in data.remarks:
             print(f"remark: {remark}", flush=True)

@@ -12,10 +12,9 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from learnsym.errors import RunError
-from learnsym.schema import PlainDict
 
 
 def write_atomically(path: Path, content: str | bytes | Callable[[BinaryIO], object]) -> None:
@@ -75,7 +74,7 @@ def _finite(node: object) -> object:
     return None if isinstance(node, float) and not math.isfinite(node) else node
 
 
-def with_nan(numbers: PlainDict) -> PlainDict:
+def with_nan(numbers: dict[str, Any]) -> dict[str, Any]:
     """Return numbers that `to_json` wrote, not a number where it wrote null."""
     return {key: math.nan if value is None else value for key, value in numbers.items()}
 

@@ -92,7 +92,7 @@ def test_regression(tmp_path, columns):
     assert data.info.task == "regression"
     assert data.info.num_outputs == (columns or 1)
     assert data.splits["train"].targets.shape == (16, columns or 1)
-    assert data.splits["train"].targets.dtype == torch.float32
+    assert data.splits["train"].targets.dtype == torch.float64
     assert data.info.target_unit == "mm"
 
 
@@ -111,7 +111,6 @@ WRONG = {
     ),
     "labels are not whole": ({"images": GOOD, "labels": LABELS + 0.5}, "whole numbers"),
     "negative labels": ({"images": GOOD, "labels": LABELS - 1}, "from 0 on"),
-    "one class": ({"images": GOOD, "labels": LABELS * 0}, "at least two classes"),
     "two dimensions": ({"images": GOOD[0], "labels": LABELS}, r"shape \[4, 4\]"),
     "seven channels": (
         {"images": np.zeros((20, 7, 4, 4), np.uint8), "labels": LABELS},
@@ -132,6 +131,11 @@ def test_a_wrong_array_is_named_in_one_sentence(tmp_path, arrays, said):
     assert "mine.npz" in str(caught.value)
     assert "Expected" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_one_class_cannot_be_learned(tmp_path):
+    np.savez(tmp_path / "mine.npz", images=GOOD, labels=LABELS * 0)
+    assert "at least two classes" in NpzImages(str(tmp_path / "mine.npz")).untrainable
 
 
 def broken(content):

@@ -33,7 +33,7 @@ class ImageFolder(SplitImages):
     path: str
     size: Size = 64
     channels: Literal[1, 3] = 3
-    stratify: bool = False
+    stratify: bool = True
     name = "folder"
     named_by_data = True
 

@@ -34,7 +34,7 @@ class NpzImages(SplitImages):
         test_size: Size | None = None,
         augment: AugmentName = "none",
         seed: Count = 0,
-        stratify: bool = False,
+        stratify: bool = True,
     ) -> None:
         self.file = file
         self.stratify = stratify

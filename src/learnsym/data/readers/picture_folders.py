@@ -79,11 +79,11 @@ def find_pictures(root: Path) -> PictureFiles:
     Raises:
         DataError: the folders are not one for each class, or one for each split with these in it.
     """
+    expected = "Expected a folder with one sub-folder of pictures per class"
     if not root.is_dir():
-        raise DataError(f"dataset.path: there is no folder {root}.")
+        raise DataError(f"dataset.path: there is no folder {root}. {expected}.")
     result = PictureFiles()
     top = _read(root, result.left_out)
-    expected = "Expected a folder with one sub-folder of pictures per class"
     if not top.nested:
         raise DataError(f"{root} holds {top.describe()}. {expected}.")
     named = {f.name: split_of(f.name) for f in top.folders.values()}
@@ -139,7 +139,7 @@ def _splits(top: _Folder, named: dict[str, str | None]) -> dict[str, _Folder]:
         folders[split] = top.folders[name]
     if "train" not in folders:
         raise DataError(f"{got}, but no training part. Expected train besides.")
-    return folders
+    return {split: folders[split] for split in ("train", "val", "test") if split in folders}
 
 
 def _read_classes(folder: _Folder, result: PictureFiles) -> list[tuple[Path, int]]:
@@ -160,7 +160,7 @@ def _read_classes(folder: _Folder, result: PictureFiles) -> list[tuple[Path, int
     if result.classes and names != result.classes:
         missing = sorted(set(result.classes) ^ set(names))
         raise DataError(
-            f"{folder.path} has the classes {', '.join(names)} but others have "
+            f"{folder.path} has the classes {', '.join(names)} but train has "
             f"{', '.join(result.classes)}. Expected the same sub-folders ({', '.join(missing)})."
         )
     result.classes = names
