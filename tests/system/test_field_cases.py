@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from odd_data import npz, tree
 from PIL import Image
 
@@ -47,6 +48,17 @@ def trained(main, tmp_path):
 )
 def test_a_test_set_is_not_drawn_from_training_examples(main, trained, word):
     refused(main("mode=test", last(trained), word), "test examples were trained on")
+
+
+def test_checkpoints_of_before_are_read_and_not_drawn_anew(main, trained):
+    path = trained.directory / "checkpoints/last.pt"
+    state = torch.load(path, weights_only=True)
+    del state["data"]
+    del state["config"]["dataset"]["stratify"]
+    state["config"]["dataset"]["_target_"] = "learnsym.data.npz.NpzImages"
+    torch.save(state, path)
+    refused(main("mode=test", last(trained), "dataset.seed=1"), "Try dataset.seed=0")
+    assert any("of an earlier version" in r for r in remarks(main("mode=test", last(trained))))
 
 
 def test_a_test_of_the_same_data_gives_the_numbers_of_the_training(main, trained):

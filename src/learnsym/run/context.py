@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from learnsym.config.build import build, to_plain
+from learnsym.config.former_names import with_current_names
 from learnsym.data.base import Data
 from learnsym.errors import ConfigError, DataError
 from learnsym.run.console import RunRecorder
@@ -56,7 +57,9 @@ def build_context(fabric: "Fabric", cfg: DictConfig, directory: RunDirectory) ->
     data: Data = build(cfg, "dataset")
     if cfg.checkpoint is not None:
         path = Path(cfg.checkpoint)
-        adopt(data, cfg.dataset, checkpoint.load(path), path)
+        state = checkpoint.load(path)
+        trained = with_current_names(state.get("config", {})).get("dataset", {})
+        adopt(data, cfg.dataset, state, trained, path)
     elif data.untrainable:
         source = data.info.provenance.partition(". ")[0].rstrip(".")
         raise DataError(f"dataset={data.info.name} ({source}): {data.untrainable}")

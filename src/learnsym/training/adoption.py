@@ -13,8 +13,12 @@ _DRAWS = ("seed", "test_fraction", "train_size", "val_size")
 """Settings of a data set that draw its test part anew, where that is held out."""
 
 
-def adopt(data: Data, dataset: PlainMapping, state: PlainDict, path: Path) -> None:
+def adopt(
+    data: Data, dataset: PlainMapping, state: PlainDict, trained: PlainMapping, path: Path
+) -> None:
     """Make data, of the settings `dataset`, those of the network of a checkpoint at `path`.
+
+    Its own data had the settings `trained`.
 
     What they lack or have besides is added to their remarks. A CheckpointError refuses classes that
     the network does not know, and test examples that it was trained on.
@@ -22,7 +26,7 @@ def adopt(data: Data, dataset: PlainMapping, state: PlainDict, path: Path) -> No
     stored = state.get("data") or {}
     trained_on = stored.get("hashes")
     if trained_on is None:
-        _refuse_another_draw(data, dataset, state, path)
+        _refuse_another_draw(data, dataset, trained, path)
         data.remarks += (
             f"checkpoint {path} is of an earlier version: it does not say which examples were "
             "trained on" + ("." if stored else ", nor how they were normalised: as they are now."),
@@ -50,9 +54,10 @@ def adopt(data: Data, dataset: PlainMapping, state: PlainDict, path: Path) -> No
             )
 
 
-def _refuse_another_draw(data: Data, dataset: PlainMapping, state: PlainDict, path: Path) -> None:
+def _refuse_another_draw(
+    data: Data, dataset: PlainMapping, trained: PlainMapping, path: Path
+) -> None:
     """Refuse a test part that was drawn from the same examples by other settings."""
-    trained = state.get("config", {}).get("dataset", {})
     if not data.held_out or trained.get("_target_") != dataset.get("_target_"):
         return
     if changed := [key for key in _DRAWS if trained.get(key) != dataset.get(key)]:
