@@ -47,10 +47,10 @@ def adopt(
         data.info = replace(data.info, **info | lists)
         of_task = ("centre", "scale", "mean")
         data.trained_targets = {key: tuple(stored[key]) for key in of_task if stored.get(key)}
-        shape, trained = data.info.input_shape, tuple(stored["info"]["input_shape"])
-        if data.kind == "images" and shape != trained:
+        shape, before = data.info.input_shape, tuple(stored["info"]["input_shape"])
+        if data.kind == "images" and shape != before:
             data.remarks += (
-                f"images are {list(shape)}; the network was trained on {list(trained)}.",
+                f"images are {list(shape)}; the network was trained on {list(before)}.",
             )
 
 
