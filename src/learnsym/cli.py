@@ -30,7 +30,7 @@ from learnsym.config.search_path import CONFIG_DIR
 from learnsym.config.validate import check_top_level
 from learnsym.errors import ConfigError, LearnSymError
 from learnsym.run.launch_env import launch_env, wait_for_rank_zero
-from learnsym.schema import SECTIONS, PlainDict
+from learnsym.schema import SECTIONS, PlainDict, key_of
 from learnsym.utils.files import write_atomically
 
 
@@ -44,7 +44,7 @@ def main() -> NoReturn:
     guard_hydra()
     words = sys.argv[1:]
     _check_flags(words)
-    if any(word.startswith("checkpoint=") for word in words):
+    if "checkpoint" in map(key_of, words):
         # Its sections may have keys that those of config.yaml lack: they are checked against them.
         sys.argv[1:] = [re.sub(rf"^(?=({'|'.join(SECTIONS)})\.)", "++", word) for word in words]
     try:

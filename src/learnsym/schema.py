@@ -22,3 +22,12 @@ PlainDict = dict[str, Any]  # as in JSON: rows, results, configurations, checkpo
 PlainMapping = Mapping[str, Any]  # the same, only read
 SECTIONS = ("base_group", "conv", "kernel", "net", "dataset", "train")
 """What a checkpoint was trained with, and what a mode that reads one takes from it."""
+
+
+def key_of(override: str) -> str:
+    """Return the key of an override as typed.
+
+    >>> key_of("++dataset.seed=1")
+    'dataset.seed'
+    """
+    return override.lstrip("+~").partition("=")[0]

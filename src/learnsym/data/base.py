@@ -154,7 +154,7 @@ class Data(ABC):
 
     @cached_property
     def hashes(self) -> dict[str, Tensor]:
-        """A number [N], int64, for the content of each example of each split."""
+        """A number for the content of each example [N], int64, by split, as it was read."""
         return {name: row_hashes(split.inputs) for name, split in self.splits.items()}
 
     @cached_property
@@ -176,11 +176,14 @@ class Data(ABC):
 
 
 def row_hashes(inputs: Tensor | FileInputs) -> Tensor:
-    """Return 64 bits of a hash of each example's bytes [N], int64."""
+    """Return 64 bits of a hash of each example's bytes [N], int64; padding at the end is left out.
+
+    So molecules have the numbers that they have in a file with larger ones.
+    """
     hashes: list[int] = []
     for start in range(0, len(inputs), CHUNK):
         for example in inputs[start : start + CHUNK].contiguous().flatten(1).numpy():
-            digest = hashlib.blake2b(example, digest_size=8).digest()
+            digest = hashlib.blake2b(example.tobytes().rstrip(b"\0"), digest_size=8).digest()
             hashes.append(int.from_bytes(digest, "little", signed=True))
     return torch.tensor(hashes, dtype=torch.int64)
 

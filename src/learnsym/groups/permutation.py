@@ -47,15 +47,15 @@ class PermutationGroup(Group[Tensor]):
             raise ValueError(
                 f"{self} has {self.order} elements, too many to enumerate; sample instead"
             )
-        return self._at(torch.arange(self.order))
+        return self._all()
+
+    @abstractmethod
+    def _all(self) -> Tensor:
+        """Return all elements [order, points], the identity first, however many they are."""
 
     def _at(self, index: Tensor) -> Tensor:
         """Return the elements [m, points] of these indices [m]."""
         return self._all()[index]
-
-    def _all(self) -> Tensor:
-        """Return all elements [order, points], the identity first: what a group has to define."""
-        raise NotImplementedError
 
     def sample(self, count: int, generator: Generator | None = None) -> Tensor:
         """Draw independent, uniformly distributed elements, [count, points], on the CPU."""
@@ -144,7 +144,14 @@ class PermutationGroup(Group[Tensor]):
 
 
 class _CodedGroup(PermutationGroup):
-    """A group whose orbits are known in closed form, without its elements."""
+    """A group of which single elements and orbits are known without the others."""
+
+    @abstractmethod
+    def _at(self, index: Tensor) -> Tensor:
+        """Return the elements [m, points] of these indices [m]."""
+
+    def _all(self) -> Tensor:
+        return self._at(torch.arange(self.order))
 
     def _codes(self, arity: int) -> Tensor:
         p = q = torch.cartesian_prod(*[torch.arange(self.side)] * 2)

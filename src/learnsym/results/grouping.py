@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from learnsym.results.collect import Run
-from learnsym.schema import PlainDict
+from learnsym.schema import PlainDict, key_of
 
 _NOT_A_LABEL: tuple[str, ...] = ("seed=", "scale=", "paths.", "fresh=", "table=", "launcher=")
 _NOT_A_LABEL += ("hydra", "trainer.", "logger=", "debug=")
@@ -107,7 +107,7 @@ def _labelled(groups: Sequence[Group]) -> list[Group]:
     slugs = [slug_of(g.runs[0]) for g in groups]
     labels = [_joined(ws) for ws in words]
     if len(set(slugs)) == 1:
-        keys = dict.fromkeys(_key(w) for ws in words for w in ws)
+        keys = dict.fromkeys(key_of(w) for ws in words for w in ws)
         defaults = [", ".join(_setting(k, g) for k in keys if k in g.settings) for g in groups]
         labels = [label or default for label, default in zip(labels, defaults, strict=True)]
     labels = [label or slug for label, slug in zip(labels, slugs, strict=True)]
@@ -130,8 +130,8 @@ def _typed(run: Run) -> list[str]:
 def _shortened(words: list[list[str]]) -> list[list[str]]:
     """Leave out overrides of a single value from long labels, if they are told apart without."""
     flat = dict.fromkeys(w for ws in words for w in ws)
-    keys = [_key(w) for w in flat]
-    for word in [w for w in flat if keys.count(_key(w)) == 1 and _key(w) != "experiment"]:
+    keys = [key_of(w) for w in flat]
+    for word in [w for w in flat if keys.count(key_of(w)) == 1 and key_of(w) != "experiment"]:
         if max(len(_joined(ws)) for ws in words) <= _LONG:
             break
         shorter = [[w for w in ws if w != word] for ws in words]
@@ -139,10 +139,6 @@ def _shortened(words: list[list[str]]) -> list[list[str]]:
         if is_named and len(set(map(tuple, shorter))) == len(set(map(tuple, words))):
             words = shorter
     return words
-
-
-def _key(override: str) -> str:
-    return override.lstrip("+~").partition("=")[0]
 
 
 def _joined(words: Iterable[str]) -> str:

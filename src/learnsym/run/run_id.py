@@ -17,7 +17,7 @@ from learnsym.config.former_names import with_current_names, with_former_names
 from learnsym.data.base import Data
 from learnsym.errors import ConfigError
 from learnsym.run.directory import RunDirectory
-from learnsym.schema import SECTIONS, PlainDict
+from learnsym.schema import SECTIONS, PlainDict, key_of
 
 IRRELEVANT = ("paths", "logger", "fresh", "launcher", "runs", "paper", "hydra", "plugins")
 """What decides no result."""
@@ -34,7 +34,7 @@ def with_checkpoint_config(cfg: DictConfig, overrides: list[str]) -> DictConfig:
     if cfg.checkpoint is None:
         return cfg
     stored = with_current_names(checkpoint.configuration(Path(cfg.checkpoint), SECTIONS))
-    typed = [override.lstrip("+~").partition("=")[0] for override in overrides]
+    typed = list(map(key_of, overrides))
     if "experiment" in typed:
         return cfg
     merged = copy.deepcopy(cfg)

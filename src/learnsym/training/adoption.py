@@ -9,7 +9,7 @@ from learnsym.data.base import Data, Split
 from learnsym.errors import CheckpointError
 from learnsym.schema import PlainDict, PlainMapping
 
-_DRAWS = ("seed", "test_fraction", "train_size", "val_size")
+_DRAWS = ("seed", "test_fraction", "test_people", "train_size", "val_size")
 """Settings of a data set that draw its test part anew, where that is held out."""
 
 
@@ -18,27 +18,20 @@ def adopt(
 ) -> None:
     """Make data, of the settings `dataset`, those of the network of a checkpoint at `path`.
 
-    Its own data had the settings `trained`.
-
-    What they lack or have besides is added to their remarks. A CheckpointError refuses classes that
-    the network does not know, and test examples that it was trained on.
+    The network's own data had the settings `trained`. What differs is added to the remarks of the
+    data. A CheckpointError refuses classes that the network does not know, and test examples that
+    it was trained on.
     """
     stored = state.get("data") or {}
-    trained_on = stored.get("hashes")
-    if trained_on is None:
+    fingerprint = data.fingerprint  # of what was read, before classes are numbered anew
+    if "hashes" not in stored:
         _refuse_another_draw(data, dataset, trained, path)
         data.remarks += (
             f"checkpoint {path} is of an earlier version: it does not say which examples were "
             "trained on" + ("." if stored else ", nor how they were normalised: as they are now."),
         )
-    elif stored["fingerprint"] != data.fingerprint and not data.redrawn:
-        seen = torch.isin(data.hashes["test"], trained_on)
-        if seen.any():
-            raise CheckpointError(
-                f"checkpoint {path}: {int(seen.sum())} of the {len(seen)} test examples were "
-                "trained on. Try the data and the settings of the training (dataset.seed, "
-                "dataset.test_fraction, ...), or data of their own."
-            )
+    elif stored["fingerprint"] != fingerprint and not data.redrawn:
+        _refuse_seen(data, dataset, stored, trained, path)
     if stored:
         _match_classes(data, stored["info"], path)
         fields = ("mean", "std", "class_names", "num_outputs")
@@ -52,6 +45,25 @@ def adopt(
             data.remarks += (
                 f"images are {list(shape)}; the network was trained on {list(before)}.",
             )
+
+
+def _refuse_seen(
+    data: Data, dataset: PlainMapping, stored: PlainDict, trained: PlainMapping, path: Path
+) -> None:
+    """Refuse test examples that were trained on, but for copies that the data have themselves."""
+    test = data.hashes["test"]
+    seen = torch.isin(test, stored["hashes"]) & ~torch.isin(test, stored["copies"])
+    if not seen.any():
+        return
+    text = f"checkpoint {path}: {int(seen.sum())} of the {len(seen)} test examples were trained on"
+    same_files = all(trained.get(key) == dataset.get(key) for key in ("_target_", "file", "path"))
+    if same_files and not data.held_out:
+        data.remarks += (f"{text}: the test part has copies of training examples.",)
+        return
+    raise CheckpointError(
+        f"{text}. Try the data and the settings of the training (dataset.seed, "
+        "dataset.test_fraction, ...), or data of their own."
+    )
 
 
 def _refuse_another_draw(

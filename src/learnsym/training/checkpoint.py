@@ -94,6 +94,7 @@ def describe(data: Data, task: Task) -> PlainDict:
     prepares its examples in a way of its own.
     """
     is_plain = type(data).prepare in (ImageData.prepare, PointData.prepare)
+    train, test = data.hashes["train"], data.hashes["test"]
     return {
         "info": asdict(data.info),
         "kind": data.kind if is_plain else None,
@@ -102,7 +103,8 @@ def describe(data: Data, task: Task) -> PlainDict:
         "scale": getattr(task, "scale", ()),
         "mean": getattr(task, "mean", ()),
         "fingerprint": data.fingerprint,
-        "hashes": data.hashes["train"],
+        "hashes": train,
+        "copies": test[torch.isin(test, train)],
     }
 
 

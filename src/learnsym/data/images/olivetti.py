@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learnsym.data.base import DataInfo, ExampleSpec, ImageData, Split
+from learnsym.data.base import DataInfo, ExampleSpec, ImageData, Split, row_hashes
 from learnsym.data.download import find
 from learnsym.data.images.base import Degrees
 from learnsym.data.readers.arrays import as_images, as_targets, find_named, read_npz
@@ -68,7 +68,7 @@ class Olivetti(ImageData):
             )
         people = order.split([train_people, val_people, test_people])
         limits = {"train": train_size, "val": val_size, "test": test_size}
-        splits = {}
+        splits, hashes = {}, {}
         for (name, limit), shown in zip(limits.items(), people, strict=True):
             upright = faces[torch.isin(person, shown)]
             if not len(upright):
@@ -77,6 +77,7 @@ class Olivetti(ImageData):
             angles = random_angles(len(images), rotation_range, seed, f"{name} rotation")
             rows = draw_rows(len(images), limit, seed, f"{name} images", f"dataset.{name}_size")
             rotated = centre_crop(rotate_pixels(images[rows], angles[rows]))
+            hashes[name] = row_hashes(upright)[rows // repeats]
             splits[name] = Split(rotated, torch.rad2deg(angles[rows]).float()[:, None])
         source = (
             f"Faces from {path}. {test_people} people are held out for testing (seed {seed}); "
@@ -86,6 +87,8 @@ class Olivetti(ImageData):
         truth = {"task": "regression", "target_unit": "deg", "true_widths": {"rotation": 0.0}}
         info = DataInfo.of("olivetti", splits, source, mean=(0.0,), std=(1.0,), **truth)
         super().__init__(info, splits, augment)
+        self.hashes = hashes  # of the faces: another angle makes no other face
+        self.held_out = True
 
 
 def centre_crop(images: Tensor) -> Tensor:
