@@ -85,6 +85,9 @@ def test_copies_in_a_test_part_of_its_own_are_remarked(main, tmp_path):
     assert any("4 of 20 test images are among the training" in r for r in remarks(done))
     again = main("mode=test", last(done), "dataset.test_size=12")
     assert again.result["data"]["sizes"]["test"] == 12
+    few = train(main, "dataset=npz", "dataset.file=my.npz", "dataset.test_size=1")
+    again = main("mode=test", last(few), "dataset.test_size=20")
+    assert any("has copies of training examples" in remark for remark in remarks(again))
 
 
 def test_checkpoints_of_before_are_read_and_not_drawn_anew(main, trained):
