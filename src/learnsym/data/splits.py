@@ -79,7 +79,7 @@ class SplitSettings:
         return examples[train], examples[test], told
 
     def _shuffle(self, count: int, purpose: str, labels: Tensor | None) -> Tensor:
-        """Return `count` rows in random order.
+        """Return `count` rows in random order [count]; labels are [count].
 
         Stratified, the first m of them have their share of each class, for every m; the example of
         a class of one is in the middle.

@@ -54,7 +54,7 @@ class _MatrixExp(torch.autograd.Function):
 
 
 def _derivative(matrices: Tensor, direction: Tensor) -> Tensor:
-    """Return d/dt exp(A + t D) at t = 0, the upper right block of exp [[A, D], [0, A]]."""
+    """Return d/dt exp(A + t D) at t = 0, [..., n, n]: the corner of exp [[A, D], [0, A]]."""
     n = matrices.shape[-1]
     upper = torch.cat([matrices, direction], -1)
     lower = F.pad(matrices, (n, 0))
@@ -62,6 +62,7 @@ def _derivative(matrices: Tensor, direction: Tensor) -> Tensor:
 
 
 def _series(matrices: Tensor) -> Tensor:
+    """Return exp(A) [..., n, n] by the sum and the squarings above."""
     # 16 terms: at |A| = 2^6 the sum is off by 1 / 17!. Paterson and Stockmeyer: sum over j of
     # A^(4j) (A / (4j + 1)! + ... + A^4 / (4j + 4)!), by Horner's rule in A^4.
     a = matrices.movedim((-2, -1), (0, 1)) * 0.5**_SQUARINGS

@@ -131,6 +131,7 @@ class Regression(Task):
         return outputs + _on(outputs.device, self.centre)[0]
 
     def _centred(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return y - centre [B, K] in the dtype of the outputs."""
         # In float64 up to here: a large offset would swallow the differences.
         return (targets - _on(targets.device, self.centre)[0]).to(outputs.dtype)
 
