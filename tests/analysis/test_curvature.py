@@ -151,6 +151,7 @@ def test_the_penalty_is_in_the_hessian_alone() -> None:
     assert torch.equal(*ggn)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("build", [plain, augerino])
 @pytest.mark.parametrize(
     "loss", [F.cross_entropy, lambda z, y: (z - F.one_hot(y, 3)).square().mean(1).mean()]

@@ -84,6 +84,7 @@ class Net(nn.Module):
         return self.layers(images)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("matrix", ["hessian", "ggn"])
 def test_density_and_moments_of_a_network(matrix) -> None:
     """Of a trained one: the moments within 2 % of the trace and the squared norm of the whole

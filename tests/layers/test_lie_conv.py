@@ -140,6 +140,7 @@ def test_gradients_of_positions():
         assert torch.autograd.gradcheck(call, points), group
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("restricted", [False, True])
 @mock.patch.object(lie_conv, "_CHUNK_POINTS", 2)
 def test_first_and_second_derivatives_of_the_product(restricted):

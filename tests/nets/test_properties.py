@@ -2,6 +2,7 @@
 
 import io
 
+import pytest
 import torch
 
 from learnsym.analysis.equivariance import assert_equivariant
@@ -45,6 +46,7 @@ def test_gradients_reach_every_parameter(case, net):
     assert all(p.grad.isfinite().all() for p in net.parameters())
 
 
+@pytest.mark.long
 def test_gradients_are_right(case, net):
     """In float64 and in training mode, along a random direction of every parameter tensor and of
     the input."""

@@ -296,6 +296,7 @@ def test_a_sweep_with_a_damaged_run(main, tiny, kind):
     assert table.read_text() == whole
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("content", ["{", "[]", "{}"])
 def test_a_record_of_a_sweep(main, tiny, monkeypatch, content):
     """Written atomically, it takes a hand to damage one between a job's end and the sweep's."""

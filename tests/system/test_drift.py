@@ -156,6 +156,7 @@ def test_real_data(main, real_data, kind, batching):
 # --- interruptions
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("kind", "stops"), [("cross", (3, 9, 16)), ("nonunitary", (4, 6, 12, 18))])
 def test_an_interrupted_run_goes_on_to_the_last_bit(main, words, monkeypatch, kind, stops):
     """Two chunks of 4 equivariant and 5 free steps: stopped within either, between them, between

@@ -185,6 +185,7 @@ def test_weights_that_have_overflowed(main):
     assert "a product with the curvature is not finite" in done.err
 
 
+@pytest.mark.long
 def test_blocks_of_a_network_of_the_dynamics(main):
     """The dimensions of E and of its complement add up, and so do the traces of their blocks."""
     trained = main(*LINEAR, "mode.response_images=0")
